@@ -1,0 +1,168 @@
+package proc
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/tklauser/go-sysconf"
+)
+
+// Usage is how large a process is, or several together, all in KB.
+type Usage struct {
+	RSS  int64 // resident, /proc/PID/statm field 2
+	Anon int64 // resident and anonymous, RssAnon of /proc/PID/status
+	Peak int64 // the most it was resident, VmHWM of /proc/PID/status
+	Swap int64 // swapped out, VmSwap of /proc/PID/status
+	PSS  int64 // resident, shared pages divided among those who share them, Pss of /proc/PID/smaps_rollup
+	USS  int64 // resident and private, Private_* of /proc/PID/smaps_rollup
+}
+
+func (u *Usage) add(o Usage) {
+	u.RSS += o.RSS
+	u.Anon += o.Anon
+	u.Peak += o.Peak
+	u.Swap += o.Swap
+	u.PSS += o.PSS
+	u.USS += o.USS
+}
+
+// Field is one figure of Usage.
+type Field uint8
+
+const (
+	RSS Field = 1 << iota
+	Anon
+	Peak
+	Swap
+	PSS
+	USS
+)
+
+var fieldNames = map[string]Field{"rss": RSS, "anon": Anon, "peak": Peak, "swap": Swap, "pss": PSS, "uss": USS}
+
+// ParseField reads the name of a figure.
+func ParseField(name string) (Field, error) {
+	if f, ok := fieldNames[name]; ok {
+		return f, nil
+	}
+	return 0, fmt.Errorf("%q is no field (rss, pss, uss, swap, anon, peak)", name)
+}
+
+// Of is the sum, in KB, of the figures in f: fields can be joined with |.
+func (f Field) Of(u Usage) (kb int64) {
+	for _, figure := range [...]struct {
+		field Field
+		kb    int64
+	}{{RSS, u.RSS}, {Anon, u.Anon}, {Peak, u.Peak}, {Swap, u.Swap}, {PSS, u.PSS}, {USS, u.USS}} {
+		if f&figure.field != 0 {
+			kb += figure.kb
+		}
+	}
+	return kb
+}
+
+var (
+	errStatm  = errors.New("not the format of /proc/PID/statm")
+	errNoAnon = errors.New("no RssAnon in /proc/PID/status (Linux 4.5 or later is needed)")
+	errNoPSS  = errors.New("not the format of /proc/PID/smaps_rollup")
+)
+
+var pageKB = sync.OnceValue(func() int64 {
+	bytes, err := sysconf.Sysconf(sysconf.SC_PAGESIZE)
+	if err != nil {
+		panic(err) // Linux always knows
+	}
+	return bytes / 1024
+})
+
+// Memory reads the figures that are wanted; the others are left 0, as all are
+// for a kernel thread. ErrGone if the process has ended. The files of rss, anon,
+// peak and swap stay open between calls, and nothing is allocated.
+func (p *Process) Memory(want Field) (u Usage, err error) {
+	if want&RSS != 0 {
+		if err = p.readStatm(&u); err != nil {
+			return u, err
+		}
+	}
+	if want&(Anon|Peak|Swap) != 0 {
+		if err = p.readStatus(&u); err != nil {
+			return u, err
+		}
+	}
+	if want&(PSS|USS) != 0 {
+		err = p.readSmaps(&u)
+	}
+	return u, err
+}
+
+func (p *Process) readStatm(u *Usage) error {
+	text, err := p.readOpen(&p.statm, nameStatm)
+	if err != nil {
+		return err
+	}
+	_, rest, ok := cutUint(text)
+	if !ok || len(rest) == 0 || rest[0] != ' ' {
+		return errStatm
+	}
+	pages, _, ok := cutUint(rest[1:])
+	if !ok || pages > 1<<50 {
+		return errStatm
+	}
+	u.RSS = int64(pages) * pageKB()
+	return nil
+}
+
+func (p *Process) readStatus(u *Usage) error {
+	text, err := p.readOpen(&p.status, nameStatus)
+	if err != nil {
+		return err
+	}
+	var ok bool
+	u.Peak, ok = lineKB(text, "VmHWM:")
+	if !ok { // a kernel thread, or a main thread that ended before the others
+		return nil
+	}
+	u.Swap, _ = lineKB(text, "VmSwap:") // not there without CONFIG_SWAP
+	if u.Anon, ok = lineKB(text, "RssAnon:"); !ok {
+		return errNoAnon
+	}
+	return nil
+}
+
+// readSmaps opens the file anew, for an open one shows the memory from before an exec.
+func (p *Process) readSmaps(u *Usage) error {
+	text, err := p.buf.readAt(p.dir, nameSmaps)
+	if err != nil {
+		return err
+	}
+	var ok bool
+	if u.PSS, ok = lineKB(text, "Pss:"); !ok {
+		return errNoPSS
+	}
+	for _, key := range [...]string{"Private_Clean:", "Private_Dirty:", "Private_Hugetlb:"} {
+		kb, _ := lineKB(text, key)
+		u.USS += kb
+	}
+	return nil
+}
+
+// readOpen reads a file of the process's directory and leaves it open.
+func (p *Process) readOpen(fd *int, name []byte) (text []byte, err error) {
+	if *fd < 0 {
+		if *fd, err = openat(p.dir, name, 0); err != nil {
+			return nil, gone(err)
+		}
+	}
+	return p.buf.read(*fd)
+}
+
+// lineKB is the number of a line such as "VmSwap:      12 kB".
+func lineKB(text []byte, key string) (kb int64, ok bool) {
+	line := statusLine(text, key)
+	for len(line) > 0 && (line[0] == ' ' || line[0] == '\t') {
+		line = line[1:]
+	}
+	n, _, ok := cutUint(line)
+	return int64(n), ok && n < 1<<53
+}

@@ -1,0 +1,144 @@
+package proc
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// Process is one process that cannot be mistaken for another: it is held by a
+// pidfd (pidfd_open(2)) and by its directory in /proc, and both answer with an
+// error once it is gone, also when its pid has been given away.
+type Process struct {
+	ID            ID
+	pidfd, dir    int
+	statm, status int // open files of dir, -1 until they are needed
+	buf           buffer
+}
+
+// Open opens the process that has this pid now. ErrGone if there is none, and
+// if the pid is that of a thread.
+func Open(pid int) (*Process, error) {
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	switch err {
+	case nil:
+	case unix.ESRCH:
+		return nil, ErrGone
+	case unix.EINVAL, unix.ENOENT: // it is not a thread group's leader
+		return nil, fmt.Errorf("%w (%d is a thread)", ErrGone, pid)
+	case unix.ENOSYS, unix.EPERM: // EPERM: an old container's seccomp filter
+		return nil, errors.New("pidfd_open: not to be had here (Linux 5.3 or later is needed)")
+	default:
+		return nil, fmt.Errorf("pidfd_open: %w", err)
+	}
+	p := &Process{pidfd: pidfd, dir: -1, statm: -1, status: -1}
+	if err := p.identify(pid); err != nil {
+		p.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// OpenID opens this very process. ErrGone if it has ended.
+func OpenID(id ID) (*Process, error) {
+	p, err := Open(id.PID)
+	if err != nil {
+		return nil, err
+	}
+	if p.ID != id {
+		p.Close()
+		return nil, fmt.Errorf("%w (%d is another process now: %v)", ErrGone, id.PID, p.ID)
+	}
+	return p, nil
+}
+
+// identify opens the directory and reads the start time. They belong to the
+// process of the pidfd if that still answers afterwards, for until then its
+// pid was not free.
+func (p *Process) identify(pid int) error {
+	dir, errDir := unix.Open("/proc/"+strconv.Itoa(pid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if errDir == nil {
+		p.dir = dir
+	}
+	if p.Ended() {
+		return ErrGone
+	}
+	if errDir != nil { // alive, but /proc is mounted with hidepid, or not at all
+		return fmt.Errorf("/proc/%d: %w", pid, errDir)
+	}
+	s, err := p.Stat()
+	if err == nil && unix.PidfdSendSignal(p.pidfd, 0, nil, 0) == unix.ESRCH {
+		err = ErrGone
+	}
+	p.ID = ID{pid, s.Start}
+	return err
+}
+
+// Close lets go of the process.
+func (p *Process) Close() {
+	for _, fd := range []int{p.pidfd, p.dir, p.statm, p.status} {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+	}
+}
+
+// Stat reads /proc/PID/stat.
+func (p *Process) Stat() (Stat, error) {
+	text, err := p.buf.readAt(p.dir, nameStat)
+	if err != nil {
+		return Stat{}, err
+	}
+	return ParseStat(text)
+}
+
+// Status reads /proc/PID/status.
+func (p *Process) Status() (Status, error) {
+	text, err := p.buf.readAt(p.dir, nameStatus)
+	if err != nil {
+		return Status{}, err
+	}
+	return ParseStatus(text)
+}
+
+// PollFd is what ppoll(2) waits on for the end of the process: POLLIN, which
+// comes with its last thread, whether anybody has waited for it or not.
+func (p *Process) PollFd() unix.PollFd {
+	return unix.PollFd{Fd: int32(p.pidfd), Events: unix.POLLIN}
+}
+
+// Ended tells whether the process has ended. The state in /proc doesn't: Z is
+// also the state of a main thread that ended before the others.
+func (p *Process) Ended() bool {
+	n, err := Poll([]unix.PollFd{p.PollFd()}, 0)
+	return err == nil && n > 0
+}
+
+// Signal sends a signal to the process. ErrGone if it has ended and was waited for.
+func (p *Process) Signal(sig unix.Signal) error {
+	err := unix.PidfdSendSignal(p.pidfd, sig, nil, 0)
+	if err == unix.ESRCH {
+		return ErrGone
+	}
+	return err
+}
+
+// ErrNoGroupSignal says that the kernel cannot signal a group by pidfd (Linux 6.9 can).
+var ErrNoGroupSignal = errors.New("no signals to a group by pidfd")
+
+// SignalGroup sends a signal to all of the process group that the process
+// leads, or led, in one step. ErrGone if nothing of the group is left,
+// ErrNoGroupSignal where members have to be signalled one by one.
+func (p *Process) SignalGroup(sig unix.Signal) error {
+	const pidfdSignalProcessGroup = 1 << 2 // linux/pidfd.h
+	switch err := unix.PidfdSendSignal(p.pidfd, sig, nil, pidfdSignalProcessGroup); err {
+	case unix.ESRCH:
+		return ErrGone
+	case unix.EINVAL:
+		return ErrNoGroupSignal
+	default:
+		return err
+	}
+}

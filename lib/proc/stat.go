@@ -1,0 +1,81 @@
+package proc
+
+import (
+	"bytes"
+	"errors"
+	"math"
+)
+
+// Stat is what /proc/PID/stat says of a process (proc_pid_stat(5)).
+type Stat struct {
+	PID     int
+	State   byte   // field 3: R S D Z T t X I
+	PPID    int    // field 4
+	PGID    int    // field 5
+	Session int    // field 6
+	Threads int    // field 20
+	Start   uint64 // field 22, clock ticks since boot
+}
+
+var errStat = errors.New("not the format of /proc/PID/stat")
+
+// ParseStat reads the text of /proc/PID/stat. The name in it, in parentheses,
+// may hold any character: the last parenthesis ends it.
+func ParseStat(text []byte) (s Stat, err error) {
+	open, end := bytes.IndexByte(text, '('), bytes.LastIndexByte(text, ')')
+	if open < 2 || end < open || end+2 >= len(text) || text[end+1] != ' ' {
+		return Stat{}, errStat
+	}
+	pid, rest, ok := cutUint(text)
+	if !ok || pid > PIDMax || rest[0] != ' ' {
+		return Stat{}, errStat
+	}
+	s.PID, s.State = int(pid), text[end+2]
+	text = text[end+3:]
+	for field := 4; field <= 22; field++ {
+		if len(text) < 2 || text[0] != ' ' {
+			return Stat{}, errStat
+		}
+		text = text[1:]
+		negative := text[0] == '-'
+		if negative {
+			text = text[1:]
+		}
+		var n uint64
+		if n, text, ok = cutUint(text); !ok {
+			return Stat{}, errStat
+		}
+		switch field {
+		case 4:
+			s.PPID = int(n)
+		case 5:
+			s.PGID = int(n)
+		case 6:
+			s.Session = int(n)
+		case 20:
+			s.Threads = int(n)
+		case 22:
+			s.Start = n
+		default:
+			continue // tty_nr, tpgid, priority and nice may be negative
+		}
+		if negative || field != 22 && n > math.MaxInt32 {
+			return Stat{}, errStat
+		}
+	}
+	return s, nil
+}
+
+// cutUint reads the digits at the start of text; ok if there is one and the
+// number fits.
+func cutUint(text []byte) (n uint64, rest []byte, ok bool) {
+	i := 0
+	for ; i < len(text) && text[i] >= '0' && text[i] <= '9'; i++ {
+		d := uint64(text[i] - '0')
+		if n > (1<<64-1-d)/10 {
+			return 0, nil, false
+		}
+		n = n*10 + d
+	}
+	return n, text[i:], i > 0
+}

@@ -1,0 +1,56 @@
+package proc
+
+import (
+	"bytes"
+	"errors"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// Status is what /proc/PID/status says beyond Stat (proc_pid_status(5)).
+type Status struct {
+	UID, EUID int    // real and effective, Uid
+	Caught    uint64 // signals with a handler, SigCgt: bit 0 is signal 1
+}
+
+// Catches tells whether the process has a handler for the signal.
+func (s Status) Catches(sig unix.Signal) bool {
+	return sig >= 1 && sig <= 64 && s.Caught&(1<<(sig-1)) != 0
+}
+
+var errStatus = errors.New("not the format of /proc/PID/status")
+
+// ParseStatus reads the text of /proc/PID/status. The name, its first line, is
+// the process's own choice, but the kernel escapes newlines in it.
+func ParseStatus(text []byte) (s Status, err error) {
+	uids := bytes.Fields(statusLine(text, "Uid:"))
+	caught := bytes.TrimSpace(statusLine(text, "SigCgt:"))
+	if len(uids) < 2 {
+		return Status{}, errStatus
+	}
+	var errs [3]error
+	s.UID, errs[0] = strconv.Atoi(string(uids[0]))
+	s.EUID, errs[1] = strconv.Atoi(string(uids[1]))
+	s.Caught, errs[2] = strconv.ParseUint(string(caught), 16, 64)
+	if errors.Join(errs[:]...) != nil {
+		return Status{}, errStatus
+	}
+	return s, nil
+}
+
+// statusLine is what stands behind a key at the start of a line, to its end.
+func statusLine(text []byte, key string) []byte {
+	for len(text) > 0 {
+		line := text
+		if end := bytes.IndexByte(text, '\n'); end >= 0 {
+			line, text = text[:end], text[end+1:]
+		} else {
+			text = nil
+		}
+		if len(line) >= len(key) && string(line[:len(key)]) == key {
+			return line[len(key):]
+		}
+	}
+	return nil
+}
