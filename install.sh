@@ -1,0 +1,96 @@
+#!/bin/sh
+# Builds gracekit and installs it, takes it away again, or shows what it does.
+set -eu
+umask 022
+
+usage='usage: ./install.sh [--prefix DIR] [--uninstall | --demo]
+
+  --prefix DIR  where to install: DIR/bin, DIR/share/man, DIR/share/gracekit (/usr/local)
+  --uninstall   take away what an install under that prefix put there, and nothing else
+  --demo        install nothing: build into a temporary folder and show a Sidekiq that
+                leaks being restarted, in a minute, on this machine
+  -h, --help    this text
+
+DESTDIR in the environment is put in front of all paths, for packages.'
+
+fatal() { printf 'install.sh: fatal: %s\n' "$2" >&2 && exit "$1"; }
+
+prefix=/usr/local action=install
+while [ $# -gt 0 ]; do
+	case $1 in
+	--prefix) [ $# -gt 1 ] || fatal 100 '--prefix: which directory? (/usr/local)' && prefix=$2 && shift ;;
+	--prefix=*) prefix=${1#*=} ;;
+	--uninstall | --demo) action=${1#--} ;;
+	-h | --help) echo "$usage" && exit 0 ;;
+	*) fatal 100 "\"$1\" is no option (--prefix DIR, --uninstall, --demo, --help)" ;;
+	esac
+	shift
+done
+case $prefix in /*) prefix=${prefix%/} ;; *) fatal 100 "--prefix: \"$prefix\" is no absolute path (/usr/local)" ;; esac
+dest=${DESTDIR-}
+manifest=$prefix/share/gracekit/manifest # all that was put there: a path a line, directories with a / behind
+cd -- "$(dirname -- "$0")"
+
+build() { # DIR: the programs, static
+	need=$(sed -n 's/^go \([0-9]*\.[0-9]*\).*/\1/p' go.mod)
+	command -v go >/dev/null || fatal 111 "Go $need or newer is needed to build (https://go.dev/dl), and there is no go in PATH"
+	have=$(go env GOVERSION 2>/dev/null || GOTOOLCHAIN=local go version)
+	minor=${have#*go1.}
+	[ "${minor%%[!0-9]*}" -ge "${need#*.}" ] 2>/dev/null ||
+		fatal 111 "Go $need or newer is needed to build (https://go.dev/dl), $(command -v go) is $have"
+	version=$(git describe --tags --always --dirty 2>/dev/null) || version=0-unknown
+	CGO_ENABLED=0 GOWORK=off go build -trimpath -buildvcs=false \
+		-ldflags "-s -w -X gracekit/lib/cli.Version=$version" -o "$1/" ./cmd/...
+}
+
+stage() { # DIR: everything as it will be under $dest
+	mkdir -p "$1$prefix/bin" "$1$prefix/share/man/man8" "$1$prefix/share/doc/gracekit" "$1$prefix/share/gracekit"
+	build "$1$prefix/bin"
+	find lib/recipes -type f ! -name '*.*' -exec cp {} "$1$prefix/bin" \;
+	find cmd lib/recipes -name '*.8' -exec cp {} "$1$prefix/share/man/man8" \;
+	cp README.md LICENSE "$1$prefix/share/doc/gracekit"
+	cp -R runit s6 "$1$prefix/share/gracekit"
+	chmod -R u+rwX,go+rX,go-w "$1"
+}
+
+place() { # DIR: puts what is staged there in its place, file by file, and writes the manifest
+	mkdir -p "$dest/"
+	cat "$dest$manifest" >"$tmp/old" 2>/dev/null || :
+	(cd "$1" && find . ! -name . | LC_ALL=C sort) | sed 's/^.//' | while IFS= read -r f; do
+		if [ ! -d "$1$f" ]; then # a program that runs right now can be renamed over, not written to
+			cp "$1$f" "$dest$f.new" && mv -f "$dest$f.new" "$dest$f" && echo "$f"
+		elif [ ! -d "$dest$f" ]; then
+			mkdir "$dest$f" && echo "$f/"
+		fi
+	done >"$tmp/new"
+	{ echo "$manifest" && sed -n "/\\/$/p" "$tmp/old"; } >>"$tmp/new" # directories stay ours
+	grep -vxFf "$tmp/new" "$tmp/old" | remove # what an older version had and this one has not
+	cp "$tmp/new" "$dest$manifest"
+}
+
+remove() { # reads a manifest: what is in a directory goes before it, and that only when it is empty
+	LC_ALL=C sort -r | while IFS= read -r f; do
+		case $f in
+		*/) rmdir "$dest$f" 2>/dev/null || : ;;
+		*) rm -f "$dest$f" ;;
+		esac
+	done
+}
+
+case $action in
+demo) exec ./test/demo/run ;;
+uninstall)
+	[ -e "$dest$manifest" ] || fatal 1 "$dest$manifest: no such file: nothing is installed there"
+	remove <"$dest$manifest"
+	;;
+install)
+	tmp=$(mktemp -d)
+	trap 'rm -rf "$tmp"' EXIT
+	trap 'exit 129' HUP
+	trap 'exit 130' INT
+	trap 'exit 143' TERM
+	stage "$tmp/root"
+	place "$tmp/root"
+	echo "gracekit $version is in $dest$prefix: bin, share/man, share/gracekit (service directories)"
+	;;
+esac
