@@ -50,7 +50,7 @@ func crowd(target process) {
 		return d
 	}
 	var many, few []time.Duration
-	for range 6 {
+	for range 5 {
 		few = append(few, timed("30")...)
 		many = append(many, timed("3000")...)
 	}
@@ -59,34 +59,46 @@ func crowd(target process) {
 
 // watch: the CPU time of a check, all watchers running beside each other on the same process.
 func watch(target process) {
-	const windows = 30
-	fast := start("bin/gracewatch", "-s", "1T", "-i", "10ms", target.pid())
-	defer fast.kill()
-	slow := start("bin/gracewatch", "-s", "1T", "-i", "1", target.pid())
-	defer slow.kill()
-	fastC := start("./memloop", target.pid(), "10")
-	defer fastC.kill()
-	slowC := start("./memloop", target.pid(), "1000")
-	defer slowC.kill()
-	monit := startMonit(target)
-	defer monit.kill()
-
-	time.Sleep(2 * time.Second) // what they do at their start is not a check
-	var ours, c []time.Duration
-	slow0, slowC0, monit0 := slow.cpu(), slowC.cpu(), monit.cpu()
-	for range windows {
-		fast0, fastC0 := fast.cpu(), fastC.cpu()
-		time.Sleep(time.Second)
-		ours = append(ours, (fast.cpu()-fast0)/100)
-		c = append(c, (fastC.cpu()-fastC0)/100)
+	watchers := []process{
+		start("bin/gracewatch", "-s", "1T", "-i", "10ms", target.pid()),
+		start("./memloop", target.pid(), "10"),
+		start("bin/gracewatch", "-s", "1T", "-i", "1", target.pid()),
+		start("./memloop", target.pid(), "1000"),
+		startMonit(target),
 	}
-	slow1, slowC1, monit1 := (slow.cpu()-slow0)/windows, (slowC.cpu()-slowC0)/windows, (monit.cpu()-monit0)/windows
+	time.Sleep(2 * time.Second) // what they do at their start is not a check
+	spent := cpuPerSecond(watchers, 40)
 
-	compare("gracewatch check : pread + poll in C, 10 ms", median(ours), median(c), 4)
-	compare("gracewatch check : pread + poll in C, 1 s", slow1, slowC1, 4)
-	compare("gracewatch check : monit cycle, 1 s", slow1, monit1, 0.1)
-	memory("gracewatch RSS : monit", slow.status("VmRSS"), monit.status("VmRSS"), 3500)
-	memory("gracewatch RssAnon : monit", slow.status("RssAnon"), monit.status("RssAnon"), 1100)
+	compare("gracewatch check : pread + poll in C, 10 ms", spent[0]/100, spent[1]/100, 4)
+	compare("gracewatch check : pread + poll in C, 1 s", spent[2], spent[3], 4)
+	compare("gracewatch check : monit cycle, 1 s", spent[2], spent[4], 0.1)
+	ours, monit := watchers[2], watchers[4]
+	memory("gracewatch RSS : monit", ours.status("VmRSS"), monit.status("VmRSS"), 3500)
+	memory("gracewatch RssAnon : monit", ours.status("RssAnon"), monit.status("RssAnon"), 1100)
+	for _, w := range watchers {
+		w.kill()
+	}
+}
+
+// cpuPerSecond is the median CPU time of each process in so many windows of a second.
+func cpuPerSecond(processes []process, windows int) []time.Duration {
+	spent := make([][]time.Duration, len(processes))
+	before := make([]time.Duration, len(processes))
+	for w := range windows + 1 {
+		for i, p := range processes {
+			now := p.cpu()
+			if w > 0 {
+				spent[i] = append(spent[i], now-before[i])
+			}
+			before[i] = now
+		}
+		time.Sleep(time.Second)
+	}
+	medians := make([]time.Duration, len(processes))
+	for i := range spent {
+		medians[i] = median(spent[i])
+	}
+	return medians
 }
 
 // flat: the RSS of gracewatch after 100,000 checks and after the first few.
