@@ -103,17 +103,17 @@ func cpuPerSecond(processes []process, windows int) []time.Duration {
 
 // flat: the RSS of gracewatch after 100,000 checks and after the first few.
 func flat(target process) {
+	const read = 2 // a check reads a file, and its end
 	p := start("bin/gracewatch", "-s", "1T", "-i", "0.0001", target.pid())
 	defer p.kill()
-	first := p.reads() + 100
-	for p.reads() < first {
-		time.Sleep(time.Millisecond)
+	size := func(checks int) int {
+		for p.reads() < checks*read {
+			time.Sleep(10 * time.Millisecond)
+		}
+		return p.status("VmRSS")
 	}
-	rss := p.status("VmRSS")
-	for p.reads() < first+100_000 {
-		time.Sleep(10 * time.Millisecond)
-	}
-	memory("gracewatch RSS, after 100000 checks : 100", p.status("VmRSS"), rss, 3500)
+	first := size(100)
+	memory("gracewatch RSS, after 100000 checks : 100", size(100_100), first, 3500)
 }
 
 // sizes: of the binaries, built as install.sh builds them.

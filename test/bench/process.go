@@ -80,7 +80,7 @@ func (p process) cpu() time.Duration {
 // status is a number from /proc/PID/status: for sizes, KB.
 func (p process) status(name string) int { return field("/proc/"+p.pid()+"/status", name) }
 
-// reads is how many system calls of the read family it has made: a check makes one.
+// reads is how many system calls of the read family it has made.
 func (p process) reads() int { return field("/proc/"+p.pid()+"/io", "syscr") }
 
 // field is the number behind "name:" in a file of /proc.
