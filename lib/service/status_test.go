@@ -1,0 +1,112 @@
+package service
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// The samples in testdata were read from live services; the names say of which
+// supervisor and in which state.
+func TestTheStatusOfEachSupervisorIsRead(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.status")
+	if err != nil || len(files) < 40 {
+		t.Fatalf("%d samples, %v", len(files), err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := strings.TrimSuffix(filepath.Base(file), ".status")
+		s, err := parseStatus(text)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		fifo, state := "control", name
+		for _, prefix := range []string{"runit-2.1.2-", "s6-2.11.3.2-", "s6-2.13.1.0-"} {
+			state = strings.TrimPrefix(state, prefix)
+		}
+		if strings.HasPrefix(name, "runit") {
+			fifo = "ok"
+		}
+		if want := phaseOf(t, state); s.phase != want || s.fifo != fifo || (s.pid == 0) != (want == down) {
+			t.Errorf("%s: %+v, want phase %d", name, s, want)
+		}
+	}
+}
+
+// phaseOf is what a sample's name says.
+func phaseOf(t *testing.T, state string) phase {
+	switch state {
+	case "after-cont", "paused-sv-pause", "restarted", "run", "sv-once", "sv-term-on-a-process-ignoring-term-want-up",
+		"want-down-process-still-alive-ignores-term", "continued", "o-once-at-most", "paused",
+		"up-notification-fd-not-ready-yet", "up-ready", "up", "want-down-process-still-alive":
+		return running
+	case "after-runsv-exit", "in-finish-after-sigkill-want-up", "in-finish-after-sv-term-want-up", "in-finish-want-down",
+		"run-exits-37-repeatedly", "run-script-missing-cannot-exec", "sv-exit-in-progress", "exit-37-in-finish":
+		return finishing
+	case "after-runsv-exit-2", "down-after-finish", "down-file", "down", "after-s6-supervise-exit", "down-after-exit-37",
+		"down-file-never-started", "finish-exits-125-permanent-failure", "run-exits-1-at-once-between-restarts", "exits-1-again":
+		return down
+	}
+	t.Fatalf("no phase known for sample %q", state)
+	return 0
+}
+
+func TestThePIDStandsWhereEachLayoutHasIt(t *testing.T) {
+	for file, pid := range map[string]int{
+		"runit-2.1.2-run":                 17565,
+		"s6-2.11.3.2-up":                  0x4b47,
+		"s6-2.13.1.0-up":                  0x4b9b,
+		"s6-2.11.3.2-paused":              0x4b47,
+		"runit-2.1.2-down":                0,
+		"s6-2.13.1.0-in-finish-want-down": 0x4d97,
+	} {
+		text, err := os.ReadFile("testdata/" + file + ".status")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s, err := parseStatus(text); err != nil || s.pid != pid {
+			t.Errorf("%s: %+v, %v; want pid %d", file, s, err, pid)
+		}
+	}
+}
+
+func TestAStatusOfAnyOtherFormIsRefused(t *testing.T) {
+	good, err := os.ReadFile("testdata/runit-2.1.2-run.status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int{0, 18, 19, 21, 26, 34, 36, 42, 44} { // 18: daemontools; 26: s6 2.1
+		if s, err := parseStatus(make([]byte, n)); err == nil || !strings.Contains(err.Error(), "neither runit's") {
+			t.Errorf("%d bytes: %+v, %v", n, s, err)
+		}
+	}
+	for at, value := range map[int]byte{0: 0, 1: 1, 8: 0xff, 15: 0xff, 16: 2, 18: 2, 19: 3} {
+		bad := append([]byte(nil), good...)
+		bad[at] = value
+		if s, err := parseStatus(bad); err == nil {
+			t.Errorf("byte %d is %#x: %+v", at, value, s)
+		}
+	}
+}
+
+func FuzzStatus(f *testing.F) {
+	files, _ := filepath.Glob("testdata/*.status")
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		s, err := parseStatus(text)
+		if err == nil && (s.pid < 0 || (s.phase == down) != (s.pid == 0) || s.fifo == "") {
+			t.Errorf("%x is %+v", text, s)
+		}
+	})
+}

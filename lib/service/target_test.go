@@ -1,0 +1,278 @@
+package service
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"gracekit/lib/proc"
+)
+
+func TestWordsThatCannotBeATargetAreNamed(t *testing.T) {
+	for _, text := range []string{"", "0", "-1", "+5", "00", "4194305", "99999999999999999999", "1:", ":1", "0:5", "1:2:3", "-"} {
+		if _, err := Parse(text); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q", text)) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+// self is this process, as it is now.
+func self(t *testing.T) proc.ID {
+	p, err := proc.Open(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	return p.ID
+}
+
+// find is who a target is.
+func find(text string) (proc.ID, error) {
+	target, err := Parse(text)
+	if err != nil {
+		return proc.ID{}, err
+	}
+	p, err := target.Open()
+	if err != nil {
+		return proc.ID{}, err
+	}
+	defer p.Close()
+	return p.ID, nil
+}
+
+func file(t *testing.T, text string, mode os.FileMode) string {
+	name := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(name, mode); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+func TestAProcessIsFoundInEachWay(t *testing.T) {
+	id := self(t)
+	for _, text := range []string{
+		fmt.Sprint(id.PID),
+		id.String(),
+		file(t, fmt.Sprintln(id.PID), 0o644),
+		file(t, fmt.Sprint(id.PID), 0o600),
+		file(t, fmt.Sprintf(" %d \r\n", id.PID), 0o644),
+		file(t, id.String()+"\n", 0o644),
+	} {
+		if found, err := find(text); err != nil || found != id {
+			t.Errorf("%s: %v, %v; want %v", text, found, err, id)
+		}
+	}
+}
+
+func TestAPidfileIsRefused(t *testing.T) {
+	own := fmt.Sprintln(os.Getpid())
+	link := filepath.Join(t.TempDir(), "link")
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := errors.Join(os.Symlink(file(t, own, 0o644), link), unix.Mkfifo(fifo, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	for why, name := range map[string]string{
+		"that everybody may write": file(t, own, 0o646),
+		"that is empty":            file(t, "", 0o644),
+		"of white space":           file(t, " \n", 0o644),
+		"of garbage":               file(t, "sidekiq\n", 0o644),
+		"with pid 0":               file(t, "0\n", 0o644),
+		"with a group":             file(t, "-"+own, 0o644),
+		"with two pids":            file(t, own+own, 0o644),
+		"with half an identity":    file(t, "12:\n", 0o644),
+		"with a NUL":               file(t, "12\x00", 0o644),
+		"that is too long":         file(t, strings.Repeat(" ", 100)+own, 0o644),
+		"that is a link":           link,
+		"that is a FIFO":           fifo,
+		"that is a device":         "/dev/null",
+		"that isn't there":         link + "x",
+		"in no directory":          file(t, own, 0o644) + "/x",
+	} {
+		id, err := find(name)
+		if err == nil || errors.Is(err, proc.ErrGone) || !strings.HasPrefix(err.Error(), name+": ") {
+			t.Errorf("a pidfile %s: %v, %v", why, id, err)
+		}
+	}
+}
+
+func TestAPidfileOfAnotherUserIsRefusedByRoot(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("for root alone")
+	}
+	const nobody = 65534
+	id := self(t)
+	gone := proc.ID{PID: id.PID, Start: id.Start + 1}
+	for _, text := range []string{fmt.Sprint(id.PID), id.String(), gone.String()} {
+		name := file(t, text, 0o644)
+		if err := os.Chown(name, nobody, 0); err != nil {
+			t.Fatal(err)
+		}
+		if found, err := find(name); err == nil || errors.Is(err, proc.ErrGone) {
+			t.Errorf("%s: %v, %v", text, found, err)
+		}
+	}
+	cmd := exec.Command("sleep", "1000")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer cmd.Process.Kill()
+	name := file(t, fmt.Sprint(cmd.Process.Pid), 0o644)
+	if err := os.Chown(name, nobody, 0); err != nil {
+		t.Fatal(err)
+	}
+	if found, err := find(name); err != nil || found.PID != cmd.Process.Pid {
+		t.Errorf("of the user's own process: %v, %v", found, err)
+	}
+}
+
+func TestAPlainPIDIsStaleWhenItsProcessIsYoungerThanTheFile(t *testing.T) {
+	name := file(t, fmt.Sprint(os.Getpid()), 0o644)
+	before := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(name, before, before); err != nil {
+		t.Fatal(err)
+	}
+	_, err := find(name)
+	if !errors.Is(err, proc.ErrGone) || !strings.Contains(err.Error(), "stale") {
+		t.Errorf("%v", err)
+	}
+	name = file(t, self(t).String(), 0o644)
+	if err := os.Chtimes(name, before, before); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := find(name); err != nil {
+		t.Errorf("an identity is never stale: %v", err)
+	}
+}
+
+func TestATargetThatIsGoneTellsWhoItWas(t *testing.T) {
+	id := self(t)
+	id.Start++
+	for _, text := range []string{id.String(), file(t, id.String(), 0o644)} {
+		_, err := find(text)
+		var gone *GoneError
+		if !errors.As(err, &gone) || gone.ID != id {
+			t.Errorf("%s: %#v", text, err)
+		}
+	}
+}
+
+// directoryWith makes a service directory whose supervise has that status, and
+// that FIFO; held tells whether somebody reads the FIFO, as a supervisor does.
+func directoryWith(t *testing.T, status []byte, fifo string, held bool) string {
+	dir := t.TempDir()
+	supervise := filepath.Join(dir, "supervise")
+	err := errors.Join(os.Chmod(dir, 0o755), os.Mkdir(supervise, 0o700),
+		os.WriteFile(filepath.Join(supervise, "status"), status, 0o644), unix.Mkfifo(filepath.Join(supervise, fifo), 0o600))
+	if held {
+		fd, errOpen := unix.Open(filepath.Join(supervise, fifo), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		err = errors.Join(err, errOpen)
+		t.Cleanup(func() { unix.Close(fd) })
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// runitStatus is the sample of a running service, with another pid and state.
+func runitStatus(t *testing.T, pid int, state byte) []byte {
+	text, err := os.ReadFile("testdata/runit-2.1.2-run.status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text[12], text[13], text[14], text[19] = byte(pid), byte(pid>>8), byte(pid>>16), state
+	return text
+}
+
+func TestAServiceDirectoryAnswersOnlyWithASupervisor(t *testing.T) {
+	id := self(t)
+	running := runitStatus(t, id.PID, 1)
+	if found, err := find(directoryWith(t, running, "ok", true)); err != nil || found != id {
+		t.Errorf("supervised: %v, %v", found, err)
+	}
+	if _, err := find(directoryWith(t, running, "ok", false)); err == nil || !strings.Contains(err.Error(), "stale") {
+		t.Errorf("not supervised: %v", err)
+	}
+	for state, pid := range []int{0, 0, id.PID} {
+		if state == 1 {
+			continue
+		}
+		if _, err := find(directoryWith(t, runitStatus(t, pid, byte(state)), "ok", true)); !errors.Is(err, proc.ErrGone) {
+			t.Errorf("state %d: %v", state, err)
+		}
+	}
+}
+
+func TestLinksToAServiceDirectoryAreFollowedAndJudged(t *testing.T) {
+	id := self(t)
+	dir := directoryWith(t, runitStatus(t, id.PID, 1), "ok", true)
+	elsewhere := t.TempDir()
+	link := filepath.Join(t.TempDir(), "service")
+	err := errors.Join(os.Rename(filepath.Join(dir, "supervise"), filepath.Join(elsewhere, "supervise")),
+		os.Symlink(filepath.Join(elsewhere, "supervise"), filepath.Join(dir, "supervise")), os.Symlink(dir, link))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found, err := find(link); err != nil || found != id {
+		t.Errorf("%v, %v", found, err)
+	}
+	for _, open := range []string{dir, filepath.Join(elsewhere, "supervise"), filepath.Join(elsewhere, "supervise/status")} {
+		if err := os.Chmod(open, 0o777); err != nil {
+			t.Fatal(err)
+		}
+		if found, err := find(link); err == nil || !strings.Contains(err.Error(), "everybody may write") {
+			t.Errorf("everybody may write %s: %v, %v", open, found, err)
+		}
+		if err := os.Chmod(open, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if os.Geteuid() != 0 {
+		return
+	}
+	for _, foreign := range []string{dir, filepath.Join(elsewhere, "supervise")} {
+		if err := os.Chown(foreign, 65534, 0); err != nil {
+			t.Fatal(err)
+		}
+		if found, err := find(link); err == nil || !strings.Contains(err.Error(), "belongs to user 65534") {
+			t.Errorf("%s of another user: %v, %v", foreign, found, err)
+		}
+		if err := os.Chown(foreign, 0, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestADirectoryThatIsNoServiceIsRefused(t *testing.T) {
+	if _, err := find(t.TempDir()); err == nil || errors.Is(err, proc.ErrGone) {
+		t.Errorf("%v", err)
+	}
+}
+
+func FuzzPidfile(f *testing.F) {
+	for _, s := range []string{"1234\n", "1234:5678\n", "", "0", "-1", "12 13", "1:2:3", "\x00"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		pid, id, err := parsePidfile(text)
+		if err == nil && (pid != 0) == (id != proc.ID{}) {
+			t.Errorf("%q is pid %d and identity %v", text, pid, id)
+		}
+		if err == nil && (pid+id.PID < 1 || pid+id.PID > proc.PIDMax) {
+			t.Errorf("%q is pid %d, identity %v", text, pid, id)
+		}
+	})
+}
