@@ -1,0 +1,171 @@
+// Package cli is what all programs share: flags, messages, exit codes, the {}
+// of chain-loading, and exec. It knows nothing of processes and services.
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// Exit codes, those of s6 and djb.
+const (
+	Yes     = 0   // yes, or done
+	No      = 1   // no
+	Usage   = 100 // used wrongly
+	Refused = 111 // the system refused something
+	NoExec  = 126 // the program to become cannot be executed
+	NoProg  = 127 // the program to become was not found
+
+	Continue = -1 // not an exit code: Parse found nothing that ends the program
+)
+
+// Version is set by the linker.
+var Version = "0-unknown"
+
+// Command is a program: its flags, and where it prints.
+type Command struct {
+	Stdout  io.Writer
+	Quiet   bool // -q: only errors
+	Verbose bool // -v: more
+	name    string
+	usage   string
+	stderr  io.Writer
+	flags   *pflag.FlagSet
+}
+
+// New is a program with the flags that all have: -v, -q, -h and --version.
+func New(name, usage string, stdout, stderr io.Writer) *Command {
+	c := &Command{Stdout: stdout, name: name, usage: usage, stderr: stderr}
+	c.flags = pflag.NewFlagSet(name, pflag.ContinueOnError)
+	c.flags.SetInterspersed(false) // what follows the first operand can be a command
+	c.flags.BoolVarP(&c.Verbose, "verbose", "v", false, "")
+	c.flags.BoolVarP(&c.Quiet, "quiet", "q", false, "")
+	return c
+}
+
+// Bool is a flag that is given or not.
+func (c *Command) Bool(name, letter string) *bool { return c.flags.BoolP(name, letter, false, "") }
+
+// String is a flag with any text.
+func (c *Command) String(name, letter string) *string { return c.flags.StringP(name, letter, "", "") }
+
+// Var is a flag whose value reads itself.
+func (c *Command) Var(value pflag.Value, name, letter string) { c.flags.VarP(value, name, letter, "") }
+
+// Func is a flag whose value is read by set; word stands for it in a usage.
+func (c *Command) Func(name, letter, word string, set func(text string) error) {
+	c.Var(funcValue{word, set}, name, letter)
+}
+
+type funcValue struct {
+	word string
+	set  func(string) error
+}
+
+func (f funcValue) Set(text string) error { return f.set(text) }
+func (f funcValue) String() string        { return "" }
+func (f funcValue) Type() string          { return f.word }
+
+// Given tells whether a flag was given.
+func (c *Command) Given(name string) bool { return c.flags.Changed(name) }
+
+// Parse reads the flags. It returns the operands, of which there must be at
+// least min, and at most max if that is not negative. The code is Continue, or
+// what the program is to exit with.
+func (c *Command) Parse(args []string, min, max int) (operands []string, code int) {
+	help := c.Bool("help", "h")
+	version := c.Bool("version", "")
+	if err := c.flags.Parse(args); err != nil {
+		return nil, c.Misused(c.flagError(err))
+	}
+	switch {
+	case *help:
+		return nil, c.Print(c.usage)
+	case *version:
+		return nil, c.Print(c.name + " " + Version + "\n")
+	}
+	operands = c.flags.Args()
+	switch {
+	case len(operands) < min:
+		return nil, c.Misused(fmt.Errorf("something is missing: %s", c.synopsis()))
+	case max >= 0 && len(operands) > max:
+		return nil, c.Misused(fmt.Errorf("%q is one argument too many: %s", operands[max], c.synopsis()))
+	}
+	return operands, Continue
+}
+
+// flagError names the flag, its value, and what would be right.
+func (c *Command) flagError(err error) error {
+	var invalid *pflag.InvalidValueError
+	var missing *pflag.ValueRequiredError
+	var unknown *pflag.NotExistError
+	switch {
+	case errors.As(err, &invalid):
+		return fmt.Errorf("--%s: %w", invalid.GetFlag().Name, invalid.Unwrap())
+	case errors.As(err, &missing):
+		return fmt.Errorf("--%s: needs a value", missing.GetFlag().Name)
+	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() != "":
+		return fmt.Errorf("-%.1s: no such option: %s", unknown.GetSpecifiedName(), c.synopsis())
+	case errors.As(err, &unknown):
+		return fmt.Errorf("--%s: no such option: %s", unknown.GetSpecifiedName(), c.synopsis())
+	}
+	return err
+}
+
+// Print prints data on stdout and returns the exit code for that.
+func (c *Command) Print(text string) int {
+	if _, err := io.WriteString(c.Stdout, text); err != nil {
+		return c.Refused(err)
+	}
+	return Yes
+}
+
+// synopsis is the first line of the usage.
+func (c *Command) synopsis() string {
+	line, _, _ := strings.Cut(c.usage, "\n")
+	return line
+}
+
+// Misused says what is wrong with the arguments.
+func (c *Command) Misused(err error) int {
+	c.say("fatal", err.Error())
+	return Usage
+}
+
+// Refused says what the system, or a check, refused.
+func (c *Command) Refused(err error) int {
+	c.say("fatal", err.Error())
+	return Refused
+}
+
+// Error is a message that -q leaves.
+func (c *Command) Error(format string, args ...any) { c.say("error", fmt.Sprintf(format, args...)) }
+
+// Warn is a message that is left out with -q.
+func (c *Command) Warn(format string, args ...any) {
+	if !c.Quiet {
+		c.say("warning", fmt.Sprintf(format, args...))
+	}
+}
+
+// Info is a message that is left out without -v.
+func (c *Command) Info(format string, args ...any) {
+	if c.Verbose {
+		c.say("info", fmt.Sprintf(format, args...))
+	}
+}
+
+// say prints one line, whatever is in a name that somebody else chose.
+func (c *Command) say(level, text string) {
+	text = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return '?'
+		}
+		return r
+	}, text)
+	fmt.Fprintf(c.stderr, "%s: %s: %s\n", c.name, level, text)
+}
