@@ -1,0 +1,175 @@
+package grace
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+const s = time.Second
+
+// told is what a sample changed, in a word or two.
+func told(c Change) string {
+	text := ""
+	for _, part := range []struct {
+		said bool
+		word string
+	}{{c.OverSoft, "over-soft "}, {c.UnderSoft, "under-soft "}, {c.OverHard, "over-hard "}, {c.GraceOver, "grace-over "}} {
+		if part.said {
+			text += part.word
+		}
+	}
+	return text + string(c.Restart)
+}
+
+func TestTheTimer(t *testing.T) {
+	type at struct {
+		second int64
+		kb     int64
+		told   string
+	}
+	daemon := Limits{Soft: 100, Hard: 200, Grace: 10 * s, Retry: 60 * s}
+	legacy := Limits{Soft: 100, Grace: 10 * s, Retry: 60 * s, Legacy: true}
+	for name, c := range map[string]struct {
+		limits  Limits
+		samples []at
+	}{
+		"under and at the limit nothing happens": {daemon, []at{{1, 1, ""}, {2, 100, ""}, {1000, 100, ""}}},
+		"over it for the grace time: a restart": {daemon, []at{
+			{1, 101, "over-soft "}, {10, 150, ""}, {11, 101, "grace-over soft"}, {12, 101, ""}}},
+		"back under it within the grace time: none, and the next time counts anew": {daemon, []at{
+			{1, 101, "over-soft "}, {10, 100, "under-soft "}, {11, 101, "over-soft "}, {20, 101, ""}, {21, 101, "grace-over soft"}}},
+		"over the hard limit: at once":                       {daemon, []at{{1, 201, "over-soft over-hard hard"}}},
+		"over the hard limit within the grace time: at once": {daemon, []at{{1, 101, "over-soft "}, {2, 201, "over-hard hard"}}},
+		"at the hard limit: not":                             {daemon, []at{{1, 200, "over-soft "}}},
+		"no grace time: at once":                             {Limits{Soft: 100}, []at{{1, 101, "over-soft grace-over soft"}}},
+		"no soft limit: the hard one alone":                  {Limits{Hard: 200}, []at{{1, 200, ""}, {2, 201, "over-hard hard"}}},
+		"an endless grace time":                              {Limits{Soft: 100, Grace: forever}, []at{{1, 101, "over-soft "}, {1 << 30, 101, ""}}},
+		"legacy: no way back": {legacy, []at{
+			{1, 101, "over-soft "}, {2, 1, ""}, {10, 1, ""}, {11, 1, "grace-over legacy"}}},
+		"a clock that stands still": {daemon, []at{{5, 101, "over-soft "}, {5, 101, ""}, {4, 101, ""}}},
+	} {
+		var state State
+		for _, x := range c.samples {
+			var change Change
+			state, change = state.Step(c.limits, Sample{time.Duration(x.second) * s, x.kb})
+			if told(change) != x.told {
+				t.Errorf("%s: %d KB at %d s: %q, want %q", name, x.kb, x.second, told(change), x.told)
+			}
+		}
+	}
+}
+
+func TestARestartThatWasPutOffIsTriedAgainIfStillOver(t *testing.T) {
+	l := Limits{Soft: 100, Grace: 10 * s, Retry: 60 * s}
+	state, c := State{Over: true}.Step(l, Sample{10 * s, 101})
+	if c.Restart != Soft {
+		t.Fatal("no restart")
+	}
+	state = state.PutOff(l, 20*s)
+	if next, ok := state.Next(l); !ok || next != 80*s {
+		t.Errorf("next at %v, %v", next, ok)
+	}
+	if _, c := state.Step(l, Sample{79 * s, 101}); c.Restart != "" {
+		t.Error("restart before the retry time")
+	}
+	if _, c := state.Step(l, Sample{80 * s, 101}); told(c) != "soft" {
+		t.Errorf("still over after the retry time: %q", told(c))
+	}
+	under, c := state.Step(l, Sample{30 * s, 100})
+	if told(c) != "under-soft " {
+		t.Errorf("under: %q", told(c))
+	}
+	if _, c := under.Step(l, Sample{80 * s, 100}); c.Restart != "" {
+		t.Error("restart though it is under the limit again")
+	}
+}
+
+func TestARestartThatFailedIsBegunAgainWhateverTheSize(t *testing.T) {
+	l := Limits{Soft: 100, Hard: 200, Retry: 60 * s, Grace: s}
+	state, _ := State{}.Step(l, Sample{0, 201})
+	state = state.Failed(l, 10*s)
+	state, c := state.Step(l, Sample{20 * s, 1})
+	if c.Restart != "" {
+		t.Error("restart before the retry time")
+	}
+	if next, ok := state.Next(l); !ok || next != 70*s {
+		t.Errorf("next at %v, %v", next, ok)
+	}
+	if _, c = state.Step(l, Sample{70 * s, 1}); c.Restart != Hard {
+		t.Errorf("after the retry time: %q", told(c))
+	}
+}
+
+func TestASampleIsDueWhenTheGraceTimeIsOver(t *testing.T) {
+	l := Limits{Soft: 100, Grace: 10 * s}
+	state := State{}
+	if _, ok := state.Next(l); ok {
+		t.Error("something is due under the limit")
+	}
+	state, _ = state.Step(l, Sample{3 * s, 101})
+	if next, ok := state.Next(l); !ok || next != 13*s {
+		t.Errorf("next at %v, %v", next, ok)
+	}
+	l.Grace = forever
+	if next, ok := state.Next(l); ok {
+		t.Errorf("an endless grace time is over at %v", next)
+	}
+}
+
+// FuzzInvariants runs a process through sizes and outcomes that the fuzzer
+// chooses, two bytes a step.
+func FuzzInvariants(f *testing.F) {
+	f.Add(false, uint8(100), uint8(200), uint8(5), []byte{10, 1, 101, 1, 102, 3, 99, 9, 255, 1, 101, 200})
+	f.Add(true, uint8(100), uint8(0), uint8(5), []byte{101, 1, 1, 1, 1, 3, 1, 9})
+	f.Add(false, uint8(0), uint8(50), uint8(0), []byte{50, 0, 51, 0, 51, 60})
+	f.Fuzz(func(t *testing.T, isLegacy bool, soft, hard, grace uint8, steps []byte) {
+		l := Limits{Soft: int64(soft), Hard: int64(hard), Grace: time.Duration(grace) * s, Retry: 7 * s, Legacy: isLegacy}
+		var state State
+		var now, overSince, retryAt time.Duration
+		over, failed := false, false
+		for ; len(steps) >= 2; steps = steps[2:] {
+			kb := int64(steps[0])
+			now += time.Duration(steps[1]&0x3f) * s
+			if isOver := soft > 0 && kb > int64(soft); !over && isOver {
+				over, overSince = true, now
+			} else if !isOver && !isLegacy {
+				over = false
+			}
+			var c Change
+			state, c = state.Step(l, Sample{now, kb})
+			say := func(what string) { t.Fatal(what, fmt.Sprintf("%+v %+v %+v at %v with %d KB", l, state, c, now, kb)) }
+			if state.Over != over {
+				say("the timer does not run when it should, or runs when it should not")
+			}
+			due := over && now-overSince >= l.Grace || hard > 0 && kb > int64(hard) || failed
+			switch {
+			case c.Restart != "" && !due:
+				say("a restart under the limit, or before the grace time")
+			case c.Restart != "" && now < retryAt:
+				say("a restart before the retry time")
+			case c.Restart == "" && due && now >= retryAt:
+				say("no restart though it is due")
+			case c.Restart != state.Reason && c.Restart != "", state.Restarting != (c.Restart != ""):
+				say("the state does not know its restart")
+			case c.OverSoft && c.UnderSoft:
+				say("over and under at once")
+			}
+			if next, ok := state.Next(l); ok && c.Restart == "" && next <= now {
+				say("something was due and did not happen")
+			}
+			if c.Restart == "" {
+				continue
+			}
+			if after, c := state.Step(l, Sample{now, 1 << 40}); after != state || c != (Change{}) {
+				say("something changes while a restart is under way")
+			}
+			retryAt = now + l.Retry
+			if steps[1]&0x40 != 0 {
+				state, failed = state.Failed(l, now), true
+			} else {
+				state = state.PutOff(l, now)
+			}
+		}
+	})
+}
