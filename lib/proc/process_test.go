@@ -214,9 +214,9 @@ func TestAllOfAGroupIsSignalledInOneStep(t *testing.T) {
 	}
 }
 
-func TestTheCallerKnowsItsSupervisors(t *testing.T) {
-	own, err := Self()
-	if err != nil || own.PID != os.Getpid() || own.PGID != unix.Getpgrp() {
-		t.Errorf("%+v, %v", own, err)
+func TestTheCallerKnowsWhatIsAboveIt(t *testing.T) {
+	own := Self()
+	if own.PID != os.Getpid() || own.PGID != unix.Getpgrp() || len(own.Above) == 0 || own.Above[0] != os.Getppid() {
+		t.Errorf("%+v", own)
 	}
 }

@@ -1,0 +1,116 @@
+// Package schedule reads signal schedules, as start-stop-daemon's --retry has
+// them, and runs one against a process, its group or its tree. It signals by
+// pidfd alone, and never what the caller itself belongs to.
+package schedule
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"gracekit/lib/limit"
+	"gracekit/lib/proc"
+)
+
+// Schedule is signals and waits, in order.
+type Schedule struct {
+	Steps  []Step
+	Repeat int // the step that follows the last one; len(Steps): none does
+}
+
+// Step is a signal, and how long to wait for the end after it.
+type Step struct {
+	Signal unix.Signal
+	Scope  proc.Scope // whom it is sent to, if Scoped
+	Scoped bool       // the signal has a suffix: @process, @group or @tree
+	Waits  bool       // a wait follows
+	Wait   limit.Duration
+}
+
+// Parse reads SIGNAL/SECONDS/SIGNAL/SECONDS/... A signal is a name, with or
+// without SIG, or a number, with or without a dash before it; the word forever
+// repeats what follows it.
+func Parse(text string) (Schedule, error) {
+	s := Schedule{Repeat: -1}
+	for word := range strings.SplitSeq(text, "/") {
+		if err := s.add(word); err != nil {
+			return Schedule{}, fmt.Errorf("%q is no schedule (TERM, TERM/27/KILL/5, TSTP@process/30/TERM/27/KILL@group/5): %w", text, err)
+		}
+	}
+	if s.Repeat < 0 {
+		s.Repeat = len(s.Steps)
+	} else if !slices.ContainsFunc(s.Steps[s.Repeat:], func(step Step) bool { return step.Wait > 0 }) {
+		return Schedule{}, fmt.Errorf("%q is no schedule: what is repeated forever needs a wait", text)
+	}
+	return s, nil
+}
+
+// add takes the next word: behind a signal a number is seconds, elsewhere a signal.
+func (s *Schedule) add(word string) error {
+	if word == "forever" && s.Repeat < 0 {
+		s.Repeat = len(s.Steps)
+		return nil
+	}
+	last := len(s.Steps) - 1
+	if last >= 0 && !s.Steps[last].Waits && s.Repeat != len(s.Steps) {
+		wait, err := limit.ParseDuration(word)
+		if err == nil {
+			s.Steps[last].Wait, s.Steps[last].Waits = wait, true
+			return nil
+		}
+		if step, errStep := parseStep(word); errStep == nil {
+			s.Steps = append(s.Steps, step)
+			return nil
+		}
+		return err
+	}
+	step, err := parseStep(word)
+	if err == nil {
+		s.Steps = append(s.Steps, step)
+	}
+	return err
+}
+
+func parseStep(word string) (step Step, err error) {
+	name, scope, scoped := strings.Cut(word, "@")
+	step.Signal, err = ParseSignal(strings.TrimPrefix(name, "-"))
+	if err == nil && scoped {
+		step.Scoped = true
+		if step.Scope, err = proc.ParseScope(scope); err != nil || step.Scope == proc.Children {
+			err = fmt.Errorf("%q is none to signal (process, group, tree)", scope)
+		}
+	}
+	return step, err
+}
+
+// ParseSignal reads a name, with or without SIG, or a number, 1 to 64.
+func ParseSignal(name string) (unix.Signal, error) {
+	if n, err := strconv.ParseUint(name, 10, 8); err == nil && n >= 1 && n <= 64 {
+		return unix.Signal(n), nil
+	}
+	upper := strings.ToUpper(name)
+	if sig := unix.SignalNum("SIG" + strings.TrimPrefix(upper, "SIG")); sig > 0 {
+		return sig, nil
+	}
+	return 0, fmt.Errorf("%q is no signal (TERM, SIGTERM, 15)", name)
+}
+
+// Name is a signal's name without SIG, or its number.
+func Name(sig unix.Signal) string {
+	if name := unix.SignalName(sig); name != "" {
+		return strings.TrimPrefix(name, "SIG")
+	}
+	return strconv.Itoa(int(sig))
+}
+
+// deadline is when a wait ends; the zero time for one that never does.
+func (s Step) deadline() time.Time {
+	if s.Wait == limit.Forever {
+		return time.Time{}
+	}
+	return time.Now().Add(s.Wait.Std())
+}
