@@ -2,6 +2,7 @@
 # Builds gracekit and installs it, takes it away again, or shows what it does.
 set -eu
 umask 022
+export LC_ALL=C
 
 usage='usage: ./install.sh [--prefix DIR] [--uninstall | --demo]
 
@@ -48,7 +49,7 @@ stage() { # DIR: everything as it will be under $dest
 	build "$1$prefix/bin"
 	find lib/recipes -type f ! -name '*.*' -exec cp {} "$1$prefix/bin" \;
 	find cmd lib/recipes -name '*.8' -exec cp {} "$1$prefix/share/man/man8" \;
-	cp README.md LICENSE "$1$prefix/share/doc/gracekit"
+	cp ./[A-Z]* "$1$prefix/share/doc/gracekit"
 	cp -R runit s6 "$1$prefix/share/gracekit"
 	chmod -R u+rwX,go+rX,go-w "$1"
 }
@@ -56,7 +57,7 @@ stage() { # DIR: everything as it will be under $dest
 place() { # DIR: puts what is staged there in its place, file by file, and writes the manifest
 	mkdir -p "$dest/"
 	cat "$dest$manifest" >"$tmp/old" 2>/dev/null || :
-	(cd "$1" && find . ! -name . | LC_ALL=C sort) | sed 's/^.//' | while IFS= read -r f; do
+	(cd "$1" && find . ! -name . | sort) | sed 's/^.//' | while IFS= read -r f; do
 		if [ ! -d "$1$f" ]; then # a program that runs right now can be renamed over, not written to
 			cp "$1$f" "$dest$f.new" && mv -f "$dest$f.new" "$dest$f" && echo "$f"
 		elif [ ! -d "$dest$f" ]; then
@@ -69,7 +70,7 @@ place() { # DIR: puts what is staged there in its place, file by file, and write
 }
 
 remove() { # reads a manifest: what is in a directory goes before it, and that only when it is empty
-	LC_ALL=C sort -r | while IFS= read -r f; do
+	sort -r | while IFS= read -r f; do
 		case $f in
 		*/) rmdir "$dest$f" 2>/dev/null || : ;;
 		*) rm -f "$dest$f" ;;
