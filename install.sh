@@ -50,7 +50,7 @@ stage() { # DIR: everything as it will be under $dest
 	find lib/recipes -type f ! -name '*.*' -exec cp {} "$1$prefix/bin" \;
 	find cmd lib/recipes -name '*.8' -exec cp {} "$1$prefix/share/man/man8" \;
 	cp ./[A-Z]* "$1$prefix/share/doc/gracekit"
-	cp -R runit s6 "$1$prefix/share/gracekit"
+	for d in runit s6; do [ ! -d $d ] || cp -R $d "$1$prefix/share/gracekit"; done
 	chmod -R u+rwX,go+rX,go-w "$1"
 }
 

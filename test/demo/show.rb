@@ -90,10 +90,10 @@ class Show
     @watcher.lines.each do |line|
       stamp, text = line.split(" ", 2)
       at = Time.strptime("#{stamp} UTC", "%Y-%m-%d_%H:%M:%S.%N %Z")
-      say text, at
+      say text.sub(/level=\w+ msg=(\S+) target=\S+/, 'gracewatch: \1'), at
       case text
       when /msg=over-soft/ then @over = at
-      when /msg=(under-soft|restart-begin)/ then @over = nil
+      when /msg=(under-soft|target-gone)/ then @over = nil
       when /graceful-restart: info: (\d+):\d+ got TSTP/ then instance($1.to_i).quiet = at.to_f
       end
     end
@@ -134,7 +134,7 @@ class Show
   end
 
   def say(text, at = Time.now)
-    puts format("%s%5.1f s  %s", $stdout.tty? ? "\r\e[K" : "", at - BEGAN, text)
+    puts format("%s%5.1f s  %s", $stdout.tty? ? "\r\e[K" : "", [at - BEGAN, 0].max, text)
   end
 
   def summary
