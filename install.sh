@@ -59,9 +59,12 @@ place() { # DIR: puts what is staged there in its place, file by file, and write
 	cat "$dest$manifest" >"$tmp/old" 2>/dev/null || :
 	(cd "$1" && find . ! -name . | sort) | sed 's/^.//' | while IFS= read -r f; do
 		if [ ! -d "$1$f" ]; then # a program that runs right now can be renamed over, not written to
-			cp "$1$f" "$dest$f.new" && mv -f "$dest$f.new" "$dest$f" && echo "$f"
+			cp "$1$f" "$dest$f.new"
+			mv -f "$dest$f.new" "$dest$f"
+			echo "$f"
 		elif [ ! -d "$dest$f" ]; then
-			mkdir "$dest$f" && echo "$f/"
+			mkdir "$dest$f"
+			echo "$f/"
 		fi
 	done >"$tmp/new"
 	{ echo "$manifest" && sed -n "/\\/$/p" "$tmp/old"; } >>"$tmp/new" # directories stay ours
