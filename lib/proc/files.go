@@ -50,7 +50,10 @@ type buffer []byte
 
 // read reads the whole of an open file from its start. What it returns is good
 // until the next read. ErrGone if the process of a /proc file has ended.
-func (b *buffer) read(fd int) ([]byte, error) {
+//
+// The kernel makes these files in one piece: a read that doesn't fill the
+// buffer got all. A list, made entry by entry, needs another read to know.
+func (b *buffer) read(fd int, list bool) ([]byte, error) {
 	if *b == nil {
 		*b = make([]byte, 4096)
 	}
@@ -64,13 +67,14 @@ func (b *buffer) read(fd int) ([]byte, error) {
 			return nil, ErrGone
 		case err != nil:
 			return nil, err
-		case m == 0:
+		}
+		n += m
+		switch {
+		case m == 0, n < len(*b) && !list:
 			return (*b)[:n], nil
-		}
-		if n += m; n < len(*b) {
+		case n < len(*b):
 			continue
-		}
-		if n >= maxFile {
+		case n >= maxFile:
 			return nil, errTooLong
 		}
 		*b = append(*b, make([]byte, n)...)
@@ -84,7 +88,7 @@ func (b *buffer) readAt(dir int, name []byte) ([]byte, error) {
 		return nil, gone(err)
 	}
 	defer unix.Close(fd)
-	return b.read(fd)
+	return b.read(fd, false)
 }
 
 // gone turns what the kernel says of files of a process that has ended into ErrGone.

@@ -171,7 +171,7 @@ func (sc *Scanner) appendChildren(pids []int, dir int) ([]int, error) {
 		if err != nil {
 			return // the thread has ended
 		}
-		text, err := sc.buf.read(fd)
+		text, err := sc.buf.read(fd, true)
 		unix.Close(fd)
 		for err == nil && len(text) > 0 {
 			pid, rest, ok := cutUint(text)

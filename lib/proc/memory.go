@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/tklauser/go-sysconf"
+	"golang.org/x/sys/unix"
 )
 
 // Usage is how large a process is, or several together, all in KB.
@@ -63,9 +64,10 @@ func (f Field) Of(u Usage) (kb int64) {
 }
 
 var (
-	errStatm  = errors.New("not the format of /proc/PID/statm")
-	errNoAnon = errors.New("no RssAnon in /proc/PID/status (Linux 4.5 or later is needed)")
-	errNoPSS  = errors.New("not the format of /proc/PID/smaps_rollup")
+	errStatm   = errors.New("not the format of /proc/PID/statm")
+	errNoAnon  = errors.New("no RssAnon in /proc/PID/status (Linux 4.5 or later is needed)")
+	errNoSmaps = errors.New("/proc/PID/smaps_rollup, for pss and uss, is not for this user to read")
+	errNoPSS   = errors.New("not the format of /proc/PID/smaps_rollup")
 )
 
 var pageKB = sync.OnceValue(func() int64 {
@@ -76,9 +78,14 @@ var pageKB = sync.OnceValue(func() int64 {
 	return bytes / 1024
 })
 
+// ErrEnding is the ErrGone of a process that has given its memory back on its
+// way out, and has not ended yet.
+var ErrEnding = fmt.Errorf("%w any more: it is ending", ErrGone)
+
 // Memory reads the figures that are wanted; the others are left 0, as all are
-// for a kernel thread. ErrGone if the process has ended. The files of rss, anon,
-// peak and swap stay open between calls, and nothing is allocated.
+// for a kernel thread. ErrGone if the process has ended, or is about to. The
+// files of rss, anon, peak and swap stay open between calls, and nothing is
+// allocated.
 func (p *Process) Memory(want Field) (u Usage, err error) {
 	if want&RSS != 0 {
 		if err = p.readStatm(&u); err != nil {
@@ -110,7 +117,20 @@ func (p *Process) readStatm(u *Usage) error {
 		return errStatm
 	}
 	u.RSS = int64(pages) * pageKB()
+	if pages == 0 {
+		return p.withoutMemory()
+	}
 	return nil
+}
+
+// withoutMemory tells a kernel thread, which has none, from a process that ends.
+func (p *Process) withoutMemory() error {
+	const kernelThread = 0x00200000 // PF_KTHREAD, linux/sched.h
+	s, err := p.Stat()
+	if err == nil && s.Flags&kernelThread == 0 {
+		err = ErrEnding
+	}
+	return err
 }
 
 func (p *Process) readStatus(u *Usage) error {
@@ -120,8 +140,8 @@ func (p *Process) readStatus(u *Usage) error {
 	}
 	var ok bool
 	u.Peak, ok = lineKB(text, "VmHWM:")
-	if !ok { // a kernel thread, or a main thread that ended before the others
-		return nil
+	if !ok {
+		return p.withoutMemory()
 	}
 	u.Swap, _ = lineKB(text, "VmSwap:") // not there without CONFIG_SWAP
 	if u.Anon, ok = lineKB(text, "RssAnon:"); !ok {
@@ -133,7 +153,10 @@ func (p *Process) readStatus(u *Usage) error {
 // readSmaps opens the file anew, for an open one shows the memory from before an exec.
 func (p *Process) readSmaps(u *Usage) error {
 	text, err := p.buf.readAt(p.dir, nameSmaps)
-	if err != nil {
+	switch {
+	case err == unix.EACCES || err == unix.EPERM:
+		return errNoSmaps
+	case err != nil:
 		return err
 	}
 	var ok bool
@@ -154,7 +177,7 @@ func (p *Process) readOpen(fd *int, name []byte) (text []byte, err error) {
 			return nil, gone(err)
 		}
 	}
-	return p.buf.read(*fd)
+	return p.buf.read(*fd, false)
 }
 
 // lineKB is the number of a line such as "VmSwap:      12 kB".

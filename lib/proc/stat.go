@@ -13,6 +13,7 @@ type Stat struct {
 	PPID    int    // field 4
 	PGID    int    // field 5
 	Session int    // field 6
+	Flags   uint32 // field 9, PF_* of the kernel
 	Threads int    // field 20
 	Start   uint64 // field 22, clock ticks since boot
 }
@@ -52,6 +53,8 @@ func ParseStat(text []byte) (s Stat, err error) {
 			s.PGID = int(n)
 		case 6:
 			s.Session = int(n)
+		case 9:
+			s.Flags = uint32(n)
 		case 20:
 			s.Threads = int(n)
 		case 22:

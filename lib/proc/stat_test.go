@@ -13,7 +13,7 @@ func TestAStatLineIsReadWhateverTheNameHolds(t *testing.T) {
 	for _, name := range []string{"sidekiq", "", "a b", "a) S 1 (b", ")", "(((", "\xff\n)", "1 (x) R 2 3"} {
 		line := fmt.Sprintf("1234 (%s) S 1 1234 1233 0%s\n", name, strings.TrimPrefix(statTail, " 2718"))
 		s, err := ParseStat([]byte(line))
-		want := Stat{PID: 1234, State: 'S', PPID: 1, PGID: 1234, Session: 1233, Threads: 3, Start: 987654321}
+		want := Stat{PID: 1234, State: 'S', PPID: 1, PGID: 1234, Session: 1233, Flags: 4194304, Threads: 3, Start: 987654321}
 		if err != nil || s != want {
 			t.Errorf("name %q: %+v, %v; want %+v", name, s, err, want)
 		}
@@ -43,7 +43,7 @@ func FuzzStat(f *testing.F) {
 		if err != nil {
 			return
 		}
-		line := fmt.Sprintf("%d (x) %s %d %d %d 0 -1 0 0 0 0 0 0 0 0 0 0 0 %d 0 %d", s.PID, []byte{s.State}, s.PPID, s.PGID, s.Session, s.Threads, s.Start)
+		line := fmt.Sprintf("%d (x) %s %d %d %d 0 -1 %d 0 0 0 0 0 0 0 0 0 0 %d 0 %d", s.PID, []byte{s.State}, s.PPID, s.PGID, s.Session, s.Flags, s.Threads, s.Start)
 		if again, err := ParseStat([]byte(line)); err != nil || again != s {
 			t.Errorf("%q is %+v, and %q is %+v, %v", text, s, line, again, err)
 		}
