@@ -17,6 +17,7 @@ func main() {
 		cpuModel(), runtime.NumCPU(), line("/proc/sys/kernel/osrelease"), runtime.Version())
 	fmt.Printf(row, "gracekit : what it is measured by", "gracekit", "other", "ratio", "limit", "")
 
+	go killOnSignal()
 	target := start("./leaky", "-max", "50000", "-children", "3")
 	defer target.kill()
 	target.waitReady()
@@ -60,9 +61,9 @@ func crowd(target process) {
 // watch: the CPU time of a check, all watchers running beside each other on the same process.
 func watch(target process) {
 	watchers := []process{
-		start("bin/gracewatch", "-s", "1T", "-i", "10ms", target.pid()),
+		start("bin/gracewatch", "-q", "-s", "1T", "-i", "10ms", target.pid()),
 		start("./memloop", target.pid(), "10"),
-		start("bin/gracewatch", "-s", "1T", "-i", "1", target.pid()),
+		start("bin/gracewatch", "-q", "-s", "1T", "-i", "1", target.pid()),
 		start("./memloop", target.pid(), "1000"),
 		startMonit(target),
 	}
@@ -73,8 +74,8 @@ func watch(target process) {
 	compare("gracewatch check : pread + poll in C, 1 s", spent[2], spent[3], 4)
 	compare("gracewatch check : monit cycle, 1 s", spent[2], spent[4], 0.1)
 	ours, monit := watchers[2], watchers[4]
-	memory("gracewatch RSS : monit", ours.status("VmRSS"), monit.status("VmRSS"), 3500)
-	memory("gracewatch RssAnon : monit", ours.status("RssAnon"), monit.status("RssAnon"), 1100)
+	memory("gracewatch RSS : monit", ours.status("VmRSS"), monit.status("VmRSS"), 3.5*mb)
+	memory("gracewatch RssAnon : monit", ours.status("RssAnon"), monit.status("RssAnon"), 1.1*mb)
 	for _, w := range watchers {
 		w.kill()
 	}
@@ -103,17 +104,19 @@ func cpuPerSecond(processes []process, windows int) []time.Duration {
 
 // flat: the RSS of gracewatch after 100,000 checks and after the first few.
 func flat(target process) {
-	const read = 2 // a check reads a file, and its end
-	p := start("bin/gracewatch", "-s", "1T", "-i", "0.0001", target.pid())
+	p := start("bin/gracewatch", "-q", "-s", "1T", "-i", "1ms", target.pid())
 	defer p.kill()
-	size := func(checks int) int {
-		for p.reads() < checks*read {
+	sizeAfter := func(checks int) int {
+		for {
+			kb := p.status("VmRSS")
+			if p.reads() >= checks {
+				return kb
+			}
 			time.Sleep(10 * time.Millisecond)
 		}
-		return p.status("VmRSS")
 	}
-	first := size(100)
-	memory("gracewatch RSS, after 100000 checks : 100", size(100_100), first, 3500)
+	first := sizeAfter(100)
+	memory("gracewatch RSS, after 100000 checks : 100", sizeAfter(100_000), first, 3.5*mb)
 }
 
 // sizes: of the binaries, built as install.sh builds them.
@@ -123,15 +126,16 @@ func sizes() {
 	for _, b := range binaries {
 		info, err := os.Stat(b)
 		check(err)
-		limit := 2.8
+		limit := 2.8 * mb
 		if b == "bin/sidekiq-fleet" {
-			limit = 9
+			limit = 9 * mb
 		}
-		mb := float64(info.Size()) / 1e6
-		fmt.Printf(row, filepath.Base(b)+", size of the binary", fmt.Sprintf("%.2f MB", mb), "", "",
-			fmt.Sprintf("%.1f MB", limit), mark(mb > limit))
+		kb := int(info.Size() / 1024)
+		fmt.Printf(row, filepath.Base(b)+", size of the binary", inKB(kb), "", "", inKB(int(limit)), mark(kb > int(limit)))
 	}
 }
+
+const mb = 1024.0 // KB
 
 const row = "%-44s %10s %10s %7s %8s %s\n"
 
@@ -142,10 +146,11 @@ func compare(what string, ours, other time.Duration, limit float64) {
 }
 
 // memory prints a row whose limit is that of our own size. All in KB.
-func memory(what string, ours, other, limit int) {
-	kb := func(n int) string { return fmt.Sprint(n, " KB") }
-	fmt.Printf(row, what, kb(ours), kb(other), fmt.Sprintf("%.2f", float64(ours)/float64(other)), kb(limit), mark(ours > limit))
+func memory(what string, ours, other int, limit float64) {
+	fmt.Printf(row, what, inKB(ours), inKB(other), fmt.Sprintf("%.2f", float64(ours)/float64(other)), inKB(int(limit)), mark(ours > int(limit)))
 }
+
+func inKB(n int) string { return fmt.Sprint(n, " KB") }
 
 func mark(over bool) string {
 	if over {

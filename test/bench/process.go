@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
@@ -80,7 +81,7 @@ func (p process) cpu() time.Duration {
 // status is a number from /proc/PID/status: for sizes, KB.
 func (p process) status(name string) int { return field("/proc/"+p.pid()+"/status", name) }
 
-// reads is how many system calls of the read family it has made.
+// reads is how many system calls of the read family it has made: a check makes one.
 func (p process) reads() int { return field("/proc/"+p.pid()+"/io", "syscr") }
 
 // field is the number behind "name:" in a file of /proc.
@@ -117,6 +118,13 @@ func run(name string, args ...string) time.Duration {
 func median(d []time.Duration) time.Duration {
 	slices.Sort(d)
 	return d[len(d)/2]
+}
+
+// killOnSignal leaves nothing behind when the bench is told to end.
+func killOnSignal() {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, unix.SIGHUP, unix.SIGINT, unix.SIGTERM)
+	check(fmt.Errorf("ended by %v", <-signals))
 }
 
 func check(err error) {
