@@ -21,26 +21,24 @@ func (sc *Scanner) Group(pgid int) ([]Stat, error) {
 	return slices.DeleteFunc(all, func(s Stat) bool { return s.PGID != pgid || s.Ended() }), err
 }
 
-// Tree lists a process and its descendants that have not ended, parents first.
-// Every process has to be looked at, so that none is missed, as
+// Tree lists processes and their descendants that have not ended, parents
+// first. Every process has to be looked at, so that none is missed, as
 // /proc/PID/task/*/children may. The slice is good until the next listing.
-func (sc *Scanner) Tree(root int) ([]Stat, error) {
+func (sc *Scanner) Tree(roots ...int) ([]Stat, error) {
 	all, err := sc.all()
 	found := 0 // all[:found] is the tree so far
-	for i, s := range all {
-		if s.PID == root {
-			all[0], all[i] = s, all[0]
-			found = 1
-			break
-		}
-	}
-	for parent := 0; parent < found; parent++ {
+	take := func(is func(Stat) bool) {
 		for i := found; i < len(all); i++ {
-			if all[i].PPID == all[parent].PID {
+			if is(all[i]) {
 				all[found], all[i] = all[i], all[found]
 				found++
 			}
 		}
+	}
+	take(func(s Stat) bool { return slices.Contains(roots, s.PID) })
+	for parent := 0; parent < found; parent++ {
+		pid := all[parent].PID
+		take(func(s Stat) bool { return s.PPID == pid })
 	}
 	return slices.DeleteFunc(all[:found], Stat.Ended), err
 }

@@ -82,8 +82,8 @@ var pageKB = sync.OnceValue(func() int64 {
 // way out, and has not ended yet.
 var ErrEnding = fmt.Errorf("%w any more: it is ending", ErrGone)
 
-// Memory reads the figures that are wanted; the others are left 0, as all are
-// for a kernel thread. ErrGone if the process has ended, or is about to. The
+// Memory reads the figures that are wanted, and leaves out of the others what
+// would cost more; all are 0 for a kernel thread. ErrGone if the process has ended, or is about to. The
 // files of rss, anon, peak and swap stay open between calls, and nothing is
 // allocated.
 func (p *Process) Memory(want Field) (u Usage, err error) {

@@ -162,7 +162,7 @@ func TestASumTakesTheGroupOrTheTree(t *testing.T) {
 		t.Errorf("alone %+v, tree %+v, group %+v", alone, ofTree, ofGroup)
 	}
 	byScan := alone
-	if err := sc.addDescendantsByScan(&byScan, p, USS); err != nil || byScan != ofTree {
+	if err := sc.addDescendantsByScan(&byScan, p, USS); err != nil || byScan.USS != ofTree.USS {
 		t.Errorf("the tree is %+v by a scan, %v, and %+v by the children files", byScan, err, ofTree)
 	}
 }

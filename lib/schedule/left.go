@@ -27,24 +27,26 @@ func (r *Run) groupMembers() ([]proc.Stat, error) {
 	return slices.DeleteFunc(members, func(s proc.Stat) bool { return s.Start < r.ID.Start }), nil
 }
 
-// treeMembers lists the target, its descendants, and those that a signal to
-// the tree went to before, without those that the caller needs: a watcher may be
-// a child of what it watches.
-func (r *Run) treeMembers() (members []proc.Stat, err error) {
+// treeMembers lists the target, those that a signal to the tree went to before,
+// and the descendants of all these, without those that the caller needs: a
+// watcher may be a child of what it watches.
+func (r *Run) treeMembers() ([]proc.Stat, error) {
+	var roots []int
 	if r.Process != nil && !r.Process.Ended() {
-		if members, err = r.scan.Tree(r.ID.PID); err != nil {
-			return nil, err
-		}
+		roots = append(roots, r.ID.PID)
 	}
 	for _, p := range r.tree {
-		s, err := p.Stat()
-		if err == nil && !p.Ended() && !slices.ContainsFunc(members, func(m proc.Stat) bool { return m.PID == s.PID }) {
-			members = append(members, s)
+		if !p.Ended() {
+			roots = append(roots, p.ID.PID)
 		}
 	}
-	return slices.DeleteFunc(members, func(s proc.Stat) bool {
+	if len(roots) == 0 {
+		return nil, nil
+	}
+	tree, err := r.scan.Tree(roots...)
+	return slices.DeleteFunc(tree, func(s proc.Stat) bool {
 		return s.PID != r.ID.PID && (s.PGID == r.own.PGID || slices.Contains(r.own.Above, s.PID))
-	}), nil
+	}), err
 }
 
 // gone tells whether nothing is left. While the leader lives the others need no look.

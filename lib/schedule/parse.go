@@ -32,8 +32,8 @@ type Step struct {
 }
 
 // Parse reads SIGNAL/SECONDS/SIGNAL/SECONDS/... A signal is a name, with or
-// without SIG, or a number, with or without a dash before it; the word forever
-// repeats what follows it.
+// without SIG or a dash before it, or a number; the word forever repeats what
+// follows it.
 func Parse(text string) (Schedule, error) {
 	s := Schedule{Repeat: -1}
 	for word := range strings.SplitSeq(text, "/") {
@@ -77,7 +77,10 @@ func (s *Schedule) add(word string) error {
 
 func parseStep(word string) (step Step, err error) {
 	name, scope, scoped := strings.Cut(word, "@")
-	step.Signal, err = ParseSignal(strings.TrimPrefix(name, "-"))
+	if word, dash := strings.CutPrefix(name, "-"); dash && strings.Trim(word, "0123456789") != "" {
+		name = word
+	}
+	step.Signal, err = ParseSignal(name)
 	if err == nil && scoped {
 		step.Scoped = true
 		if step.Scope, err = proc.ParseScope(scope); err != nil || step.Scope == proc.Children {

@@ -20,6 +20,11 @@ func (r *Run) send(sig unix.Signal, scope proc.Scope) (sent bool, err error) {
 		r.scope = proc.Group
 		sent, err = r.toGroup(sig)
 	case proc.Tree:
+		if sig == unix.SIGKILL { // one that forks between the look and the signal would leave an orphan
+			if _, err := r.toEach(unix.SIGSTOP, r.treeMembers, &r.tree); err != nil {
+				return false, err
+			}
+		}
 		sent, err = r.toEach(sig, r.treeMembers, &r.tree)
 	}
 	if err == nil && !sent && r.Caught {
