@@ -1,0 +1,71 @@
+// Package integration proves the contract against the real things: runsv, s6-supervise, redis-server, Sidekiq.
+// Nothing here is a stand-in but for the balloon, a process that grows and shrinks when it is told to.
+package integration
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// repo is the root of the source tree, seen from this package's folder.
+const repo = "../.."
+
+// The test binary is started by its own tests in these parts too.
+const (
+	roleVariable = "GRACEKIT_TEST_ROLE"
+	roleBalloon  = "balloon"
+	roleSweeper  = "sweeper"
+	rolePidns    = "pidns" // the test itself, again, as process 1 of a pid namespace
+)
+
+func TestMain(m *testing.M) {
+	switch os.Getenv(roleVariable) {
+	case roleBalloon:
+		os.Exit(balloonMain(os.Stdin, os.Stdout))
+	case roleSweeper:
+		os.Exit(sweeperMain(os.Stdin))
+	case rolePidns:
+		os.Exit(m.Run()) // PATH is the parent's
+	}
+	os.Exit(runTests(m))
+}
+
+func runTests(m *testing.M) int {
+	bin, err := os.MkdirTemp("", "gkbin")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(bin)
+	os.Chmod(bin, 0o755) // for tests as another user
+	build := exec.Command("go", "build", "-o", bin, "./cmd/...")
+	build.Dir = repo
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "go build ./cmd/...: %v\n%s", err, out)
+		return 1
+	}
+	recipes, err := filepath.Abs(repo + "/lib/recipes")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	os.Setenv("PATH", bin+":"+recipes+":"+os.Getenv("PATH"))
+	stop, err := startSweeper()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer stop()
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		flag.Set("test.parallel", "8") // whatever the number of cores: these tests wait more than they compute
+	}
+	return m.Run()
+}
