@@ -1,0 +1,60 @@
+package integration
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// inPidNamespace runs the calling test again in a pid namespace of its own, and is true there.
+// Where pid namespaces are not allowed the test is skipped.
+func inPidNamespace(t *testing.T) bool {
+	t.Helper()
+	if os.Getenv(roleVariable) == rolePidns {
+		if err := os.WriteFile("/proc/sys/kernel/ns_last_pid", []byte("300"), 0); err != nil {
+			t.Skip("pids cannot be chosen here: ", err)
+		}
+		return true
+	}
+	if out, err := exec.Command("unshare", "--pid", "--fork", "--mount-proc", "true").CombinedOutput(); err != nil {
+		t.Skipf("no pid namespaces here: %s", out)
+	}
+	again := exec.Command("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+	again.Env = append(os.Environ(), roleVariable+"="+rolePidns)
+	out, err := again.CombinedOutput()
+	text := string(out)
+	if strings.Contains(text, "--- SKIP") {
+		t.Skip(text)
+	}
+	if err != nil {
+		t.Errorf("in the pid namespace: %v\n%s", err, text)
+	}
+	return false
+}
+
+// recycle starts commands until one gets the given pid.
+func (s *sandbox) recycle(pid int, command ...string) process {
+	s.Helper()
+	for range 200 { // a thread of this process may take the pid in between
+		if err := os.WriteFile("/proc/sys/kernel/ns_last_pid", fmt.Append(nil, pid-1), 0); err != nil {
+			s.Fatal(err)
+		}
+		c := s.command(command[0], command[1:]...)
+		c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		if err := c.Start(); err != nil {
+			s.Fatal(err)
+		}
+		if c.Process.Pid == pid {
+			p, _ := look(pid)
+			s.Cleanup(func() { c.Process.Kill(); c.Wait() })
+			return p
+		}
+		c.Process.Kill()
+		c.Wait()
+	}
+	s.Fatalf("no process got pid %d", pid)
+	return process{}
+}
