@@ -1,0 +1,115 @@
+package integration
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+	"testing"
+)
+
+// What jobs have started is gone after the restart, and nobody else got a signal: not runsv, not its log
+// process, not the service beside it.
+func TestExternalProcessesEndWithSidekiq(t *testing.T) {
+	t.Parallel()
+
+	for name, end := range map[string]func(s *sandbox, k *sidekiq){
+		"by a restart": func(s *sandbox, k *sidekiq) {
+			_, events := k.watched(quickWatch)
+			k.redis.enqueue(1, "LeakJob", beyondLimit, 0)
+			events.event("restart-done", 1)
+		},
+		"when the leader dies without one": func(s *sandbox, k *sidekiq) {
+			syscall.Kill(k.pid(), syscall.SIGKILL)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSandbox(t)
+			// A service that notes each signal it gets.
+			s.write("witness/run", `#!/bin/sh
+for signal in HUP INT QUIT USR1 USR2 ALRM TERM CONT TSTP TTIN TTOU WINCH; do
+	trap "echo $signal >>signals" $signal
+done
+while [ ! -e end ]; do sleep 0.1; done
+`, 0o755)
+			s.write("witness/log/run", "#!/bin/sh\nmkdir -p ./main && exec svlogd ./main\n", 0o755)
+			witness := s.runsv(s.path("witness"))
+			s.Cleanup(func() { s.write("witness/end", "", 0o644) })
+
+			k := s.sidekiq(nil)
+			old := k.working()
+			others := []process{k.runsv.process, k.logger(), witness.process, witness.logger(), witness.running()}
+			children := s.path("children")
+			k.redis.enqueue(1, "OrphanJob", children)
+			s.waitFor("the job has left processes", func() bool { return len(s.pidsIn(children)) == 2 })
+			var left []process
+			for _, pid := range s.pidsIn(children) {
+				p, alive := look(pid)
+				if !alive || p.pgid != old.pid {
+					s.Fatalf("want a process of group %d: %v", old.pid, p)
+				}
+				left = append(left, p)
+			}
+
+			end(s, k)
+			next := k.working(old)
+			for _, p := range left {
+				if p.alive() {
+					s.Errorf("outlived its Sidekiq: %v", p)
+				}
+			}
+			for _, p := range others {
+				if !p.alive() {
+					s.Errorf("ended, though nobody told it to: %s", p.id())
+				}
+			}
+			if signals, err := os.ReadFile(s.path("witness/signals")); err == nil {
+				s.Errorf("the service beside it got signals:\n%s", signals)
+			}
+			// and the next one works
+			jids := k.redis.enqueue(1, "LeakJob", 0, 0)
+			s.waitFor("the next one takes jobs", func() bool { return len(k.of(jids[0], "done")) == 1 })
+			if pid := k.of(jids[0], "done")[0].pid; pid != next.pid {
+				s.Errorf("the job was done by %d, want %d", pid, next.pid)
+			}
+		})
+	}
+}
+
+// graceful-restart ends the group itself: not every service has a finish script.
+func TestGracefulRestartEndsTheGroup(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	leader := s.start(s.command("sh", "-c", `(trap "" HUP TERM; exec sleep 1000) & (trap "" HUP; exec sleep 1000) & exec sleep 1000`))
+	members := s.groupOf(leader.process, 3)
+	bystander := s.start(s.command("sleep", "1000"))
+	c := s.command("graceful-restart", leader.id())
+	c.Env = append(c.Env, "QUIET_SIGNAL=", "SHUTDOWN_WAIT=1", "SIDEKIQ_TIMEOUT=5")
+	if r := s.runCommand(c); r.code != 0 {
+		s.Errorf("exit %d\n%s", r.code, r.stderr)
+	}
+	for _, p := range members {
+		if p.alive() {
+			s.Errorf("left of the group: %v", p)
+		}
+	}
+	if !bystander.alive() {
+		s.Error("signalled another process")
+	}
+}
+
+// pidsIn reads a file of pids, one a line.
+func (s *sandbox) pidsIn(file string) (pids []int) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	for {
+		var pid int
+		if _, err := fmt.Fscanln(f, &pid); err != nil {
+			return pids
+		}
+		pids = append(pids, pid)
+	}
+}

@@ -1,0 +1,61 @@
+# The application of the tests: jobs that leak, last, leave processes behind, or refuse to end.
+# Each notes its start and its end in $LEDGER, one appended line, so that "exactly once" is counted from a file.
+require "sidekiq"
+
+# A boot that takes its time.
+if ENV["BOOT_UNTIL"]
+  File.write(ENV["BOOT_UNTIL"] + ".waiting", "")
+  sleep(0.02) until File.exist?(ENV["BOOT_UNTIL"])
+end
+
+def note(what, jid)
+  File.open(ENV.fetch("LEDGER"), File::WRONLY | File::APPEND | File::CREAT) do |f|
+    f.syswrite("#{what} #{jid} #{$$} #{Process.clock_gettime(Process::CLOCK_MONOTONIC)}\n")
+  end
+end
+
+class LeakJob
+  include Sidekiq::Worker
+  KEPT = []
+
+  def perform(megabytes, seconds)
+    note("start", jid)
+    KEPT << "x" * (megabytes << 20)
+    sleep(seconds)
+    note("done", jid)
+  end
+end
+
+# Lasts until a file is there.
+class WaitJob
+  include Sidekiq::Worker
+
+  def perform(file)
+    note("start", jid)
+    sleep(0.02) until File.exist?(file)
+    note("done", jid)
+  end
+end
+
+# Leaves two processes in its group whose parents are gone: one that ends by TERM, one that ignores it.
+class OrphanJob
+  include Sidekiq::Worker
+
+  def perform(pids)
+    note("start", jid)
+    system("sleep 1000 & echo $! >>'#{pids}'")
+    system("trap '' HUP TERM; sleep 1000 & echo $! >>'#{pids}'")
+    note("done", jid)
+  end
+end
+
+# Lets nothing through, neither Sidekiq's Shutdown nor the kill at Ruby's own exit: Sidekiq hangs beyond its timeout.
+class StubbornJob
+  include Sidekiq::Worker
+
+  def perform(pids)
+    note("start", jid)
+    system("trap '' HUP TERM; sleep 1000 & echo $! >>'#{pids}'")
+    Thread.handle_interrupt(Object => :never) { sleep }
+  end
+end
