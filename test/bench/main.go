@@ -45,13 +45,13 @@ func crowd(target process) {
 		crowd := start("./crowd", others)
 		defer crowd.kill()
 		crowd.waitReady()
-		for range 50 {
+		for range 25 {
 			d = append(d, run("bin/rssprobe", "-S", "tree", target.pid()))
 		}
 		return d
 	}
 	var many, few []time.Duration
-	for range 5 {
+	for range 12 {
 		few = append(few, timed("30")...)
 		many = append(many, timed("3000")...)
 	}
