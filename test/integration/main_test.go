@@ -55,7 +55,7 @@ func runTests(m *testing.M) int {
 		return 1
 	}
 	os.Setenv("PATH", bin+":"+recipes+":"+os.Getenv("PATH"))
-	stop, err := startSweeper()
+	stop, err := startSweeper(bin)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

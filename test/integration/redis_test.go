@@ -18,7 +18,7 @@ func (s *sandbox) redis() *redis {
 	s.Helper()
 	r := &redis{s: s, socket: s.path("redis.sock")}
 	c := s.command("redis-server", "--port", "0", "--unixsocket", r.socket, "--save", "", "--appendonly", "no", "--dir", s.dir,
-		"--logfile", s.path("redis.log"))
+		"--logfile", s.path("redis.log"), "--set-proc-title", "no") // a title would be written over the mark in its environment
 	s.start(c)
 	s.waitFor("redis answers", func() bool {
 		return s.run("redis-cli", "-s", r.socket, "PING").stdout == "PONG\n"
