@@ -1,0 +1,151 @@
+package script
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// standing prints the identity of the process, and what it leads.
+func standing() {
+	id, err := identity(os.Getpid())
+	check(err)
+	sid, err := unix.Getsid(0)
+	check(err)
+	fmt.Println(id)
+	fmt.Println("leads its group:", unix.Getpgrp() == id.PID)
+	fmt.Println("leads its session:", sid == id.PID)
+}
+
+// joiner is a process that joins the process group whose number it is told.
+func joiner() {
+	fmt.Println("ready")
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		pgid, err := strconv.Atoi(in.Text())
+		check(err)
+		check(unix.Setpgid(0, pgid))
+		fmt.Println("joined")
+	}
+}
+
+// sidekiq is a process that shows of itself what it is told to, by lines on
+// stdin; each is answered with a line:
+//
+//	title TEXT         writes its title as Ruby does
+//	thread NAME [N]    starts N threads with that name
+//	end NAME           ends one of them
+//	rename NAME OTHER  one of them takes another name
+func sidekiq() {
+	runtime.LockOSThread() // the main thread must not end
+	threads := map[string][]*thread{}
+	fmt.Println("ready")
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		verb, rest, _ := strings.Cut(in.Text(), " ")
+		name, arg, _ := strings.Cut(rest, " ")
+		switch verb {
+		case "title":
+			check(writeTitle(rest))
+		case "thread":
+			n, _ := strconv.Atoi(arg)
+			for range max(n, 1) {
+				threads[name] = append(threads[name], newThread(name))
+			}
+		case "end", "rename":
+			t := threads[name][0]
+			threads[name] = threads[name][1:]
+			if verb == "end" {
+				t.end()
+			} else {
+				t.do(func() { setName(arg) })
+				threads[arg] = append(threads[arg], t)
+			}
+		default:
+			check(fmt.Errorf("%q is no verb", verb))
+		}
+		fmt.Println("ok")
+	}
+}
+
+// thread is one of the kernel's, with a goroutine of its own.
+type thread struct {
+	tid  int
+	work chan func()
+}
+
+func newThread(name string) *thread {
+	t := &thread{work: make(chan func())}
+	var up sync.WaitGroup
+	up.Add(1)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		setName(name)
+		t.tid = unix.Gettid()
+		up.Done()
+		for do := range t.work {
+			do()
+		}
+	}()
+	up.Wait()
+	return t
+}
+
+func (t *thread) do(what func()) {
+	done := make(chan struct{})
+	t.work <- func() { what(); close(done) }
+	<-done
+}
+
+// end returns when the kernel has the thread no more.
+func (t *thread) end() {
+	close(t.work)
+	for {
+		if _, err := os.Stat(fmt.Sprintf("/proc/self/task/%d", t.tid)); err != nil {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func setName(name string) {
+	check(os.WriteFile(fmt.Sprintf("/proc/self/task/%d/comm", unix.Gettid()), []byte(name), 0))
+}
+
+// writeTitle writes over the arguments, and what is too long for them over the
+// environment; what is too long for both is cut off. The rest is NULs.
+func writeTitle(title string) error {
+	text, err := os.ReadFile("/proc/self/stat")
+	if err != nil {
+		return err
+	}
+	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:]) // from field 3 on
+	var at [4]int64                                                 // arg_start, arg_end, env_start, env_end
+	for i := range at {
+		if at[i], err = strconv.ParseInt(string(fields[48-3+i]), 10, 64); err != nil {
+			return err
+		}
+	}
+	room := make([]byte, at[3]-at[0])
+	copy(room[:len(room)-1], title)
+	mem, err := os.OpenFile("/proc/self/mem", os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer mem.Close()
+	_, err = mem.WriteAt(room, at[0])
+	return err
+}
+
+func check(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(111)
+	}
+}
