@@ -20,7 +20,7 @@ const (
 // status is what supervise/status says, whoever wrote it.
 type status struct {
 	phase phase
-	pid   int // 0 if down
+	pid   int // above 0 if running
 	// who has its supervisor: the FIFO in supervise that it holds open to read
 	fifo string
 }
@@ -49,7 +49,8 @@ func parseStatus(text []byte) (status, error) {
 func parseRunit(text []byte) (status, error) {
 	pid, err := parsePID(uint64(binary.LittleEndian.Uint32(text[12:])))
 	s := status{phase(text[19]), pid, "ok"}
-	if err != nil || !isTAI(text) || text[16] > 1 || text[18] > 1 || s.phase > finishing || (s.phase == down) != (pid == 0) {
+	// In state 2 the pid is 0 until ./finish has been forked.
+	if err != nil || !isTAI(text) || text[16] > 1 || text[18] > 1 || s.phase > finishing || s.phase == running && pid == 0 {
 		return status{}, errStatus
 	}
 	return s, nil
