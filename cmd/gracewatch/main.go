@@ -67,5 +67,6 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if code := w.meet(cmd); code != cli.Continue {
 		return code
 	}
+	forgetCode()
 	return w.loop()
 }

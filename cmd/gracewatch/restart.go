@@ -105,6 +105,7 @@ func (w *watch) restartStep() int {
 		return cli.Continue
 	}
 	w.restart = nil
+	defer rest()
 	return w.finish(r.code, gone)
 }
 

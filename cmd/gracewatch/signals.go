@@ -3,7 +3,6 @@ package main
 import (
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,13 +28,6 @@ func catchSignals() (fd int, err error) {
 		}
 	}()
 	return pipe[0], nil
-}
-
-// spareMemory has no garbage collected until there are some MB of it: a check
-// makes none, and a collector that wakes each other minute costs more than all checks.
-func spareMemory() {
-	debug.SetGCPercent(-1)
-	debug.SetMemoryLimit(6 << 20)
 }
 
 // now is CLOCK_BOOTTIME: it counts while the machine is suspended, and nobody sets it.
