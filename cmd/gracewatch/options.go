@@ -57,7 +57,7 @@ func parse(cmd *cli.Command, args []string) (o options, code int) {
 	o.legacy, o.dryRun, o.quiet, o.prog = *legacy, *dryRun, cmd.Quiet, words[1:]
 	if len(o.prog) > 0 {
 		if _, code, err := cli.Find(o.prog[0]); err != nil { // now, and not at the moment when it is needed
-			cmd.Error("%v", err)
+			cmd.Refused(err)
 			return o, code
 		}
 	}

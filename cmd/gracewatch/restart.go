@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -20,7 +19,6 @@ type restart struct {
 	cmd     *exec.Cmd
 	pidfd   int
 	ended   bool
-	code    int           // its exit code, 128 and more if a signal ended it
 	settled time.Duration // until then the process may take to end after a prog that exits 0
 }
 
@@ -95,8 +93,8 @@ func (w *watch) restartStep() int {
 		}
 		r.cmd.Wait()
 		unix.Close(r.pidfd)
-		r.ended, r.code = true, exitCode(r.cmd.ProcessState)
-		if r.code == 0 {
+		r.ended = true
+		if r.cmd.ProcessState.Success() {
 			r.settled = now() + settle
 		}
 	}
@@ -106,27 +104,24 @@ func (w *watch) restartStep() int {
 	}
 	w.restart = nil
 	defer rest()
-	return w.finish(r.code, gone)
+	return w.finish(r.cmd.ProcessState, gone)
 }
 
-// finish takes what prog exited with.
-func (w *watch) finish(code int, gone bool) int {
-	at := now()
+// finish takes how prog ended.
+func (w *watch) finish(prog *os.ProcessState, gone bool) int {
 	switch {
-	case code == 0 && gone:
+	case prog.Success() && gone:
 		w.say(slog.LevelInfo, "restart-done", slog.String("reason", string(w.state.Reason)))
 		if !w.o.follow {
 			return cli.Yes
 		}
-	case code == 0:
+	case prog.Success():
 		w.failed("the program exited 0, but the process lives")
-	case code == cli.No:
+	case prog.ExitCode() == cli.No:
 		w.say(slog.LevelInfo, "restart-put-off", slog.String("reason", string(w.state.Reason)), slog.Any("retry_s", seconds(w.limits.Retry)))
-		w.state = w.state.PutOff(w.limits, at)
-	case code > 128:
-		w.failed(fmt.Sprintf("the program was ended by signal %d", code-128))
+		w.state = w.state.PutOff(w.limits, now())
 	default:
-		w.failed(fmt.Sprintf("the program exited %d", code))
+		w.failed("the program ended with " + prog.String())
 	}
 	return cli.Continue
 }
@@ -135,11 +130,4 @@ func (w *watch) failed(why string) {
 	w.say(slog.LevelError, "restart-failed", slog.String("reason", string(w.state.Reason)), slog.String("err", why),
 		slog.Any("retry_s", seconds(w.limits.Retry)))
 	w.state = w.state.Failed(w.limits, now())
-}
-
-func exitCode(s *os.ProcessState) int {
-	if status, ok := s.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-		return 128 + int(status.Signal())
-	}
-	return s.ExitCode()
 }

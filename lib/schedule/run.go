@@ -35,6 +35,9 @@ func (r *Run) Do(s Schedule) (left []proc.ID, err error) {
 	r.own = proc.Self()
 	r.scan = proc.NewScanner()
 	defer r.close()
+	if err := r.allowed(proc.Alone); err != nil { // before anything is said of it
+		return nil, err
+	}
 	if err := r.aim(); err != nil {
 		return nil, err
 	}

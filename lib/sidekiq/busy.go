@@ -18,10 +18,10 @@ type Busy struct {
 }
 
 // ErrNoSidekiq is the error of a process that is no Sidekiq.
-var ErrNoSidekiq = errors.New("no Sidekiq")
+var ErrNoSidekiq = errors.New("it is no Sidekiq")
 
 // ErrBooting is the error of a Sidekiq that has not written a title yet.
-var ErrBooting = errors.New("Sidekiq is booting: it has no title yet")
+var ErrBooting = errors.New("its Sidekiq is booting: it has no title yet")
 
 // Watch looks at one Sidekiq, over and over.
 type Watch struct {
