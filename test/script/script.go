@@ -24,10 +24,11 @@ const patience = 25 * time.Second
 // Main runs the tests of a program, which is a command of their scripts.
 func Main(m *testing.M, name string, program func()) {
 	testscript.Main(m, map[string]func(){
-		name:       program,
-		"sidekiq":  sidekiq,
-		"standing": standing,
-		"joiner":   joiner,
+		name:         program,
+		"sidekiq":    sidekiq,
+		"standing":   standing,
+		"joiner":     joiner,
+		"end-target": endTarget,
 	})
 }
 

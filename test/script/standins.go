@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"gracekit/lib/proc"
 )
 
 // standing prints the identity of the process, and what it leads.
@@ -23,6 +25,15 @@ func standing() {
 	fmt.Println(id)
 	fmt.Println("leads its group:", unix.Getpgrp() == id.PID)
 	fmt.Println("leads its session:", sid == id.PID)
+}
+
+// endTarget kills the target that gracewatch runs it for, and returns when that has ended.
+func endTarget() {
+	p, err := open(os.Getenv("GRACE_TARGET"))
+	check(err)
+	check(p.Signal(unix.SIGKILL))
+	_, err = proc.Poll([]unix.PollFd{p.PollFd()}, -1)
+	check(err)
 }
 
 // joiner is a process that joins the process group whose number it is told.

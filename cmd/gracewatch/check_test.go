@@ -1,0 +1,39 @@
+package main
+
+import (
+	"io"
+	"os"
+	"strconv"
+	"testing"
+
+	"gracekit/lib/cli"
+	"gracekit/lib/limit"
+	"gracekit/lib/proc"
+	"gracekit/lib/service"
+)
+
+func TestACheckThatChangesNothingAllocatesNothing(t *testing.T) {
+	target, err := service.Parse(strconv.Itoa(os.Getpid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, measure := range measures {
+		for _, scope := range []proc.Scope{proc.Alone, proc.Group, proc.Tree} {
+			o := options{target: target, soft: limit.KB(1 << 40), hard: limit.KB(1 << 40), measure: measure, scope: scope}
+			w := newWatch(o, newLog(io.Discard, o), -1)
+			if code := w.meet(cli.New("gracewatch", usage, io.Discard, io.Discard)); code != cli.Continue {
+				t.Fatalf("meet: exit %d", code)
+			}
+			check := func() {
+				if code := w.look(); code != cli.Continue || w.misread > 0 || w.kb == 0 {
+					t.Fatalf("%s of %v: exit %d, %d KB", name, scope, code, w.kb)
+				}
+			}
+			check() // the buffers get their size
+			if n := testing.AllocsPerRun(10, check); n != 0 {
+				t.Errorf("%s of %v: %v allocations a check", name, scope, n)
+			}
+			w.close()
+		}
+	}
+}
