@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -31,7 +32,7 @@ Exit: 100 used wrongly; 111 no group, or FILE cannot be written; 126 prog cannot
       be run; 127 prog was not found; else what prog exits with.
 `
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() { os.Exit(run(os.Args[1:], os.Stdout, cli.Stderr)) }
 
 func run(args []string, stdout, stderr io.Writer) int {
 	cmd := cli.New("pgexec", usage, stdout, stderr)
@@ -39,6 +40,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	prog, code := cmd.Parse(args, 1, -1)
 	if code != cli.Continue {
 		return code
+	}
+	if cmd.Given("file") && *file == "" {
+		return cmd.Misused(errors.New(`--file: "" is no file (supervise/pgid)`))
 	}
 	lead := leadGroup
 	if *session {

@@ -39,7 +39,7 @@ Exit: 0 nothing of the target is left, or the schedule ends in a signal and it
       was sent; 1 something is left; 100 used wrongly; 111 refused.
 `
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() { os.Exit(run(os.Args[1:], os.Stdout, cli.Stderr)) }
 
 func run(args []string, stdout, stderr io.Writer) int {
 	cmd := cli.New("pgsignal", usage, stdout, stderr)

@@ -55,7 +55,7 @@ type field struct {
 	of   proc.Field
 }
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() { os.Exit(run(os.Args[1:], os.Stdout, cli.Stderr)) }
 
 func run(args []string, stdout, stderr io.Writer) int {
 	cmd := cli.New("rssprobe", usage, stdout, stderr)

@@ -48,7 +48,7 @@ type description struct {
 	Tag         string `json:"tag"`
 }
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() { os.Exit(run(os.Args[1:], os.Stdout, cli.Stderr)) }
 
 func run(args []string, stdout, stderr io.Writer) int {
 	cmd := cli.New("sidekiq-busy", usage, stdout, stderr)

@@ -44,7 +44,7 @@ type description struct {
 	Uptime  float64 `json:"uptime_s"` // seconds
 }
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() { os.Exit(run(os.Args[1:], os.Stdout, cli.Stderr)) }
 
 func run(args []string, stdout, stderr io.Writer) int {
 	cmd := cli.New("svpid", usage, stdout, stderr)
@@ -89,12 +89,8 @@ func look(target service.Target, asJSON bool) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	up, err := service.Uptime(p.ID)
-	if err != nil {
-		return "", err
-	}
 	d := description{PID: s.PID, Start: s.Start, PGID: s.PGID, SID: s.Session, PPID: s.PPID,
-		State: string(rune(s.State)), Uptime: math.Round(up.Seconds()*100) / 100}
+		State: string(rune(s.State)), Uptime: math.Round((proc.Now()-p.ID.Born()).Seconds()*100) / 100}
 	if target.IsDirectory() {
 		d.Service = &target.Text
 	}

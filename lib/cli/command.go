@@ -53,6 +53,16 @@ func (c *Command) Bool(name, letter string) *bool { return c.flags.BoolP(name, l
 // String is a flag with any text.
 func (c *Command) String(name, letter string) *string { return c.flags.StringP(name, letter, "", "") }
 
+// BoolVar is Bool for a variable that is there.
+func (c *Command) BoolVar(value *bool, name, letter string) {
+	c.flags.BoolVarP(value, name, letter, false, "")
+}
+
+// StringVar is String for a variable that is there.
+func (c *Command) StringVar(value *string, name, letter string) {
+	c.flags.StringVarP(value, name, letter, "", "")
+}
+
 // Var is a flag whose value reads itself.
 func (c *Command) Var(value pflag.Value, name, letter string) { c.flags.VarP(value, name, letter, "") }
 
@@ -104,6 +114,8 @@ func (c *Command) flagError(err error) error {
 	var missing *pflag.ValueRequiredError
 	var unknown *pflag.NotExistError
 	switch {
+	case errors.As(err, &invalid) && invalid.GetFlag().Value.Type() == "bool":
+		return fmt.Errorf("--%s: %q is neither true nor false", invalid.GetFlag().Name, invalid.GetValue())
 	case errors.As(err, &invalid):
 		return fmt.Errorf("--%s: %w", invalid.GetFlag().Name, invalid.Unwrap())
 	case errors.As(err, &missing):

@@ -3,6 +3,7 @@ package proc
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 
 	"github.com/tklauser/go-sysconf"
@@ -108,19 +109,25 @@ func (p *Process) readStatm(u *Usage) error {
 	if err != nil {
 		return err
 	}
-	_, rest, ok := cutUint(text)
-	if !ok || len(rest) == 0 || rest[0] != ' ' {
-		return errStatm
-	}
-	pages, _, ok := cutUint(rest[1:])
-	if !ok || pages > 1<<50 {
+	pages, ok := residentPages(text)
+	if !ok {
 		return errStatm
 	}
 	u.RSS = int64(pages) * pageKB()
 	if pages == 0 {
-		return p.withoutMemory()
+		return p.readOtherThread(u)
 	}
 	return nil
+}
+
+// residentPages is field 2 of a statm.
+func residentPages(text []byte) (pages uint64, ok bool) {
+	_, rest, ok := cutUint(text)
+	if !ok || len(rest) == 0 || rest[0] != ' ' {
+		return 0, false
+	}
+	pages, _, ok = cutUint(rest[1:])
+	return pages, ok && pages < 1<<50
 }
 
 // withoutMemory tells a kernel thread, which has none, from a process that ends.
@@ -131,6 +138,28 @@ func (p *Process) withoutMemory() error {
 		err = ErrEnding
 	}
 	return err
+}
+
+// readOtherThread reads the memory of a process whose main thread ended before
+// the others: its own files show none.
+func (p *Process) readOtherThread(u *Usage) error {
+	if s, err := p.Stat(); err != nil || s.Threads <= 1 {
+		return p.withoutMemory()
+	}
+	threads, err := p.Threads()
+	if err != nil {
+		return err
+	}
+	for _, thread := range threads {
+		text, err := p.ReadFile("task/" + strconv.Itoa(thread.TID) + "/statm")
+		if err == nil {
+			if pages, ok := residentPages(text); ok && pages > 0 {
+				u.RSS = int64(pages) * pageKB()
+				return nil
+			}
+		}
+	}
+	return p.withoutMemory()
 }
 
 func (p *Process) readStatus(u *Usage) error {

@@ -62,7 +62,7 @@ func ParseStat(text []byte) (s Stat, err error) {
 		default:
 			continue // tty_nr, tpgid, priority and nice may be negative
 		}
-		if negative || field != 22 && n > math.MaxInt32 {
+		if negative || field != 22 && field != 9 && n > math.MaxInt32 {
 			return Stat{}, errStat
 		}
 	}

@@ -35,9 +35,9 @@ func (r *Run) treeMembers() ([]proc.Stat, error) {
 	if r.Process != nil && !r.Process.Ended() {
 		roots = append(roots, r.ID.PID)
 	}
-	for _, p := range r.tree {
-		if !p.Ended() {
-			roots = append(roots, p.ID.PID)
+	for _, id := range r.tree {
+		if lives(id) {
+			roots = append(roots, id.PID)
 		}
 	}
 	if len(roots) == 0 {
@@ -63,9 +63,9 @@ func (r *Run) left() (left []proc.ID, err error) {
 	if r.Process != nil && !r.Process.Ended() {
 		left = append(left, r.ID)
 	}
-	for _, p := range r.tree {
-		if !p.Ended() && p.ID != r.ID {
-			left = append(left, p.ID)
+	for _, id := range r.tree {
+		if id != r.ID && lives(id) {
+			left = append(left, id)
 		}
 	}
 	if r.scope != proc.Group {
@@ -91,10 +91,19 @@ func (r *Run) wait(deadline time.Time) (gone bool, err error) {
 		if err != nil || len(left) == 0 {
 			return err == nil, err
 		}
-		if ended, err := pollEndOf(left[:min(len(left), 256)], deadline); err != nil || !ended {
+		if ended, err := pollEndOf(left[:min(len(left), 16)], deadline); err != nil || !ended {
 			return false, err
 		}
 	}
+}
+
+// lives tells whether this very process has not ended.
+func lives(id proc.ID) bool {
+	p, err := proc.OpenID(id)
+	if err == nil {
+		p.Close()
+	}
+	return err == nil
 }
 
 // pollEndOf is pollEnd for those that are not open.

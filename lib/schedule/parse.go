@@ -32,8 +32,8 @@ type Step struct {
 }
 
 // Parse reads SIGNAL/SECONDS/SIGNAL/SECONDS/... A signal is a name, with or
-// without SIG or a dash before it, or a number; the word forever repeats what
-// follows it.
+// without SIG, or a number, and may have a dash before it; the word forever
+// repeats what follows it.
 func Parse(text string) (Schedule, error) {
 	s := Schedule{Repeat: -1}
 	for word := range strings.SplitSeq(text, "/") {
@@ -49,6 +49,9 @@ func Parse(text string) (Schedule, error) {
 	return s, nil
 }
 
+// Once is one signal, and no wait.
+func Once(sig unix.Signal) Schedule { return Schedule{Steps: []Step{{Signal: sig}}, Repeat: 1} }
+
 // add takes the next word: behind a signal a number is seconds, elsewhere a signal.
 func (s *Schedule) add(word string) error {
 	if word == "forever" && s.Repeat < 0 {
@@ -62,7 +65,8 @@ func (s *Schedule) add(word string) error {
 			s.Steps[last].Wait, s.Steps[last].Waits = wait, true
 			return nil
 		}
-		if step, errStep := parseStep(word); errStep == nil {
+		// Where a wait is due, -5 is one gone wrong and no signal.
+		if step, errStep := parseStep(word); errStep == nil && strings.Trim(word, "-0123456789") != "" {
 			s.Steps = append(s.Steps, step)
 			return nil
 		}
@@ -77,10 +81,7 @@ func (s *Schedule) add(word string) error {
 
 func parseStep(word string) (step Step, err error) {
 	name, scope, scoped := strings.Cut(word, "@")
-	if word, dash := strings.CutPrefix(name, "-"); dash && strings.Trim(word, "0123456789") != "" {
-		name = word
-	}
-	step.Signal, err = ParseSignal(name)
+	step.Signal, err = ParseSignal(strings.TrimPrefix(name, "-"))
 	if err == nil && scoped {
 		step.Scoped = true
 		if step.Scope, err = proc.ParseScope(scope); err != nil || step.Scope == proc.Children {
@@ -90,13 +91,19 @@ func parseStep(word string) (step Step, err error) {
 	return step, err
 }
 
+// otherNames are those that signal(7) has besides.
+var otherNames = map[string]string{"IOT": "ABRT", "CLD": "CHLD", "POLL": "IO"}
+
 // ParseSignal reads a name, with or without SIG, or a number, 1 to 64.
 func ParseSignal(name string) (unix.Signal, error) {
 	if n, err := strconv.ParseUint(name, 10, 8); err == nil && n >= 1 && n <= 64 {
 		return unix.Signal(n), nil
 	}
-	upper := strings.ToUpper(name)
-	if sig := unix.SignalNum("SIG" + strings.TrimPrefix(upper, "SIG")); sig > 0 {
+	short := strings.TrimPrefix(strings.ToUpper(name), "SIG")
+	if other, ok := otherNames[short]; ok {
+		short = other
+	}
+	if sig := unix.SignalNum("SIG" + short); sig > 0 {
 		return sig, nil
 	}
 	return 0, fmt.Errorf("%q is no signal (TERM, SIGTERM, 15)", name)

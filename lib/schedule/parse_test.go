@@ -30,6 +30,9 @@ func TestAScheduleIsSignalsAndWaits(t *testing.T) {
 		"TERM/27/KILL/5": {[]Step{
 			{Signal: unix.SIGTERM, Waits: true, Wait: waits("27")}, {Signal: unix.SIGKILL, Waits: true, Wait: waits("5")}}, 2},
 		"15/27/9":  {[]Step{{Signal: unix.SIGTERM, Waits: true, Wait: waits("27")}, {Signal: unix.SIGKILL}}, 2},
+		"-15":      {[]Step{term}, 1},
+		"-15/5/-9": {[]Step{{Signal: unix.SIGTERM, Waits: true, Wait: waits("5")}, {Signal: unix.SIGKILL}}, 2},
+		"IOT":      {[]Step{{Signal: unix.SIGABRT}}, 1},
 		"HUP/TERM": {[]Step{{Signal: unix.SIGHUP}, term}, 2},
 		"TERM/0":   {[]Step{{Signal: unix.SIGTERM, Waits: true}}, 1},
 		"TERM/1.5": {[]Step{{Signal: unix.SIGTERM, Waits: true, Wait: waits("1500ms")}}, 1},
@@ -48,8 +51,8 @@ func TestAScheduleIsSignalsAndWaits(t *testing.T) {
 }
 
 func TestWhatIsNoScheduleIsNamed(t *testing.T) {
-	for _, text := range []string{"", "/", "TERM/", "/5", "TERM/5/", "-15", "0", "65", "FOO", "SIG", "TERM@", "TERM@all", "TERM@children",
-		"TERM/-5", "TERM/5x", "TERM 5", "forever", "forever/TERM", "TERM/forever/5", "forever/forever/TERM/1", "forever/TERM/0", "TERM/1/forever"} {
+	for _, text := range []string{"", "/", "TERM/", "/5", "TERM/5/", "TERM/-5", "TERM/9/9/", "0", "65", "FOO", "SIG", "TERM@", "TERM@all", "TERM@children",
+		"TERM/5x", "TERM 5", "forever", "forever/TERM", "TERM/forever/5", "forever/forever/TERM/1", "forever/TERM/0", "TERM/1/forever"} {
 		if s, err := Parse(text); err == nil || !strings.Contains(err.Error(), "is no schedule") {
 			t.Errorf("%q: %+v, %v", text, s, err)
 		}

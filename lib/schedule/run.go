@@ -21,8 +21,8 @@ type Run struct {
 
 	own   proc.Own
 	scan  *proc.Scanner
-	scope proc.Scope      // what is meant by the target, and so waited for; widened by what was signalled
-	tree  []*proc.Process // those that a signal to the tree went to
+	scope proc.Scope // what is meant by the target, and so waited for; widened by what was signalled
+	tree  []proc.ID  // those that a signal to the tree went to
 }
 
 // errOwn is the refusal to signal what the caller needs.
@@ -34,7 +34,7 @@ var errOwn = errors.New("the caller's own")
 func (r *Run) Do(s Schedule) (left []proc.ID, err error) {
 	r.own = proc.Self()
 	r.scan = proc.NewScanner()
-	defer r.close()
+	defer r.scan.Close()
 	if err := r.allowed(proc.Alone); err != nil { // before anything is said of it
 		return nil, err
 	}
@@ -49,8 +49,10 @@ func (r *Run) Do(s Schedule) (left []proc.ID, err error) {
 	sent := false
 	for i := 0; i < len(s.Steps); i++ {
 		step := s.Steps[i]
-		if gone, err := r.gone(); err != nil || gone {
-			return nil, err
+		if i > 0 || r.scopeOf(step) == r.scope { // a first signal with a scope of its own may find what is not waited for
+			if gone, err := r.gone(); err != nil || gone {
+				return nil, err
+			}
 		}
 		if sent, err = r.send(step.Signal, r.scopeOf(step)); err != nil {
 			return nil, err
@@ -69,13 +71,6 @@ func (r *Run) Do(s Schedule) (left []proc.ID, err error) {
 		return nil, nil // whether it ends is not asked
 	}
 	return r.left()
-}
-
-func (r *Run) close() {
-	r.scan.Close()
-	for _, p := range r.tree {
-		p.Close()
-	}
 }
 
 // aim decides what is meant by the target.

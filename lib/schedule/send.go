@@ -2,6 +2,7 @@ package schedule
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -56,7 +57,15 @@ func (r *Run) toOne(p *proc.Process, sig unix.Signal) (sent bool, err error) {
 		}
 	}
 	err = p.Signal(sig)
-	return err == nil, ignoreGone(err)
+	return err == nil, r.about(p.ID, err)
+}
+
+// about names the process that an error is of. That it has just ended is none.
+func (r *Run) about(id proc.ID, err error) error {
+	if ignoreGone(err) == nil {
+		return nil
+	}
+	return fmt.Errorf("%v: %w", id, err)
 }
 
 // toGroup signals all members in one step where the kernel can, so that none
@@ -65,42 +74,41 @@ func (r *Run) toGroup(sig unix.Signal) (sent bool, err error) {
 	if r.Process != nil && !r.Caught {
 		err := r.Process.SignalGroup(sig)
 		if err != proc.ErrNoGroupSignal {
-			return err == nil, ignoreGone(err)
+			return err == nil, r.about(r.ID, err)
 		}
 	}
 	return r.toEach(sig, r.groupMembers, nil)
 }
 
 // toEach signals those that list finds, and those they fork meanwhile, each
-// once. They are added to kept, or closed.
-func (r *Run) toEach(sig unix.Signal, list func() ([]proc.Stat, error), kept *[]*proc.Process) (sent bool, err error) {
-	var seen []proc.ID
+// once. One that forks for ever would keep it from ever coming to the wait, but
+// for the signals that end that.
+func (r *Run) toEach(sig unix.Signal, list func() ([]proc.Stat, error), seen *[]proc.ID) (sent bool, err error) {
 	var denied error
-	for found := true; found; {
+	var now []proc.ID
+	final := sig == unix.SIGKILL || sig == unix.SIGSTOP
+	for round, found := 0, true; found && (final || round < 3); round++ {
 		found = false
 		members, err := list()
 		if err != nil {
 			return sent, err
 		}
 		for _, m := range members {
-			if slices.Contains(seen, m.ID()) {
+			if slices.Contains(now, m.ID()) {
 				continue
 			}
 			found = true
-			seen = append(seen, m.ID())
-			p, err := proc.OpenID(m.ID())
-			if err != nil {
-				denied = errors.Join(denied, ignoreGone(err))
-				continue
-			}
-			ok, err := r.toOne(p, sig)
+			now = append(now, m.ID())
+			ok, err := r.toID(m.ID(), sig)
 			sent = sent || ok
-			denied = errors.Join(denied, err)
-			if kept != nil && !slices.ContainsFunc(*kept, func(k *proc.Process) bool { return k.ID == p.ID }) {
-				*kept = append(*kept, p)
-			} else {
-				p.Close()
+			if denied == nil {
+				denied = err
 			}
+		}
+	}
+	for _, id := range now {
+		if seen != nil && !slices.Contains(*seen, id) {
+			*seen = append(*seen, id)
 		}
 	}
 	if sent && denied != nil {
@@ -108,6 +116,16 @@ func (r *Run) toEach(sig unix.Signal, list func() ([]proc.Stat, error), kept *[]
 		denied = nil
 	}
 	return sent, denied
+}
+
+// toID signals one process that is not open.
+func (r *Run) toID(id proc.ID, sig unix.Signal) (sent bool, err error) {
+	p, err := proc.OpenID(id)
+	if err != nil {
+		return false, ignoreGone(err)
+	}
+	defer p.Close()
+	return r.toOne(p, sig)
 }
 
 func ignoreGone(err error) error {

@@ -12,18 +12,11 @@ import (
 
 // openDirectory opens the process that the ./run of a service directory became.
 func openDirectory(path string) (*proc.Process, error) {
-	dir, err := openJudged(unix.AT_FDCWD, path)
+	dir, supervise, err := openSupervise(path)
 	if err != nil {
 		return nil, err
 	}
 	defer unix.Close(dir.fd)
-	supervise, err := openJudged(dir.fd, "supervise")
-	switch {
-	case err == unix.ENOENT:
-		return nil, errors.New("no service directory: nothing has made supervise in it")
-	case err != nil:
-		return nil, fmt.Errorf("supervise: %w", err)
-	}
 	defer unix.Close(supervise.fd)
 	// The status that led to a pid must still be there when the process is
 	// held; a service restarts no more than once a second, so twice is much.
@@ -54,6 +47,47 @@ func openDirectory(path string) (*proc.Process, error) {
 		}
 	}
 	return nil, errors.New("supervise/status changes faster than it can be read")
+}
+
+// Wanted reads what the operator wants of the service that the target is. An
+// error: nothing supervises it, so that nothing would start it again.
+func (t Target) Wanted() (Wish, error) {
+	dir, supervise, err := openSupervise(t.path)
+	if err != nil {
+		return Wish{}, fmt.Errorf("%s: %w", t.Text, err)
+	}
+	defer unix.Close(dir.fd)
+	defer unix.Close(supervise.fd)
+	text, err := supervise.readStatus()
+	var s status
+	if err == nil {
+		s, err = parseStatus(text)
+	}
+	if err == nil {
+		err = supervise.alive(s.fifo)
+	}
+	if err != nil {
+		return Wish{}, fmt.Errorf("%s: %w", t.Text, err)
+	}
+	return s.wanted, nil
+}
+
+// openSupervise opens a service directory and its supervise.
+func openSupervise(path string) (dir, supervise directory, err error) {
+	if dir, err = openJudged(unix.AT_FDCWD, path); err != nil {
+		return dir, supervise, err
+	}
+	supervise, err = openJudged(dir.fd, "supervise")
+	switch {
+	case err == unix.ENOENT:
+		err = errors.New("no service directory: nothing has made supervise in it")
+	case err != nil:
+		err = fmt.Errorf("supervise: %w", err)
+	}
+	if err != nil {
+		unix.Close(dir.fd)
+	}
+	return dir, supervise, err
 }
 
 // directory is one that nobody else could have written.

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tklauser/go-sysconf"
 	"golang.org/x/sys/unix"
 
 	"gracekit/lib/proc"
@@ -19,25 +18,17 @@ const maxPidfile = 64
 // openPidfile opens the process that a pidfile, or an identity file of pgexec,
 // names. A plain pid whose process started after the file was written is stale.
 func openPidfile(path string) (*proc.Process, error) {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	f, st, err := openRegular(path)
 	if err != nil {
 		return nil, err
 	}
-	f := os.NewFile(uintptr(fd), path)
 	defer f.Close()
-	var st unix.Stat_t
-	uid, err := owner(fd, &st)
-	if err != nil {
-		return nil, err
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG { // it was one a moment ago
-		return nil, errors.New("no regular file")
-	}
 	buf := make([]byte, maxPidfile+1)
-	n, err := unix.Read(fd, buf)
+	n, err := unix.Read(int(f.Fd()), buf)
 	if err != nil {
 		return nil, err
 	}
+	uid := int(st.Uid)
 	pid, id, err := parsePidfile(buf[:n])
 	if err != nil {
 		return nil, err
@@ -60,6 +51,24 @@ func openPidfile(path string) (*proc.Process, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// openRegular opens a regular file to read, and no link, which nobody else
+// could have written.
+func openRegular(path string) (f *os.File, st unix.Stat_t, err error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, st, err
+	}
+	_, err = owner(fd, &st)
+	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
+		err = errors.New("no regular file")
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, st, err
+	}
+	return os.NewFile(uintptr(fd), path), st, nil
 }
 
 // openRecorded opens the process of an identity file.
@@ -101,33 +110,11 @@ func parsePidfile(text []byte) (pid int, id proc.ID, err error) {
 // fresh refuses a pid that was given to another process after the file was
 // written. Both times are coarse (a clock tick each), so that much is allowed.
 func fresh(id proc.ID, written time.Time) error {
-	started, err := startTime(id)
-	if err != nil {
-		return err
-	}
+	started := time.Now().Add(id.Born() - proc.Now())
 	const coarse = 20 * time.Millisecond
 	if started.After(written.Add(coarse)) {
 		return &GoneError{Why: fmt.Sprintf("stale: process %d started %v after the file was written",
 			id.PID, started.Sub(written).Round(10*time.Millisecond))}
 	}
 	return nil
-}
-
-// startTime is when a process started, by the clock on the wall.
-func startTime(id proc.ID) (time.Time, error) {
-	up, err := Uptime(id)
-	return time.Now().Add(-up), err
-}
-
-// Uptime is how long ago a process started; suspended time counts (clock_gettime(2), CLOCK_BOOTTIME).
-func Uptime(id proc.ID) (time.Duration, error) {
-	hz, err := sysconf.Sysconf(sysconf.SC_CLK_TCK)
-	if err != nil {
-		return 0, err
-	}
-	var now unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
-		return 0, err
-	}
-	return time.Duration(now.Nano()) - time.Duration(id.Start)*(time.Second/time.Duration(hz)), nil
 }

@@ -1,0 +1,67 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Find looks a program up as execvp(3) does: a name with a slash is a path, any
+// other is looked for in PATH. The code is the one to exit with if there is an
+// error.
+func Find(prog string) (file string, code int, err error) {
+	if prog == "" {
+		return "", NoProg, fmt.Errorf("cannot run %q: no name of a program", prog)
+	}
+	if strings.Contains(prog, "/") {
+		code, err = runnable(prog)
+		return prog, code, err
+	}
+	path, set := os.LookupEnv("PATH")
+	if !set {
+		path = "/bin:/usr/bin"
+	}
+	code, err = NoProg, fmt.Errorf("cannot run %q: not found in PATH", prog)
+	for _, dir := range strings.Split(path, ":") {
+		file := dir + "/" + prog
+		if dir == "" {
+			file = "./" + prog // an empty entry is the current folder
+		}
+		codeHere, errHere := runnable(file)
+		if errHere == nil {
+			return file, Continue, nil
+		}
+		if codeHere == NoExec { // execvp goes on, and remembers that there was one
+			code, err = codeHere, errHere
+		}
+	}
+	return "", code, err
+}
+
+// runnable tells whether a file can be executed, as far as can be known without.
+func runnable(file string) (code int, err error) {
+	var st unix.Stat_t
+	err = unix.Stat(file, &st)
+	if err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		err = unix.EISDIR
+	}
+	if err == nil {
+		err = unix.Faccessat(unix.AT_FDCWD, file, unix.X_OK, unix.AT_EACCESS)
+	}
+	return cannotRun(file, err)
+}
+
+// cannotRun is the exit code for why a program could not be run, and says it.
+func cannotRun(file string, err error) (code int, said error) {
+	switch err {
+	case nil:
+		return Continue, nil
+	case unix.ENOENT, unix.ENOTDIR:
+		code = NoProg
+	default:
+		code = NoExec
+	}
+	return code, fmt.Errorf("cannot run %q: %w", file, err)
+}
