@@ -20,13 +20,14 @@ func TestACheckThatChangesNothingAllocatesNothing(t *testing.T) {
 	for name, measure := range measures {
 		for _, scope := range []proc.Scope{proc.Alone, proc.Group, proc.Tree} {
 			o := options{target: target, soft: limit.KB(1 << 40), hard: limit.KB(1 << 40), measure: measure, scope: scope}
-			w := newWatch(o, newLog(io.Discard, o), -1)
-			if code := w.meet(cli.New("gracewatch", usage, io.Discard, io.Discard)); code != cli.Continue {
+			w := newWatch(o, cli.New("gracewatch", usage, io.Discard, io.Discard), newLog(io.Discard, o), -1)
+			if code := w.meet(); code != cli.Continue {
 				t.Fatalf("meet: exit %d", code)
 			}
 			check := func() {
-				if code := w.look(); code != cli.Continue || w.misread > 0 || w.kb == 0 {
-					t.Fatalf("%s of %v: exit %d, %d KB", name, scope, code, w.kb)
+				d := w.wards[0]
+				if code := w.look(); code != cli.Continue || d.misread.since > 0 || d.kb == 0 {
+					t.Fatalf("%s of %v: exit %d, %d KB", name, scope, code, d.kb)
 				}
 			}
 			check() // the buffers get their size

@@ -53,13 +53,20 @@ func (e events) disabled() {
 	e.say(slog.LevelInfo, "disabled", proc.ID{}, slog.String("why", "no limit is above 0"))
 }
 
-// limitAttrs are the limits that there are.
-func limitAttrs(l grace.Limits) (attrs []slog.Attr) {
+// limitAttrs are the limits that there are, and, if it is not negative, how long
+// the soft one has been passed.
+func limitAttrs(l grace.Limits, over time.Duration) (attrs []slog.Attr) {
 	if l.Soft > 0 {
-		attrs = append(attrs, slog.Int64("soft_kb", l.Soft), slog.Any("grace_s", seconds(l.Grace)))
+		attrs = append(attrs, slog.Int64("soft_kb", l.Soft))
 	}
 	if l.Hard > 0 {
 		attrs = append(attrs, slog.Int64("hard_kb", l.Hard))
+	}
+	if over >= 0 {
+		attrs = append(attrs, slog.Any("over_s", seconds(over)))
+	}
+	if l.Soft > 0 {
+		attrs = append(attrs, slog.Any("grace_s", seconds(l.Grace)))
 	}
 	return attrs
 }

@@ -21,11 +21,27 @@ func spareMemory() {
 	runtime.GOMAXPROCS(1)
 }
 
+// lowOOMScore has nearly everything else killed first, as the watcher is small.
+const lowOOMScore = "-900"
+
+// stayIn keeps gracewatch in memory when memory is short, where that is allowed:
+// its check must come in time just then.
+func (w *watch) stayIn() {
+	if w.o.noLock {
+		return
+	}
+	const onFault = 4 // MCL_ONFAULT, mlock2(2): what is used, not all that is mapped
+	unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE | onFault)
+	writeOOMScore(lowOOMScore)
+}
+
 // rest gives back what only the start, or a restart, has needed: garbage, and
 // most pages of the binary. What is needed again comes back from the page cache.
-func rest() {
+func (w *watch) rest() {
+	unix.Munlockall() // locked pages cannot be given back
 	debug.FreeOSMemory()
 	forgetCode()
+	w.stayIn()
 }
 
 func forgetCode() {
@@ -46,8 +62,30 @@ func forgetCode() {
 		from, to, _ := strings.Cut(fields[0], "-")
 		start, errStart := strconv.ParseUint(from, 16, 64)
 		end, errEnd := strconv.ParseUint(to, 16, 64)
-		if errStart == nil && errEnd == nil {
+		// What the linker has put in its place while loading (PIE) is ours alone too.
+		fixed := end < 1<<32
+		if errStart == nil && errEnd == nil && (fixed || fields[1][2] == 'x') {
 			unix.Syscall(unix.SYS_MADVISE, uintptr(start), uintptr(end-start), unix.MADV_DONTNEED)
 		}
 	}
+}
+
+const oomScore = "/proc/self/oom_score_adj"
+
+func readOOMScore() string {
+	text, _ := os.ReadFile(oomScore)
+	return strings.TrimSpace(string(text))
+}
+
+// writeOOMScore does what it may: an ordinary user cannot lower it.
+func writeOOMScore(score string) { os.WriteFile(oomScore, []byte(score), 0) }
+
+// asStarted starts a program with the score that gracewatch was started with.
+func (w *watch) asStarted(start func() error) error {
+	if w.o.noLock || w.oomScore == "" {
+		return start()
+	}
+	writeOOMScore(w.oomScore)
+	defer writeOOMScore(lowOOMScore)
+	return start()
 }

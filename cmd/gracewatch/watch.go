@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"log/slog"
+	"math"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -12,78 +13,47 @@ import (
 	"gracekit/lib/proc"
 )
 
-// watch is the one loop: it waits, in one ppoll, for a signal, for the end of
-// the process or of its restart, or for the next check.
+// watch is the one loop: it waits, in one ppoll, for a signal, a command, the
+// end of the process or of its restart, or for the next check.
 type watch struct {
 	o       options
+	cmd     *cli.Command
 	log     events
 	signals int // readable: gracewatch is to end
+	control *control
 	scan    *proc.Scanner
 	fds     [3]unix.PollFd
 
-	process *proc.Process // nil: the service has none now
-	limits  grace.Limits
-	state   grace.State
-	kb      int64         // at the last check
-	check   time.Duration // when the next one is due
-	misread int           // how many checks told nothing, one after the other
-
-	restart *restart // nil: none is under way
-
-	search  time.Duration // wait before the next look for a process of the service
-	refused string        // why there is none, if that was told
+	target   *proc.Process // nil: the service has none now
+	wards    []*ward       // what is watched: the target, or each of its children
+	restart  *restart      // nil: none is under way
+	held     hold          // why no restart of a child may begin yet
+	streak   grace.Streak
+	paused   bool
+	check    time.Duration // when the next one is due
+	round    int           // counts the looks at the children
+	oomScore string        // what gracewatch was started with, and prog gets
+	file     stateFile
+	resume   record        // what the state file said at the start
+	search   time.Duration // wait before the next look for a process of the service
+	refused  string        // why there is none, if that was told
+	finished int           // what ended --once
 }
 
-func newWatch(o options, log events, signals int) *watch {
-	return &watch{o: o, log: log, signals: signals, scan: proc.NewScanner()}
+const never = time.Duration(math.MaxInt64)
+
+func newWatch(o options, cmd *cli.Command, log events, signals int) *watch {
+	return &watch{o: o, cmd: cmd, log: log, signals: signals, scan: proc.NewScanner(),
+		oomScore: readOOMScore(), finished: cli.Continue}
 }
 
 func (w *watch) close() {
+	w.drop()
 	w.scan.Close()
-	if w.process != nil {
-		w.process.Close()
+	w.file.close()
+	if w.control != nil {
+		w.control.close()
 	}
-}
-
-// meet finds the process for the first time. What is refused now ends the
-// program; later it may be a matter of time.
-func (w *watch) meet(cmd *cli.Command) int {
-	if w.o.soft.KB(1<<40) > w.o.hard.KB(1<<40) && !w.o.hard.IsZero() && w.o.soft.IsShare() == w.o.hard.IsShare() {
-		cmd.Warn("--soft %v is above --hard %v: it will never matter", w.o.soft, w.o.hard)
-	}
-	p, err := w.o.target.Open()
-	switch {
-	case err == nil:
-		if err := w.up(p); err != nil {
-			return cmd.Refused(err)
-		}
-	case !errors.Is(err, proc.ErrGone):
-		return cmd.Refused(err)
-	case !w.o.follow:
-		cmd.Warn("%v", err)
-		return cli.No
-	default:
-		w.check = now()
-	}
-	limits := w.limits
-	if w.process == nil { // shares are known when there is a process
-		limits = grace.Limits{Soft: w.o.soft.KB(0), Hard: w.o.hard.KB(0), Grace: w.o.grace.Std()}
-	}
-	w.say(slog.LevelInfo, "watching", append(limitAttrs(limits), slog.Any("interval_s", seconds(w.o.interval.Std())))...)
-	return cli.Continue
-}
-
-// up starts to watch a process.
-func (w *watch) up(p *proc.Process) error {
-	limits, err := w.o.limits(p.ID.PID)
-	if err != nil {
-		p.Close()
-		return err
-	}
-	w.process, w.limits, w.state, w.kb = p, limits, grace.State{}, 0
-	w.misread, w.refused, w.search = 0, "", 0
-	w.check = now()
-	return nil
 }
 
 // loop returns the exit code.
@@ -91,93 +61,187 @@ func (w *watch) loop() int {
 	for {
 		fds := w.wait()
 		if _, err := proc.Poll(fds, w.timeout()); err != nil {
-			w.say(slog.LevelError, "read-failed", slog.Any("err", err))
-			return cli.Refused
+			return w.cmd.Refused(err)
 		}
-		switch {
-		case fds[0].Revents != 0:
+		if fds[0].Revents != 0 {
 			return cli.Yes
-		case w.restart != nil:
-			if code := w.restartStep(); code != cli.Continue {
-				return code
-			}
-		case w.process == nil:
-			w.find()
-		case fds[1].Revents != 0:
-			w.gone()
-			if !w.o.follow {
-				return cli.No
-			}
-		case now() >= w.due():
-			if code := w.look(); code != cli.Continue {
-				return code
-			}
 		}
+		if code := w.step(fds[1].Revents != 0); code != cli.Continue {
+			return code
+		}
+		w.save()
 	}
 }
 
-// wait is what the loop waits for.
+// step takes one thing that has happened.
+func (w *watch) step(told bool) int {
+	if told {
+		if code := w.obey(); code != cli.Continue {
+			return code
+		}
+	}
+	if w.control != nil {
+		w.silent()
+	}
+	if w.restart != nil {
+		if code := w.restartStep(); code != cli.Continue {
+			return code
+		}
+	}
+	switch {
+	case w.target == nil && proc.Now() >= w.check:
+		w.find()
+	case w.target == nil:
+	case w.target.Ended() && w.restart == nil:
+		w.gone()
+		if !w.o.follow {
+			return cli.No
+		}
+	case w.target.Ended():
+	case proc.Now() >= w.due():
+		if code := w.look(); code != cli.Continue {
+			return code
+		}
+	}
+	if w.o.once && w.restart == nil {
+		return w.onceCode()
+	}
+	return cli.Continue
+}
+
+// wait is what the loop waits for: the first is the signals, the second the commands.
 func (w *watch) wait() []unix.PollFd {
 	w.fds[0] = unix.PollFd{Fd: int32(w.signals), Events: unix.POLLIN}
-	n := 1
-	if w.restart != nil && !w.restart.ended {
-		w.fds[n] = w.restart.pollFd()
-		n++
-	} else if w.process != nil {
-		w.fds[n] = w.process.PollFd()
-		n++
+	w.fds[1] = unix.PollFd{Fd: -1} // ppoll passes over it
+	if w.control != nil {
+		w.fds[1] = w.control.pollFd()
 	}
-	return w.fds[:n]
+	switch {
+	case w.restart != nil:
+		w.fds[2] = w.restart.pollFd()
+	case w.target != nil:
+		w.fds[2] = w.target.PollFd()
+	default:
+		return w.fds[:2]
+	}
+	return w.fds[:3]
 }
 
 // timeout is how long the loop may wait; negative: for ever.
 func (w *watch) timeout() time.Duration {
-	switch {
-	case w.restart != nil && !w.restart.ended:
-		return -1
-	case w.restart != nil:
-		return max(0, w.restart.settled-now())
+	at := w.due()
+	if w.restart != nil {
+		at = w.restart.due()
+		if w.o.scope == proc.Children && w.target != nil && !w.target.Ended() {
+			at = min(at, w.check)
+		}
 	}
-	return max(0, w.due()-now())
+	if w.control != nil {
+		at = min(at, w.control.due())
+	}
+	if at == never {
+		return -1
+	}
+	return max(0, at-proc.Now())
 }
 
 // due is when the next check is: at the interval, or when the grace time or the
 // retry time is over, whichever comes first.
 func (w *watch) due() time.Duration {
-	if next, ok := w.state.Next(w.limits); ok && w.process != nil && w.misread == 0 {
-		return min(w.check, next)
+	at := w.check
+	switch {
+	case w.paused, w.target == nil, w.restart != nil:
+		return at
+	case w.held.count > 0:
+		return min(at, w.held.until)
 	}
-	return w.check
+	for _, d := range w.wards {
+		if next, ok := d.state.Next(d.limits); ok && d.misread.since == 0 {
+			at = min(at, next)
+		}
+	}
+	return at
 }
 
 // look is one check. It allocates nothing as long as nothing changes.
 func (w *watch) look() int {
-	at := now()
-	interval := w.o.interval.Std()
-	if w.check += interval; w.check < at { // late: the machine slept, or the check was early
-		w.check = at + interval
+	at := proc.Now()
+	w.plan(at)
+	if w.paused {
+		return cli.Continue
 	}
-	usage, err := w.scan.Usage(w.process, w.o.scope, w.o.measure)
+	if w.o.scope == proc.Children {
+		w.children()
+	}
+	w.held.see(len(w.wards), at)
+	for _, d := range w.wards {
+		if code := w.lookAt(d, at); code != cli.Continue {
+			return code
+		}
+	}
+	return cli.Continue
+}
+
+// plan sets the time of the next check. One that was late, for the machine
+// slept, or early, for something was due, starts the interval anew.
+func (w *watch) plan(at time.Duration) {
+	interval := w.o.interval.Std()
+	switch {
+	case interval == 0 || w.paused:
+		w.check = never
+	case at < w.check, at-w.check > interval:
+		w.check = later(at, interval)
+	default:
+		w.check = later(w.check, interval)
+	}
+}
+
+// later is at plus d, or never.
+func later(at, d time.Duration) time.Duration {
+	if d > never-at {
+		return never
+	}
+	return at + d
+}
+
+// lookAt reads one process and does what its timer says.
+func (w *watch) lookAt(d *ward, at time.Duration) int {
+	if w.restart != nil && w.restart.ward == d {
+		return cli.Continue
+	}
+	usage, err := w.scan.Usage(d.process, w.readScope(), w.o.measure)
 	kb := w.o.measure.Of(usage)
 	if err == nil && kb == 0 {
 		err = errNothing
 	}
 	if err != nil {
-		w.unreadable(err)
+		w.unreadable(d, err, at)
 		return cli.Continue
 	}
-	w.misread, w.kb = 0, kb
-	before := w.state
-	state, change := w.state.Step(w.limits, grace.Sample{At: at, KB: kb})
-	w.state = state
+	d.misread, d.kb = misread{}, kb
+	before := d.state
+	state, change := d.state.Step(d.limits, grace.Sample{At: at, KB: kb, Hold: w.restart != nil || w.held.count > 0})
+	d.state = state
+	if !state.Over && !state.OverHard && w.streak.Early > 0 {
+		w.streak = w.streak.Stays(d.process.ID.Born(), at)
+	}
 	if change == (grace.Change{}) {
 		return cli.Continue
 	}
-	w.tell(change, before, at)
+	w.tell(d, change, before, at)
+	w.file.dirty = true
 	if change.Restart == "" {
 		return cli.Continue
 	}
-	return w.begin(at)
+	return w.begin(d, before, at)
+}
+
+// readScope is what is added up for one ward.
+func (w *watch) readScope() proc.Scope {
+	if w.o.scope == proc.Children {
+		return proc.Alone
+	}
+	return w.o.scope
 }
 
 // errNothing is a reading that cannot be true.
@@ -185,49 +249,57 @@ var errNothing = errors.New("0 KB is no size of a process that lives")
 
 // unreadable is a check that told nothing: it is said once, and never acted on.
 // Of a process that is ending, its end says it; one that stays so is told.
-func (w *watch) unreadable(err error) {
-	w.misread++
-	ending := errors.Is(err, proc.ErrGone)
-	if w.process.Ended() || ending && w.misread != 2 || !ending && w.misread != 1 {
+func (w *watch) unreadable(d *ward, err error, at time.Duration) {
+	if d.misread.since == 0 {
+		d.misread.since = at
+	}
+	ending := errors.Is(err, proc.ErrGone) && at-d.misread.since < settle
+	if d.misread.said || ending || d.process.Ended() {
 		return
 	}
-	w.say(slog.LevelWarn, "read-failed", slog.Any("err", err))
+	d.misread.said = true
+	w.say(d, slog.LevelWarn, "read-failed", slog.Any("err", err))
 }
 
 // tell says what a check changed.
-func (w *watch) tell(c grace.Change, before grace.State, at time.Duration) {
+func (w *watch) tell(d *ward, c grace.Change, before grace.State, at time.Duration) {
 	if c.OverSoft {
-		w.say(slog.LevelInfo, "over-soft", w.sizes(at)...)
+		w.say(d, slog.LevelInfo, "over-soft", d.sizes(at, "")...)
 	}
 	if c.UnderSoft {
-		attrs := append([]slog.Attr{slog.Int64("rss_kb", w.kb)}, limitAttrs(w.limits)...)
-		w.say(slog.LevelInfo, "under-soft", append(attrs, slog.Any("over_s", seconds(at-before.Since)))...)
+		attrs := append([]slog.Attr{slog.Int64("rss_kb", d.kb)}, limitAttrs(d.limits, at-before.Since)...)
+		w.say(d, slog.LevelInfo, "under-soft", attrs...)
 	}
 	if c.OverHard {
-		w.say(slog.LevelWarn, "over-hard", w.sizes(at)...)
+		w.say(d, slog.LevelWarn, "over-hard", d.sizes(at, c.Restart)...)
 	}
 	if c.GraceOver {
-		w.say(slog.LevelWarn, "grace-over", w.sizes(at)...)
+		w.say(d, slog.LevelWarn, "grace-over", d.sizes(at, c.Restart)...)
 	}
 }
 
-// sizes are what an event says of the process.
-func (w *watch) sizes(at time.Duration) []slog.Attr {
-	attrs := append([]slog.Attr{slog.Int64("rss_kb", w.kb)}, limitAttrs(w.limits)...)
-	if w.state.Over {
-		attrs = append(attrs, slog.Any("over_s", seconds(at-w.state.Since)))
-	}
-	if w.state.Reason != "" {
-		attrs = append(attrs, slog.String("reason", string(w.state.Reason)))
-	}
-	return attrs
-}
-
-// say is an event of the process that is watched.
-func (w *watch) say(level slog.Level, event string, attrs ...slog.Attr) {
+// say is an event of a ward, or, with nil, of the target.
+func (w *watch) say(d *ward, level slog.Level, event string, attrs ...slog.Attr) {
 	var id proc.ID
-	if w.process != nil {
-		id = w.process.ID
+	switch {
+	case d != nil:
+		id = d.process.ID
+	case w.target != nil:
+		id = w.target.ID
 	}
 	w.log.say(level, event, id, attrs...)
+}
+
+// onceCode is the exit code of one check.
+func (w *watch) onceCode() int {
+	w.save()
+	switch {
+	case w.finished != cli.Continue:
+		return w.finished
+	case w.target == nil:
+		return cli.No
+	case len(w.o.prog) == 0:
+		return cli.No // not time for it
+	}
+	return cli.Yes
 }

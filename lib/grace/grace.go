@@ -10,21 +10,25 @@ type Limits struct {
 	Grace      time.Duration // how long it may stay over the soft limit
 	Retry      time.Duration // wait after a restart that was put off or failed
 	Legacy     bool          // once over the soft limit there is no way back
+	Old        time.Duration // when the process is too old, on the clock of Sample; 0: never
 }
 
 // Sample is a size at a time.
 type Sample struct {
-	At time.Duration // on a clock that never goes back
-	KB int64
+	At   time.Duration // on a clock that never goes back
+	KB   int64
+	Hold bool // no restart may begin now: another one is under way
 }
 
 // Reason is why a process is restarted; empty: it is not.
 type Reason string
 
 const (
-	Soft   Reason = "soft"   // longer over the soft limit than the grace time
-	Hard   Reason = "hard"   // over the hard limit
-	Legacy Reason = "legacy" // once over the soft limit, and the grace time is over
+	Soft   Reason = "soft"    // longer over the soft limit than the grace time
+	Hard   Reason = "hard"    // over the hard limit
+	Legacy Reason = "legacy"  // once over the soft limit, and the grace time is over
+	Age    Reason = "age"     // too old
+	Order  Reason = "control" // somebody wants it
 )
 
 // Change is what a sample changed.
@@ -37,15 +41,16 @@ type Change struct {
 }
 
 // State is where one process stands. The zero State is a process that has just
-// been met.
+// been met. It can be kept as text.
 type State struct {
 	Over       bool          // over the soft limit; with Legacy, since it ever was
 	Since      time.Duration // when the soft limit was passed, if Over
 	OverHard   bool
+	HardSince  time.Duration // when the hard limit was passed, if OverHard
 	GraceOver  bool          // told, for this time over the soft limit
-	Restarting bool          // between a Change with Restart and Done
+	Restarting bool          // between a Change with Restart and its end
 	Reason     Reason        // of the restart that is under way, or was the last
-	Committed  bool          // a restart failed half way: it is begun again whatever the size
+	Committed  bool          // a restart was ordered, or failed half way: it is begun whatever the size
 	NotBefore  time.Duration // no restart earlier than that
 }
 
@@ -63,12 +68,14 @@ func (s State) Step(l Limits, x Sample) (State, Change) {
 		s.Over, s.GraceOver, c.UnderSoft = false, false, true
 	}
 	overHard := l.Hard > 0 && x.KB > l.Hard
-	c.OverHard = overHard && !s.OverHard
+	if c.OverHard = overHard && !s.OverHard; c.OverHard {
+		s.HardSince, s.NotBefore = x.At, 0 // at once, whatever was put off for the soft limit
+	}
 	s.OverHard = overHard
 	graceOver := s.Over && x.At-s.Since >= l.Grace
 	c.GraceOver = graceOver && !s.GraceOver
 	s.GraceOver = graceOver
-	if x.At < s.NotBefore {
+	if x.At < s.NotBefore || x.Hold {
 		return s, c
 	}
 	switch {
@@ -80,6 +87,8 @@ func (s State) Step(l Limits, x Sample) (State, Change) {
 		c.Restart = Soft
 	case s.Committed:
 		c.Restart = s.Reason
+	case l.Old > 0 && x.At >= l.Old:
+		c.Restart = Age
 	default:
 		return s, c
 	}
@@ -87,12 +96,31 @@ func (s State) Step(l Limits, x Sample) (State, Change) {
 	return s, c
 }
 
-// PutOff ends a restart that may not be now: it is tried again after the retry
-// time, if the process is still over the limit.
-func (s State) PutOff(l Limits, at time.Duration) State {
-	s.Restarting, s.NotBefore = false, later(at, l.Retry)
+// Ordered is a restart that somebody wants: it is begun with the next sample,
+// whatever the size.
+func (s State) Ordered() State {
+	if !s.Restarting {
+		s.Committed, s.Reason, s.NotBefore = true, Order, 0
+	}
 	return s
 }
+
+// Again is a restart that was begun by somebody who is gone, and came to no
+// end: it is begun again with the next sample.
+func (s State) Again() State {
+	s.Restarting, s.Committed, s.NotBefore = false, true, 0
+	return s
+}
+
+// Delayed is a restart that comes later than it was due.
+func (s State) Delayed(until time.Duration) State {
+	s.Restarting, s.NotBefore = false, until
+	return s
+}
+
+// PutOff ends a restart that may not be now: it is tried again after the retry
+// time, if the process is still over the limit.
+func (s State) PutOff(l Limits, at time.Duration) State { return s.Delayed(later(at, l.Retry)) }
 
 // Failed ends a restart that was begun and did not come to its end: the process
 // may be quiet, and so it is begun again after the retry time, whatever the size.
@@ -105,15 +133,18 @@ func (s State) Failed(l Limits, at time.Duration) State {
 // Next is when the state may change by time alone, if it can: a sample is due
 // then. It may lie in the past.
 func (s State) Next(l Limits) (at time.Duration, ok bool) {
-	switch {
-	case s.Restarting:
-		return 0, false
-	case s.Committed, s.OverHard, s.GraceOver:
-		return s.NotBefore, true
-	case s.Over && l.Grace < forever:
-		return max(later(s.Since, l.Grace), s.NotBefore), true
+	at = forever
+	if s.Over && l.Grace < forever {
+		at = later(s.Since, l.Grace)
 	}
-	return 0, false
+	if l.Old > 0 {
+		at = min(at, l.Old)
+	}
+	if s.Committed || s.OverHard || s.GraceOver {
+		at = 0
+	}
+	at = max(at, s.NotBefore)
+	return at, !s.Restarting && at < forever
 }
 
 // forever is a time that never comes.

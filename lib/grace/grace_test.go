@@ -52,7 +52,7 @@ func TestTheTimer(t *testing.T) {
 		var state State
 		for _, x := range c.samples {
 			var change Change
-			state, change = state.Step(c.limits, Sample{time.Duration(x.second) * s, x.kb})
+			state, change = state.Step(c.limits, Sample{At: time.Duration(x.second) * s, KB: x.kb})
 			if told(change) != x.told {
 				t.Errorf("%s: %d KB at %d s: %q, want %q", name, x.kb, x.second, told(change), x.told)
 			}
@@ -62,7 +62,7 @@ func TestTheTimer(t *testing.T) {
 
 func TestARestartThatWasPutOffIsTriedAgainIfStillOver(t *testing.T) {
 	l := Limits{Soft: 100, Grace: 10 * s, Retry: 60 * s}
-	state, c := State{Over: true}.Step(l, Sample{10 * s, 101})
+	state, c := State{Over: true}.Step(l, Sample{At: 10 * s, KB: 101})
 	if c.Restart != Soft {
 		t.Fatal("no restart")
 	}
@@ -70,33 +70,33 @@ func TestARestartThatWasPutOffIsTriedAgainIfStillOver(t *testing.T) {
 	if next, ok := state.Next(l); !ok || next != 80*s {
 		t.Errorf("next at %v, %v", next, ok)
 	}
-	if _, c := state.Step(l, Sample{79 * s, 101}); c.Restart != "" {
+	if _, c := state.Step(l, Sample{At: 79 * s, KB: 101}); c.Restart != "" {
 		t.Error("restart before the retry time")
 	}
-	if _, c := state.Step(l, Sample{80 * s, 101}); told(c) != "soft" {
+	if _, c := state.Step(l, Sample{At: 80 * s, KB: 101}); told(c) != "soft" {
 		t.Errorf("still over after the retry time: %q", told(c))
 	}
-	under, c := state.Step(l, Sample{30 * s, 100})
+	under, c := state.Step(l, Sample{At: 30 * s, KB: 100})
 	if told(c) != "under-soft " {
 		t.Errorf("under: %q", told(c))
 	}
-	if _, c := under.Step(l, Sample{80 * s, 100}); c.Restart != "" {
+	if _, c := under.Step(l, Sample{At: 80 * s, KB: 100}); c.Restart != "" {
 		t.Error("restart though it is under the limit again")
 	}
 }
 
 func TestARestartThatFailedIsBegunAgainWhateverTheSize(t *testing.T) {
 	l := Limits{Soft: 100, Hard: 200, Retry: 60 * s, Grace: s}
-	state, _ := State{}.Step(l, Sample{0, 201})
+	state, _ := State{}.Step(l, Sample{At: 0, KB: 201})
 	state = state.Failed(l, 10*s)
-	state, c := state.Step(l, Sample{20 * s, 1})
+	state, c := state.Step(l, Sample{At: 20 * s, KB: 1})
 	if c.Restart != "" {
 		t.Error("restart before the retry time")
 	}
 	if next, ok := state.Next(l); !ok || next != 70*s {
 		t.Errorf("next at %v, %v", next, ok)
 	}
-	if _, c = state.Step(l, Sample{70 * s, 1}); c.Restart != Hard {
+	if _, c = state.Step(l, Sample{At: 70 * s, KB: 1}); c.Restart != Hard {
 		t.Errorf("after the retry time: %q", told(c))
 	}
 }
@@ -107,13 +107,79 @@ func TestASampleIsDueWhenTheGraceTimeIsOver(t *testing.T) {
 	if _, ok := state.Next(l); ok {
 		t.Error("something is due under the limit")
 	}
-	state, _ = state.Step(l, Sample{3 * s, 101})
+	state, _ = state.Step(l, Sample{At: 3 * s, KB: 101})
 	if next, ok := state.Next(l); !ok || next != 13*s {
 		t.Errorf("next at %v, %v", next, ok)
 	}
 	l.Grace = forever
 	if next, ok := state.Next(l); ok {
 		t.Errorf("an endless grace time is over at %v", next)
+	}
+}
+
+func TestAProcessThatIsTooOldIsRestarted(t *testing.T) {
+	l := Limits{Old: 100 * s}
+	if next, ok := (State{}).Next(l); !ok || next != 100*s {
+		t.Errorf("next at %v, %v", next, ok)
+	}
+	if _, c := (State{}).Step(l, Sample{At: 99 * s, KB: 1}); c != (Change{}) {
+		t.Errorf("too early: %q", told(c))
+	}
+	state, c := State{}.Step(l, Sample{At: 100 * s, KB: 1})
+	if c.Restart != Age || !state.Restarting {
+		t.Errorf("%q", told(c))
+	}
+}
+
+func TestARestartThatIsOrderedIsBegunWhateverTheSize(t *testing.T) {
+	l := Limits{Soft: 100, Retry: s}
+	state := State{}.PutOff(l, 10*s).Ordered()
+	if _, c := state.Step(l, Sample{At: 10 * s, KB: 1}); c.Restart != Order {
+		t.Errorf("%q", told(c))
+	}
+}
+
+func TestARestartIsHeldWhileAnotherIsUnderWay(t *testing.T) {
+	l := Limits{Soft: 100}
+	state, c := State{}.Step(l, Sample{At: s, KB: 101, Hold: true})
+	if told(c) != "over-soft grace-over " {
+		t.Errorf("held: %q", told(c))
+	}
+	if _, c = state.Step(l, Sample{At: 2 * s, KB: 101}); c.Restart != Soft {
+		t.Errorf("no more held: %q", told(c))
+	}
+}
+
+func TestARestartWhoseWatcherDiedIsBegunAgain(t *testing.T) {
+	l := Limits{Soft: 100, Grace: 900 * s}
+	state := State{Over: true, Restarting: true, Reason: Hard}
+	if _, c := state.Again().Step(l, Sample{At: s, KB: 1}); c.Restart != Hard {
+		t.Errorf("%q", told(c))
+	}
+}
+
+func TestTheTimeBetweenRestartsDoublesFromTheThirdEarlyInstanceOn(t *testing.T) {
+	var streak Streak
+	now := 1000 * s
+	for i, wait := range []time.Duration{0, 0, 20 * s, 40 * s, 80 * s, 160 * s, 320 * s, 640 * s, 1280 * s, 2560 * s, 3600 * s, 3600 * s} {
+		at, tooLow := streak.NotBefore()
+		if tooLow != (i >= 2) || tooLow && at != streak.Last+wait {
+			t.Fatalf("instance %d: not before %v, %v; want %v after %v", i, at, tooLow, wait, streak.Last)
+		}
+		now = max(now+10*s, at)
+		streak = streak.Restarted(now, true)
+	}
+	if again := streak.Stays(now-10*s, now+30*s); again != streak {
+		t.Error("the streak ended with an instance that is too young to say so")
+	}
+	if again := streak.Stays(now-7200*s, now+61*s); again != streak {
+		t.Error("the streak ended with an instance from before it")
+	}
+	if again := streak.Stays(now-s, now+61*s); again != (Streak{}) {
+		t.Error("the streak goes on though an instance stays under")
+	}
+	if again := streak.Restarted(now, false); again != (Streak{}) {
+		t.Error("the streak goes on though an instance was not early")
 	}
 }
 
@@ -137,7 +203,7 @@ func FuzzInvariants(f *testing.F) {
 				over = false
 			}
 			var c Change
-			state, c = state.Step(l, Sample{now, kb})
+			state, c = state.Step(l, Sample{At: now, KB: kb})
 			say := func(what string) { t.Fatal(what, fmt.Sprintf("%+v %+v %+v at %v with %d KB", l, state, c, now, kb)) }
 			if state.Over != over {
 				say("the timer does not run when it should, or runs when it should not")
@@ -161,7 +227,7 @@ func FuzzInvariants(f *testing.F) {
 			if c.Restart == "" {
 				continue
 			}
-			if after, c := state.Step(l, Sample{now, 1 << 40}); after != state || c != (Change{}) {
+			if after, c := state.Step(l, Sample{At: now, KB: 1 << 40}); after != state || c != (Change{}) {
 				say("something changes while a restart is under way")
 			}
 			retryAt = now + l.Retry

@@ -1,0 +1,180 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"gracekit/lib/grace"
+	"gracekit/lib/proc"
+	"gracekit/lib/service"
+)
+
+// record is what the state file says: enough for the next gracewatch to go on.
+type record struct {
+	boot       string // times mean nothing in another
+	target     string
+	soft, hard string // with other limits the streak means nothing
+	paused     bool
+	streak     grace.Streak
+	wards      []wardRecord
+}
+
+type wardRecord struct {
+	id     string
+	kb     int64
+	prog   string // the identity of a prog that runs; - for none
+	tooLow bool
+	state  grace.State
+}
+
+// mostState is the length of the longest state file, in bytes; that of 500
+// children is a quarter of it.
+const mostState = 1 << 20
+
+// stateFile is where a gracewatch notes what it is doing.
+type stateFile struct {
+	path  string
+	boot  string
+	lock  *os.File
+	dirty bool
+	told  string // why it could not be written
+}
+
+// open takes the file for this gracewatch: two for one target would restart it twice.
+func (f *stateFile) open(path string) (err error) {
+	if f.boot, err = proc.Boot(); err != nil {
+		return err
+	}
+	f.path = path
+	fd, err := unix.Open(path+".lock", unix.O_RDWR|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return fmt.Errorf("%s.lock: %w", path, err)
+	}
+	f.lock = os.NewFile(uintptr(fd), path)
+	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return fmt.Errorf("%s: %w", path, errLocked)
+	}
+	return nil
+}
+
+var errLocked = errors.New("another gracewatch has it")
+
+func (f *stateFile) close() {
+	if f.lock != nil {
+		f.lock.Close()
+	}
+}
+
+// load reads what the last gracewatch noted. The error says why it is of no use.
+func (f *stateFile) load(o options) (r record, err error) {
+	text, err := service.ReadFile(f.path, mostState)
+	if errors.Is(err, fs.ErrNotExist) {
+		return r, nil
+	}
+	if err == nil {
+		r, err = parseRecord(string(text))
+	}
+	switch {
+	case err != nil:
+	case r.boot != f.boot:
+		err = errors.New("it is from another boot")
+	case r.target != o.target.Text:
+		err = fmt.Errorf("it is of another target, %q", r.target)
+	}
+	if err != nil {
+		return record{}, err
+	}
+	return r, nil
+}
+
+// open reads the state file, if there is one. The error ends the program.
+func (w *watch) openState() error {
+	if w.o.state == "" {
+		return nil
+	}
+	err := w.file.open(w.o.state)
+	if errors.Is(err, errLocked) {
+		return err
+	}
+	if err != nil {
+		w.file.path = ""
+		w.cmd.Warn("no state is kept: %v", err)
+		return nil
+	}
+	if w.resume, err = w.file.load(w.o); err != nil {
+		w.cmd.Warn("%s: started afresh: %v", w.o.state, err)
+	}
+	w.paused = w.resume.paused
+	if w.resume.soft == w.o.soft.String() && w.resume.hard == w.o.hard.String() {
+		w.streak = w.resume.streak
+	}
+	w.file.dirty = true
+	return nil
+}
+
+// goOn gives a process the timer that the last gracewatch noted for it, and
+// takes up a restart that was under way.
+func (w *watch) goOn(d *ward) {
+	i := slices.IndexFunc(w.resume.wards, func(r wardRecord) bool { return r.id == d.process.ID.String() })
+	if i < 0 {
+		return
+	}
+	noted := w.resume.wards[i]
+	w.resume.wards = slices.Delete(w.resume.wards, i, i+1)
+	d.state, d.kb, d.tooLow = noted.state, noted.kb, noted.tooLow
+	if !d.state.Restarting {
+		return
+	}
+	if id, err := proc.ParseID(noted.prog); err == nil && w.restart == nil {
+		if prog, err := proc.OpenID(id); err == nil {
+			w.restart = &restart{ward: d, prog: prog, deadline: never}
+			w.limit(w.restart)
+			return
+		}
+	}
+	d.state = d.state.Again()
+}
+
+// strangers says once that the file is of processes that are gone.
+func (w *watch) strangers() {
+	if len(w.resume.wards) > 0 {
+		w.cmd.Warn("%s: started afresh: it is of another process, %s", w.o.state, w.resume.wards[0].id)
+	}
+	w.resume = record{}
+}
+
+// save writes the state if it has changed. That it can't is said once: the
+// watching goes on without.
+func (w *watch) save() {
+	if w.file.path == "" || !w.file.dirty {
+		return
+	}
+	w.file.dirty = false
+	r := record{boot: w.file.boot, target: w.o.target.Text, soft: w.o.soft.String(), hard: w.o.hard.String(),
+		paused: w.paused, streak: w.streak}
+	for _, d := range w.wards {
+		if d.state == (grace.State{}) {
+			continue
+		}
+		noted := wardRecord{id: d.process.ID.String(), kb: d.kb, prog: "-", tooLow: d.tooLow, state: d.state}
+		if w.restart != nil && w.restart.ward == d && w.restart.prog != nil {
+			noted.prog = w.restart.prog.ID.String()
+		}
+		r.wards = append(r.wards, noted)
+	}
+	err := service.WriteFile(w.file.path, []byte(r.text()), 0o600)
+	why := ""
+	if err != nil {
+		why = err.Error()
+		w.file.dirty = true // with the next check that changes something, or the next event
+	}
+	if why != "" && w.file.told == "" {
+		w.cmd.Error("the state is not kept: %v", err)
+	}
+	w.file.told = why
+}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"log/slog"
+	"slices"
+	"time"
+
+	"gracekit/lib/grace"
+	"gracekit/lib/proc"
+)
+
+// ward is one process that is watched with a timer of its own.
+type ward struct {
+	process *proc.Process
+	limits  grace.Limits
+	state   grace.State
+	kb      int64 // at the last check
+	misread misread
+	tooLow  bool // limit-too-low was said of it
+	seen    int  // the round in which it was last found among the children
+}
+
+// misread is a run of checks that told nothing.
+type misread struct {
+	since time.Duration // 0: the last one told something
+	said  bool
+}
+
+// early tells whether it went over a limit soon after its start.
+func (d *ward) early() bool {
+	over := never
+	if d.state.Over {
+		over = d.state.Since
+	}
+	if d.state.OverHard {
+		over = min(over, d.state.HardSince)
+	}
+	return over < never && grace.IsEarly(d.process.ID.Born(), over)
+}
+
+// sizes are what an event says of it, and why it is to be restarted, if it is.
+func (d *ward) sizes(at time.Duration, why grace.Reason) []slog.Attr {
+	over := time.Duration(-1)
+	if d.state.Over {
+		over = at - d.state.Since
+	}
+	attrs := append([]slog.Attr{slog.Int64("rss_kb", d.kb)}, limitAttrs(d.limits, over)...)
+	if why != "" {
+		attrs = append(attrs, slog.String("reason", string(why)))
+	}
+	return attrs
+}
+
+// take starts to watch a process, or goes on where an earlier gracewatch was.
+func (w *watch) take(p *proc.Process) error {
+	limits, err := w.o.limits(p.ID)
+	if err != nil {
+		return err
+	}
+	d := &ward{process: p, limits: limits}
+	w.wards = append(w.wards, d)
+	w.file.dirty = true
+	w.goOn(d)
+	return nil
+}
+
+// drop lets go of the target and its children.
+func (w *watch) drop() {
+	for _, d := range w.wards {
+		if d.process != w.target {
+			d.process.Close()
+		}
+	}
+	if w.target != nil {
+		w.target.Close()
+	}
+	w.wards, w.target = nil, nil
+	w.file.dirty = true
+}
+
+// children finds those of the target anew: some have come, some have gone. Both
+// lists are in the order in which the children came, so that one pass does.
+func (w *watch) children() {
+	found, err := w.scan.Children(w.target)
+	if err != nil {
+		return // the target's end says why; a glitch is over at the next check
+	}
+	w.round++
+	next := 0
+	for _, s := range found {
+		at := next
+		for at < len(w.wards) && w.wards[at].process.ID != s.ID() {
+			at++
+		}
+		if at < len(w.wards) {
+			w.wards[at].seen, next = w.round, at+1
+		} else if d := w.takeChild(s.ID()); d != nil {
+			d.seen = w.round
+		}
+	}
+	w.wards = slices.DeleteFunc(w.wards, func(d *ward) bool {
+		if d.seen == w.round || w.restart != nil && w.restart.ward == d {
+			return false
+		}
+		w.say(d, slog.LevelInfo, "target-gone")
+		w.file.dirty = true
+		d.process.Close()
+		return true
+	})
+}
+
+// takeChild starts to watch a child; nil if it has ended meanwhile.
+func (w *watch) takeChild(id proc.ID) *ward {
+	p, err := proc.OpenID(id)
+	if err != nil {
+		return nil
+	}
+	if err := w.take(p); err != nil {
+		p.Close()
+		return nil
+	}
+	d := w.wards[len(w.wards)-1]
+	w.say(d, slog.LevelInfo, "target-up", limitAttrs(d.limits, -1)...)
+	return d
+}
+
+// hold keeps the next child from its restart until the parent has put another
+// in the place of the last: until as many are there as before, or for the retry
+// time at most.
+type hold struct {
+	until time.Duration
+	count int
+}
+
+// see ends the hold when enough children are there.
+func (h *hold) see(count int, at time.Duration) {
+	if h.count > 0 && (count >= h.count || at >= h.until) {
+		*h = hold{}
+	}
+}

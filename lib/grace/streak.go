@@ -1,0 +1,52 @@
+package grace
+
+import "time"
+
+// Streak is how many instances of a service, one after the other, were over a
+// limit within a minute of their start. From the third on the limit is below
+// their own footprint, and to restart them is of no use: the time between
+// restarts doubles.
+type Streak struct {
+	Early int           // instances that were restarted so
+	Last  time.Duration // when the last of them was restarted
+	Gap   time.Duration // between that and the restart before
+}
+
+const (
+	early   = time.Minute
+	enough  = 3
+	longest = time.Hour
+)
+
+// IsEarly tells whether a process that was started at born, and went over a
+// limit at over, was early.
+func IsEarly(born, over time.Duration) bool { return over-born <= early }
+
+// NotBefore is when an instance that was early may be restarted, and whether
+// that is because the limit is too low.
+func (s Streak) NotBefore() (at time.Duration, tooLow bool) {
+	if s.Early < enough-1 {
+		return 0, false
+	}
+	return s.Last + min(2*s.Gap, longest), true
+}
+
+// Restarted counts an instance that was restarted.
+func (s Streak) Restarted(at time.Duration, isEarly bool) Streak {
+	switch {
+	case !isEarly:
+		return Streak{}
+	case s.Early == 0:
+		return Streak{Early: 1, Last: at}
+	}
+	return Streak{Early: s.Early + 1, Last: at, Gap: at - s.Last}
+}
+
+// Stays ends the streak: an instance that was started at born is under the
+// limits, and old enough to say so.
+func (s Streak) Stays(born, at time.Duration) Streak {
+	if s.Early > 0 && born > s.Last-early && at-born > early {
+		return Streak{}
+	}
+	return s
+}
