@@ -26,7 +26,7 @@ func TestACheckThatChangesNothingAllocatesNothing(t *testing.T) {
 			}
 			check := func() {
 				d := w.wards[0]
-				if code := w.look(); code != cli.Continue || d.misread.since > 0 || d.kb == 0 {
+				if code := w.look(proc.Now()); code != cli.Continue || d.misread.since > 0 || d.kb == 0 {
 					t.Fatalf("%s of %v: exit %d, %d KB", name, scope, code, d.kb)
 				}
 			}

@@ -101,8 +101,8 @@ func (w *watch) pause(paused bool) {
 }
 
 // silent says once that no command has come where there is nothing else to check by.
-func (w *watch) silent() {
-	if proc.Now() >= w.control.quiet {
+func (w *watch) silent(at time.Duration) {
+	if at >= w.control.quiet {
 		w.control.quiet = never
 		w.cmd.Warn("no command has come on %s for %v: is the job hook loaded?", w.o.control, patience)
 	}

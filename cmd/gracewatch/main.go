@@ -85,7 +85,6 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if code := w.meet(); code != cli.Continue {
 		return code
 	}
-	forgetCode()
-	w.stayIn()
+	w.forgetCode()
 	return w.loop()
 }

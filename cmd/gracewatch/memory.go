@@ -36,22 +36,34 @@ func (w *watch) stayIn() {
 }
 
 // rest gives back what only the start, or a restart, has needed: garbage, and
-// most pages of the binary. What is needed again comes back from the page cache.
+// most pages of the binary.
 func (w *watch) rest() {
-	unix.Munlockall() // locked pages cannot be given back
 	debug.FreeOSMemory()
-	forgetCode()
+	w.forgetCode()
+}
+
+// forgetCode gives back the pages of the binary. What is needed again comes back
+// from the page cache.
+func (w *watch) forgetCode() {
+	unix.Munlockall() // locked pages cannot be given back
+	for _, s := range w.code {
+		unix.Syscall(unix.SYS_MADVISE, s.start, s.end-s.start, unix.MADV_DONTNEED)
+	}
 	w.stayIn()
 }
 
-func forgetCode() {
+// span is a part of this process's memory.
+type span struct{ start, end uintptr }
+
+// ownCode finds where the binary is mapped, and nobody has written to it.
+func ownCode() (code []span) {
 	exe, err := os.Readlink("/proc/self/exe")
 	if err != nil {
-		return
+		return nil
 	}
 	maps, err := os.Open("/proc/self/maps") // proc_pid_maps(5): START-END PERMS ... FILE
 	if err != nil {
-		return
+		return nil
 	}
 	defer maps.Close()
 	for lines := bufio.NewScanner(maps); lines.Scan(); {
@@ -65,9 +77,10 @@ func forgetCode() {
 		// What the linker has put in its place while loading (PIE) is ours alone too.
 		fixed := end < 1<<32
 		if errStart == nil && errEnd == nil && (fixed || fields[1][2] == 'x') {
-			unix.Syscall(unix.SYS_MADVISE, uintptr(start), uintptr(end-start), unix.MADV_DONTNEED)
+			code = append(code, span{uintptr(start), uintptr(end)})
 		}
 	}
+	return code
 }
 
 const oomScore = "/proc/self/oom_score_adj"

@@ -31,7 +31,9 @@ type watch struct {
 	streak   grace.Streak
 	paused   bool
 	check    time.Duration // when the next one is due
+	looks    int           // so many checks there have been
 	round    int           // counts the looks at the children
+	code     []span        // where the binary is in memory
 	oomScore string        // what gracewatch was started with, and prog gets
 	file     stateFile
 	resume   record        // what the state file said at the start
@@ -44,7 +46,7 @@ const never = time.Duration(math.MaxInt64)
 
 func newWatch(o options, cmd *cli.Command, log events, signals int) *watch {
 	return &watch{o: o, cmd: cmd, log: log, signals: signals, scan: proc.NewScanner(),
-		oomScore: readOOMScore(), finished: cli.Continue}
+		code: ownCode(), oomScore: readOOMScore(), finished: cli.Continue}
 }
 
 func (w *watch) close() {
@@ -58,48 +60,51 @@ func (w *watch) close() {
 
 // loop returns the exit code.
 func (w *watch) loop() int {
-	for {
+	for at := proc.Now(); ; at = proc.Now() {
 		fds := w.wait()
-		if _, err := proc.Poll(fds, w.timeout()); err != nil {
+		if _, err := proc.Poll(fds, w.timeout(at)); err != nil {
 			return w.cmd.Refused(err)
 		}
 		if fds[0].Revents != 0 {
 			return cli.Yes
 		}
-		if code := w.step(fds[1].Revents != 0); code != cli.Continue {
+		if code := w.step(fds[1].Revents != 0, fds[2].Revents != 0); code != cli.Continue {
 			return code
 		}
 		w.save()
 	}
 }
 
-// step takes one thing that has happened.
-func (w *watch) step(told bool) int {
+// step takes what has happened: commands have come, the process, or the prog of
+// its restart, has ended, or time has passed.
+func (w *watch) step(told, ended bool) int {
 	if told {
 		if code := w.obey(); code != cli.Continue {
 			return code
 		}
 	}
+	at := proc.Now()
 	if w.control != nil {
-		w.silent()
+		w.silent(at)
 	}
 	if w.restart != nil {
 		if code := w.restartStep(); code != cli.Continue {
 			return code
 		}
+		ended = w.restart == nil && w.target.Ended()
 	}
 	switch {
-	case w.target == nil && proc.Now() >= w.check:
-		w.find()
 	case w.target == nil:
-	case w.target.Ended() && w.restart == nil:
+		if at >= w.check {
+			w.find()
+		}
+	case ended:
 		w.gone()
 		if !w.o.follow {
 			return cli.No
 		}
-	case w.target.Ended():
-	case proc.Now() >= w.due():
-		if code := w.look(); code != cli.Continue {
+	case at >= w.due():
+		if code := w.look(at); code != cli.Continue {
 			return code
 		}
 	}
@@ -122,13 +127,13 @@ func (w *watch) wait() []unix.PollFd {
 	case w.target != nil:
 		w.fds[2] = w.target.PollFd()
 	default:
-		return w.fds[:2]
+		w.fds[2] = unix.PollFd{Fd: -1}
 	}
-	return w.fds[:3]
+	return w.fds[:]
 }
 
 // timeout is how long the loop may wait; negative: for ever.
-func (w *watch) timeout() time.Duration {
+func (w *watch) timeout(now time.Duration) time.Duration {
 	at := w.due()
 	if w.restart != nil {
 		at = w.restart.due()
@@ -142,7 +147,7 @@ func (w *watch) timeout() time.Duration {
 	if at == never {
 		return -1
 	}
-	return max(0, at-proc.Now())
+	return max(0, at-now)
 }
 
 // due is when the next check is: at the interval, or when the grace time or the
@@ -164,9 +169,11 @@ func (w *watch) due() time.Duration {
 }
 
 // look is one check. It allocates nothing as long as nothing changes.
-func (w *watch) look() int {
-	at := proc.Now()
+func (w *watch) look(at time.Duration) int {
 	w.plan(at)
+	if w.looks++; w.looks%1000 == 0 {
+		w.forgetCode() // what is needed once in an hour does not stay
+	}
 	if w.paused {
 		return cli.Continue
 	}
