@@ -19,11 +19,7 @@ func WriteFile(file string, text []byte, mode os.FileMode) error {
 	// O_EXCL and a name that cannot be guessed: nobody has put a link in its place.
 	tmp, err := os.CreateTemp(filepath.Dir(file), ".gracekit-*")
 	if err != nil {
-		var path *fs.PathError // its name says nothing to anybody
-		if errors.As(err, &path) {
-			err = path.Err
-		}
-		return fmt.Errorf("%s: cannot write beside it: %w", file, err)
+		return fmt.Errorf("%s: cannot write beside it: %w", file, cause(err))
 	}
 	_, err = tmp.Write(text)
 	if err == nil {
@@ -37,6 +33,20 @@ func WriteFile(file string, text []byte, mode os.FileMode) error {
 	}
 	if err != nil {
 		os.Remove(tmp.Name())
+		return fmt.Errorf("%s: %w", file, cause(err))
+	}
+	return nil
+}
+
+// cause is an error without the name of the new file, which says nothing to anybody.
+func cause(err error) error {
+	var path *fs.PathError
+	var link *os.LinkError
+	switch {
+	case errors.As(err, &path):
+		return path.Err
+	case errors.As(err, &link):
+		return link.Err
 	}
 	return err
 }
