@@ -1,0 +1,105 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// folder makes a folder with programs in it: 755, or what else is said.
+func folder(t *testing.T, mode os.FileMode, names ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, name := range names {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte("#!/bin/sh\n"), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func TestAProgramIsFoundAsExecvpFindsIt(t *testing.T) {
+	good, other := folder(t, 0o755, "prog", "sub"), folder(t, 0o755, "prog", "another")
+	bad := folder(t, 0o644, "prog")
+	withDir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(withDir, "prog"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	here := folder(t, 0o755, "prog", "local")
+	t.Chdir(here)
+	if err := os.Symlink(filepath.Join(good, "nothing"), filepath.Join(here, "broken")); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		path, prog string
+		file       string
+		code       int
+	}{
+		{good, "prog", good + "/prog", Continue},
+		{good + ":" + other, "prog", good + "/prog", Continue},
+		{good + ":" + other, "another", other + "/another", Continue},
+		{"/nonexistent:" + good, "prog", good + "/prog", Continue},
+		{good + "/sub:" + good, "prog", good + "/prog", Continue}, // an entry that is no folder
+		{good, "missing", "", NoProg},
+		{"", "local", "./local", Continue}, // an empty PATH is an empty entry
+		{":" + good, "prog", "./prog", Continue},
+		{good + ":", "prog", good + "/prog", Continue},
+		{"/nonexistent:", "local", "./local", Continue},
+		{"/nonexistent::" + good, "prog", "./prog", Continue},
+		{".", "local", "./local", Continue},
+		{".:" + good, "prog", "./prog", Continue},
+		{good, "local", "", NoProg}, // the current folder only where PATH says so
+		{bad + ":" + good, "prog", good + "/prog", Continue},
+		{bad, "prog", "", NoExec},
+		{bad + ":/nonexistent", "prog", "", NoExec},
+		{withDir + ":" + good, "prog", good + "/prog", Continue},
+		{withDir, "prog", "", NoExec},
+		{good, ".", "", NoExec},
+		{good, "..", "", NoExec},
+		{good, "", "", NoProg},
+		{"", "", "", NoProg},
+		{good, "./local", "./local", Continue}, // a slash: PATH means nothing
+		{good, "./missing", "./missing", NoProg},
+		{good, good + "/prog", good + "/prog", Continue},
+		{good, bad + "/prog", bad + "/prog", NoExec},
+		{good, withDir + "/prog", withDir + "/prog", NoExec},
+		{good, "/", "/", NoExec},
+		{good, good + "/prog/", good + "/prog/", NoProg},
+		{good, "./broken", "./broken", NoProg},
+	} {
+		t.Setenv("PATH", c.path)
+		file, code, err := Find(c.prog)
+		if file != c.file && c.code == Continue || code != c.code || (err == nil) != (code == Continue) {
+			t.Errorf("PATH=%s %q: %q, %d, %v; not %q, %d", c.path, c.prog, file, code, err, c.file, c.code)
+		}
+		if err != nil && !strings.Contains(err.Error(), c.prog) {
+			t.Errorf("%q is not named: %v", c.prog, err)
+		}
+	}
+}
+
+func TestWithoutPATHItIsLookedForInBin(t *testing.T) {
+	t.Setenv("PATH", "") // what Setenv puts back afterwards
+	if err := os.Unsetenv("PATH"); err != nil {
+		t.Fatal(err)
+	}
+	if file, code, err := Find("sh"); file != "/bin/sh" || code != Continue || err != nil {
+		t.Errorf("%q, %d, %v", file, code, err)
+	}
+	t.Chdir(folder(t, 0o755, "local"))
+	if file, code, err := Find("local"); code != NoProg {
+		t.Errorf("%q, %d, %v", file, code, err)
+	}
+}
+
+func TestWhatCannotBeReachedIsNoProgram(t *testing.T) {
+	long := strings.Repeat("x", 300) // ENAMETOOLONG
+	if _, code, err := Find(long); code != NoProg && code != NoExec || err == nil {
+		t.Errorf("%d, %v", code, err)
+	}
+	if _, code, err := Find("pr\x00og"); code == Continue || err == nil {
+		t.Errorf("%d, %v", code, err)
+	}
+}
