@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"os"
+	"os/exec"
 	"strconv"
 	"testing"
 
@@ -13,21 +14,33 @@ import (
 )
 
 func TestACheckThatChangesNothingAllocatesNothing(t *testing.T) {
+	for range 50 {
+		child := exec.Command("sleep", "1000")
+		if err := child.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { child.Process.Kill(); child.Wait() })
+	}
 	target, err := service.Parse(strconv.Itoa(os.Getpid()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, measure := range measures {
-		for _, scope := range []proc.Scope{proc.Alone, proc.Group, proc.Tree} {
+		for _, scope := range []proc.Scope{proc.Alone, proc.Group, proc.Tree, proc.Children} {
 			o := options{target: target, soft: limit.KB(1 << 40), hard: limit.KB(1 << 40), measure: measure, scope: scope}
 			w := newWatch(o, cli.New("gracewatch", usage, io.Discard, io.Discard), newLog(io.Discard, o), -1)
 			if code := w.meet(); code != cli.Continue {
 				t.Fatalf("meet: exit %d", code)
 			}
+			if scope == proc.Children && len(w.wards) != 50 {
+				t.Fatalf("%d children are watched, want 50", len(w.wards))
+			}
 			check := func() {
-				d := w.wards[0]
-				if code := w.look(proc.Now()); code != cli.Continue || d.misread.since > 0 || d.kb == 0 {
-					t.Fatalf("%s of %v: exit %d, %d KB", name, scope, code, d.kb)
+				code := w.look(proc.Now())
+				for _, d := range w.wards {
+					if code != cli.Continue || d.misread.since > 0 || d.kb == 0 {
+						t.Fatalf("%s of %v: exit %d, %d KB", name, scope, code, d.kb)
+					}
 				}
 			}
 			check() // the buffers get their size

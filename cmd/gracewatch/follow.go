@@ -60,6 +60,9 @@ func (w *watch) up(p *proc.Process) error {
 	w.target = p
 	if w.o.scope == proc.Children {
 		w.children()
+		if w.restart != nil { // of an earlier gracewatch
+			w.restart.children = len(w.wards)
+		}
 	} else if err := w.take(p); err != nil {
 		w.drop()
 		return err

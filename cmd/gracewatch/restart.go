@@ -26,6 +26,7 @@ type restart struct {
 	settled  time.Duration // until then the process may take to end after prog has
 	deadline time.Duration // prog is told to end; never: it may take what it takes
 	told     bool          // that it has been told
+	children int           // that the target had when it began
 }
 
 // settle is how long a process may take to end after prog has exited 0: one
@@ -129,7 +130,7 @@ func (w *watch) start(d *ward, at time.Duration) (*restart, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &restart{ward: d, deadline: never, cmd: &exec.Cmd{
+	r := &restart{ward: d, children: len(w.wards), deadline: never, cmd: &exec.Cmd{
 		Path:        file,
 		Args:        argv,
 		Env:         append(os.Environ(), w.environment(d, at)...),
@@ -217,6 +218,10 @@ func (w *watch) hurry(r *restart) {
 func (w *watch) finish(r *restart, gone bool) int {
 	d, at := r.ward, proc.Now()
 	known := r.cmd != nil
+	if gone && w.o.scope == proc.Children { // its parent gets time to put another in its place
+		w.held = hold{until: later(at, d.limits.Retry), count: r.children}
+		w.check = at
+	}
 	switch {
 	case gone && (!known || r.cmd.ProcessState.Success()):
 		w.say(d, slog.LevelInfo, "restart-done", slog.String("reason", string(d.state.Reason)))
@@ -246,14 +251,10 @@ func (w *watch) putOff(d *ward, why ...slog.Attr) {
 	w.finished = cli.No
 }
 
-// done counts a restart, and gives the parent of a child time to put another in its place.
+// done counts a restart.
 func (w *watch) done(d *ward, at time.Duration) {
 	if r := d.state.Reason; r == grace.Soft || r == grace.Hard || r == grace.Legacy {
 		w.streak = w.streak.Restarted(at, d.early())
-	}
-	if w.o.scope == proc.Children {
-		w.held = hold{until: at + d.limits.Retry, count: len(w.wards)}
-		w.check = at
 	}
 }
 

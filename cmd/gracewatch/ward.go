@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"log/slog"
 	"slices"
 	"time"
@@ -78,28 +79,37 @@ func (w *watch) drop() {
 	w.file.dirty = true
 }
 
-// children finds those of the target anew: some have come, some have gone. Both
-// lists are in the order in which the children came, so that one pass does.
+// children finds those of the target anew: some have come, some have gone.
 func (w *watch) children() {
 	found, err := w.scan.Children(w.target)
 	if err != nil {
 		return // the target's end says why; a glitch is over at the next check
 	}
 	w.round++
+	var missed error
 	next := 0
 	for _, s := range found {
-		at := next
-		for at < len(w.wards) && w.wards[at].process.ID != s.ID() {
-			at++
+		at := w.wardFrom(next, s.ID())
+		if at < 0 {
+			if err := w.takeChild(s.ID()); errors.Is(err, proc.ErrGone) {
+				continue
+			} else if err != nil {
+				missed = err
+				continue
+			}
+			at = len(w.wards) - 1
 		}
-		if at < len(w.wards) {
-			w.wards[at].seen, next = w.round, at+1
-		} else if d := w.takeChild(s.ID()); d != nil {
-			d.seen = w.round
-		}
+		w.wards[at].seen, next = w.round, at+1
 	}
+	if missed != nil && !w.missing {
+		w.say(nil, slog.LevelError, "read-failed", slog.String("why", "not every child can be watched"), slog.Any("err", missed))
+	}
+	w.missing = missed != nil
 	w.wards = slices.DeleteFunc(w.wards, func(d *ward) bool {
 		if d.seen == w.round || w.restart != nil && w.restart.ward == d {
+			return false
+		}
+		if !d.process.Ended() { // the kernel's list may leave one out while others end
 			return false
 		}
 		w.say(d, slog.LevelInfo, "target-gone")
@@ -109,19 +119,35 @@ func (w *watch) children() {
 	})
 }
 
-// takeChild starts to watch a child; nil if it has ended meanwhile.
-func (w *watch) takeChild(id proc.ID) *ward {
+// wardFrom is where a process is among the wards, or -1. It looks from a place
+// on and then before it: the kernel lists children by the thread that has them,
+// each in the order in which they came, so that the next one is mostly there.
+func (w *watch) wardFrom(next int, id proc.ID) int {
+	for i := range w.wards {
+		at := next + i
+		if at >= len(w.wards) {
+			at -= len(w.wards)
+		}
+		if w.wards[at].process.ID == id {
+			return at
+		}
+	}
+	return -1
+}
+
+// takeChild starts to watch a child. ErrGone if it has ended meanwhile.
+func (w *watch) takeChild(id proc.ID) error {
 	p, err := proc.OpenID(id)
 	if err != nil {
-		return nil
+		return err
 	}
 	if err := w.take(p); err != nil {
 		p.Close()
-		return nil
+		return err
 	}
 	d := w.wards[len(w.wards)-1]
 	w.say(d, slog.LevelInfo, "target-up", limitAttrs(d.limits, -1)...)
-	return d
+	return nil
 }
 
 // hold keeps the next child from its restart until the parent has put another

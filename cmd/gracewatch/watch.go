@@ -33,6 +33,7 @@ type watch struct {
 	check    time.Duration // when the next one is due
 	looks    int           // so many checks there have been
 	round    int           // counts the looks at the children
+	missing  bool          // that a child can't be watched was told
 	code     []span        // where the binary is in memory
 	oomScore string        // what gracewatch was started with, and prog gets
 	file     stateFile

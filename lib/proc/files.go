@@ -55,7 +55,7 @@ type buffer []byte
 // buffer got all. A list, made entry by entry, needs another read to know.
 func (b *buffer) read(fd int, list bool) ([]byte, error) {
 	if *b == nil {
-		*b = make([]byte, 512) // statm and stat fit; a watcher may hold hundreds
+		*b = make([]byte, 512) // statm and stat fit
 	}
 	n := 0
 	for {

@@ -47,16 +47,18 @@ func (sc *Scanner) Tree(roots ...int) ([]Stat, error) {
 // Group or Tree). Those beside p that end meanwhile, or can't be read, count
 // as nothing. ErrGone if p has ended.
 func (sc *Scanner) Usage(p *Process, scope Scope, want Field) (Usage, error) {
+	p.buf = sc.member.buf // one for all: a watcher may hold hundreds of processes
 	sum, err := p.Memory(want)
+	var self Stat
+	if err == nil && scope == Group {
+		self, err = p.Stat()
+	}
+	sc.member.buf, p.buf = p.buf, nil
 	if err != nil || scope == Alone {
 		return sum, err
 	}
 	if scope == Tree {
 		err = sc.addDescendants(&sum, p, want)
-		return sum, err
-	}
-	self, err := p.Stat()
-	if err != nil {
 		return sum, err
 	}
 	members, err := sc.Group(self.PGID)
