@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -130,8 +132,8 @@ func (w *watch) goOn(d *ward) {
 	if !d.state.Restarting {
 		return
 	}
-	if id, err := proc.ParseID(noted.prog); err == nil && w.restart == nil {
-		if prog, err := proc.OpenID(id); err == nil {
+	if w.restart == nil {
+		if prog := progOf(d.process.ID, noted.prog); prog != nil {
 			w.restart = &restart{ward: d, prog: prog, deadline: never}
 			w.limit(w.restart)
 			return
@@ -140,10 +142,47 @@ func (w *watch) goOn(d *ward) {
 	d.state = d.state.Again()
 }
 
-// strangers says once that the file is of processes that are gone.
+// progOf opens the prog that was noted for the restart of a process; nil if it
+// has ended. One that was started and not noted any more, for gracewatch was
+// killed just then, has told its environment whom it restarts.
+func progOf(target proc.ID, noted string) *proc.Process {
+	if id, err := proc.ParseID(noted); err == nil {
+		prog, _ := proc.OpenID(id)
+		return prog
+	}
+	scan := proc.NewScanner()
+	defer scan.Close()
+	leaders, _ := scan.SessionLeaders()
+	for _, leader := range leaders {
+		prog, err := proc.OpenID(leader.ID())
+		if err != nil {
+			continue
+		}
+		environ, _ := prog.ReadFile("environ")
+		if strings.Contains("\x00"+string(environ), "\x00GRACE_TARGET="+target.String()+"\x00") {
+			return prog
+		}
+		prog.Close()
+	}
+	return nil
+}
+
+// strangers says what became of processes that the file is of, and that are
+// gone: a restart came to its end while no gracewatch was there, or it is told
+// once that nothing of the file is of use.
 func (w *watch) strangers() {
-	if len(w.resume.wards) > 0 {
-		w.cmd.Warn("%s: started afresh: it is of another process, %s", w.o.state, w.resume.wards[0].id)
+	told := false
+	for _, noted := range w.resume.wards {
+		id, err := proc.ParseID(noted.id)
+		switch {
+		case err == nil && noted.state.Restarting:
+			d := &ward{process: &proc.Process{ID: id}, state: noted.state, kb: noted.kb}
+			w.say(d, slog.LevelInfo, "restart-done", slog.String("reason", string(noted.state.Reason)))
+			w.done(d, proc.Now())
+		case !told:
+			told = true
+			w.cmd.Warn("%s: started afresh: it is of another process, %s", w.o.state, noted.id)
+		}
 	}
 	w.resume = record{}
 }

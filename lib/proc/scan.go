@@ -2,6 +2,7 @@ package proc
 
 import (
 	"encoding/binary"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -79,6 +80,12 @@ func (sc *Scanner) all() ([]Stat, error) {
 		}
 	})
 	return sc.stats, err
+}
+
+// SessionLeaders are the processes that lead a session and have not ended.
+func (sc *Scanner) SessionLeaders() ([]Stat, error) {
+	all, err := sc.all()
+	return slices.DeleteFunc(all, func(s Stat) bool { return s.Session != s.PID || s.Ended() }), err
 }
 
 func (sc *Scanner) stat(pid int) (Stat, error) {
