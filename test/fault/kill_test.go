@@ -1,0 +1,295 @@
+package fault
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"gracekit/lib/proc"
+)
+
+// Killed at 200 random moments of a cycle of grow, grace, quiet and stop, gracewatch goes on where it was: no process is
+// left quiet, each is restarted when it is due, and once.
+func TestKilledAtAnyMomentItGoesOn(t *testing.T) {
+	t.Parallel()
+	const slots, kills = 25, 8
+	s := newStage(t)
+	var all sync.WaitGroup
+	for slot := range slots {
+		random := rand.New(rand.NewPCG(uint64(slot), 3))
+		all.Go(func() {
+			// The third instance that grows at once has a limit that is too low, and waits: a service has two cycles.
+			for round, left := 0, kills; left > 0 && !s.Failed(); round++ {
+				left -= s.twoCycles(fmt.Sprintf("w%d-%d", slot, round), random, left)
+			}
+		})
+	}
+	all.Wait()
+}
+
+const graceTime = 600 * time.Millisecond
+
+// twoCycles sees a new service through two restarts, kills its gracewatch up to so many times and says how often it did.
+func (s *stage) twoCycles(name string, random *rand.Rand, most int) (kills int) {
+	target, j := s.worker(name, "-after 200ms")
+	watcher, _ := s.watched(name+"-watch", target, fmt.Sprintf("-g %v -i 50ms -r 200ms", graceTime), j.restarter("-quiet 300ms"))
+	defer target.exit()
+	defer watcher.exit()
+	var at []time.Duration
+	var last proc.ID
+	for kills < most && len(j.of("START")) < 3 {
+		p := await(func() *proc.Process {
+			p := watcher.now()
+			if p != nil && p.ID == last {
+				p.Close()
+				return nil
+			}
+			return p
+		})
+		if p == nil {
+			s.Errorf("%s: gracewatch does not come back", name)
+			return most
+		}
+		time.Sleep(time.Duration(random.Int64N(int64(1300 * time.Millisecond)))) // the fault itself, not a wait
+		if p.Signal(unix.SIGKILL) == nil {
+			kills++
+		}
+		at, last = append(at, proc.Now()), p.ID
+		p.Close()
+	}
+	if await(func() *bool { return when(len(j.of("START")) >= 3) }) == nil {
+		s.Errorf("%s: no restart comes after the last kill", name)
+		return most
+	}
+	if !strings.HasPrefix(target.stat(), "run") {
+		s.Errorf("%s is %q", name, target.stat())
+	}
+	s.Logf("%s: %d kills, the latest restart by %v", name, kills, judge(s, name, j.entries(), at).Round(time.Millisecond))
+	return kills
+}
+
+func when(is bool) *bool {
+	if is {
+		return &is
+	}
+	return nil
+}
+
+// await polls until there is something; nil if nothing comes.
+func await[T any](look func() *T) *T {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if found := look(); found != nil {
+			return found
+		}
+	}
+	return nil
+}
+
+// judge holds a journal against the contract. It returns how late the latest restart was.
+func judge(s *stage, name string, entries []entry, kills []time.Duration) (latest time.Duration) {
+	type life struct{ grows, restart, quiet, end time.Duration }
+	lives := map[proc.ID]*life{}
+	var order []proc.ID
+	for _, e := range entries {
+		if lives[e.id] == nil {
+			lives[e.id] = &life{}
+			order = append(order, e.id)
+		}
+		of := lives[e.id]
+		switch e.event {
+		case "GROWS":
+			of.grows = e.at
+		case "RESTART":
+			if of.restart > 0 {
+				s.Errorf("%s: %v is restarted twice", name, e.id)
+			}
+			of.restart = e.at
+		case "QUIET":
+			of.quiet = e.at
+		case "END":
+			of.end = e.at
+		}
+	}
+	for _, id := range order[:2] {
+		of := lives[id]
+		late := of.restart - of.grows - graceTime
+		switch {
+		case of.restart == 0:
+			s.Errorf("%s: %v ended without a restart", name, id)
+			continue
+		case of.grows == 0 || late < 0:
+			s.Errorf("%s: %v is restarted %v before it is due", name, id, -late)
+		case of.quiet == 0 || of.end < of.quiet:
+			s.Errorf("%s: %v was not told to be quiet, and then ended", name, id)
+		}
+		latest = max(latest, late)
+		allowed := 2 * time.Second
+		for _, k := range kills { // each may cost runsv's second, and the time to start
+			if k > of.grows-2*time.Second && k < of.restart {
+				allowed += 2 * time.Second
+			}
+		}
+		if late > allowed {
+			s.Errorf("%s: %v is restarted %v late, of %v that the kills explain", name, id, late, allowed)
+		}
+	}
+	return latest
+}
+
+// Killed while its program runs, gracewatch waits for that, and starts no second one; also if it was killed before it
+// could note who that is.
+func TestKilledWhileItsProgramRunsItWaitsForThat(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	var all sync.WaitGroup
+	for n, moment := range []string{"begun", "begun", "begun", "begun", "begun", "begun", "noted", "quiet", "quiet"} {
+		name := fmt.Sprintf("%s%d", moment, n)
+		target, j := s.worker(name)
+		watcher, l := s.watched(name+"-watch", target, "-g 0 -i 50ms -r 200ms", j.restarter("-quiet 2500ms"))
+		l.event("msg=watching", 1)
+		p, w := target.running(proc.ID{}), watcher.running(proc.ID{})
+		state := target.dir + "/supervise/gracewatch"
+		all.Go(func() {
+			// begun: the restart is noted, its program not yet; noted: that, too; quiet: it has told the worker.
+			seen := make(chan bool, 1)
+			go func() { seen <- killAt(s, w, moment, state, j) }()
+			s.grow(p, j)
+			if !<-seen {
+				s.Errorf("%s: the moment never came", name)
+			}
+			j.event("RESTARTED", 1)
+			target.running(p.ID)
+			s.waitFor("gracewatch is back", func() bool { return l.count("msg=watching") > 1 })
+			if n := len(j.of("RESTART")); n != 1 {
+				s.Errorf("%s: %d programs for one process", name, n)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// killAt kills w as soon as the moment is there.
+func killAt(s *stage, w *proc.Process, moment, state string, j journal) bool {
+	changes, err := unix.InotifyInit1(unix.IN_CLOEXEC)
+	s.must(err)
+	defer unix.Close(changes)
+	_, err = unix.InotifyAddWatch(changes, filepath.Dir(state), unix.IN_MOVED_TO)
+	s.must(err)
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		text, _ := os.ReadFile(state)
+		_, after, restarting := strings.Cut(string(text), "\nprocess ")
+		restarting = restarting && strings.Contains(after, " restarting ")
+		is := restarting
+		switch moment {
+		case "noted":
+			is = restarting && !strings.Contains(after, " - ")
+		case "quiet":
+			is = len(j.of("QUIET")) > 0
+		}
+		if is {
+			return w.Signal(unix.SIGKILL) == nil
+		}
+		if moment == "quiet" {
+			time.Sleep(time.Millisecond)
+			continue
+		}
+		proc.Poll([]unix.PollFd{{Fd: int32(changes), Events: unix.POLLIN}}, time.Second)
+		unix.Read(changes, make([]byte, 4096))
+	}
+	return false
+}
+
+// A grace timer runs on over a kill: the time that has passed is not lost.
+func TestAGraceTimerRunsOnOverAKill(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	target, j := s.worker("worker")
+	watcher, l := s.watched("watch", target, "-g 5s -i 50ms", j.restarter())
+	l.event("msg=watching", 1)
+	p, w := target.running(proc.ID{}), watcher.running(proc.ID{})
+	s.grow(p, j)
+	l.event("msg=over-soft", 1)
+	state := func() string {
+		_, since, _ := strings.Cut(s.read("worker/supervise/gracewatch"), " since=")
+		since, _, _ = strings.Cut(since, " ")
+		return strings.TrimSpace(since)
+	}
+	s.waitFor("it is noted", func() bool { return state() != "" })
+	since := state()
+	time.Sleep(1200 * time.Millisecond) // of the grace time, and the second after which runsv starts it at once
+	s.must(w.Signal(unix.SIGKILL))
+	l.event("msg=watching", 2)
+	watcher.running(w.ID)
+	if now := state(); now != since {
+		s.Errorf("the timer was started at %s, and now at %s", since, now)
+	}
+	begun := j.event("RESTART", 1)
+	grown := j.event("GROWS", 1)
+	if took := begun.at - grown.at; took < 5*time.Second || took > 6*time.Second {
+		s.Errorf("restarted after %v, want 5 s", took)
+	}
+	l.times("msg=over-soft", 1)
+	target.running(p.ID)
+}
+
+// Paused, gracewatch stays so when it is killed, and goes on when it is told.
+func TestPausedSurvivesAKill(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	target, j := s.worker("worker")
+	fifo := s.path("control")
+	watcher, l := s.watched("watch", target, "-g 0 -i 50ms -c "+fifo, j.restarter())
+	p, w := target.running(proc.ID{}), watcher.running(proc.ID{})
+	l.event("msg=watching", 1)
+	s.command(fifo, "p")
+	l.event("msg=paused", 1)
+	s.waitFor("it is noted", func() bool { return strings.Contains(s.read("worker/supervise/gracewatch"), "paused true") })
+	s.must(w.Signal(unix.SIGKILL))
+	watcher.running(w.ID)
+	l.event("msg=paused", 2)
+	s.grow(p, j)
+	s.command(fifo, "c")
+	s.polls(watcher.running(w.ID))
+	l.never("msg=over-soft")
+	s.command(fifo, "u")
+	l.event("msg=restart-done", 1)
+}
+
+// command writes letters into a control FIFO that is read.
+func (s *stage) command(fifo, letters string) {
+	s.Helper()
+	var f *os.File
+	s.waitFor("the FIFO is read", func() (ok bool) {
+		var err error
+		f, err = os.OpenFile(fifo, os.O_WRONLY|unix.O_NONBLOCK, 0)
+		return err == nil
+	})
+	defer f.Close()
+	_, err := f.WriteString(letters)
+	s.must(err)
+}
+
+// polls waits until a process is in ppoll(2) a few times running: it has looked at what it was told.
+func (s *stage) polls(p *proc.Process) {
+	s.Helper()
+	seen := 0
+	s.waitFor("it waits", func() bool {
+		polling := false
+		tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/syscall", p.ID.PID))
+		for _, file := range tasks {
+			text, _ := os.ReadFile(file)
+			polling = polling || strings.HasPrefix(string(text), fmt.Sprintf("%d ", unix.SYS_PPOLL))
+		}
+		if seen++; !polling {
+			seen = 0
+		}
+		return seen == 4
+	})
+}
