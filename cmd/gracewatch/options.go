@@ -124,6 +124,10 @@ func (o *options) setMeasure(text string) error {
 
 func (o *options) setControlGroup(name string) error {
 	g, err := user.LookupGroup(name)
+	if gid, numeric := strconv.ParseUint(name, 10, 31); err != nil && numeric == nil { // as chown has it
+		o.controlGID = int(gid)
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("%q is no group (as in /etc/group)", name)
 	}

@@ -35,7 +35,7 @@ func catchSignals() (fd int, err error) {
 // to be ended, so that its supervisor doesn't start it over and over.
 func waitDisabled(o options, log events, signals int) int {
 	log.disabled()
-	if o.follow {
+	if o.follow && !o.once {
 		if _, err := proc.Poll([]unix.PollFd{{Fd: int32(signals), Events: unix.POLLIN}}, -1); err != nil {
 			return cli.Refused
 		}
