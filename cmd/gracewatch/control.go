@@ -67,7 +67,6 @@ func (w *watch) obey() int {
 			w.pause(false)
 			check = true
 		case 'x':
-			w.save()
 			return cli.Yes
 		}
 	}

@@ -72,9 +72,10 @@ func (w *watch) begin(d *ward, before grace.State, at time.Duration) int {
 	case w.o.dryRun:
 		w.say(d, slog.LevelWarn, "restart-begin", append(attrs, slog.Bool("dry_run", true))...)
 		d.state = d.state.PutOff(d.limits, at)
+		w.finished = cli.Yes
 		return cli.Continue
 	case len(w.o.prog) == 0:
-		w.save()
+		d.state = d.state.Delayed(0) // what the caller makes of it is not known: the next check tells anew
 		return cli.Yes
 	}
 	w.say(d, slog.LevelWarn, "restart-begin", attrs...)

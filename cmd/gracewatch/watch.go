@@ -69,10 +69,11 @@ func (w *watch) loop() int {
 		if fds[0].Revents != 0 {
 			return cli.Yes
 		}
-		if code := w.step(fds[1].Revents != 0, fds[2].Revents != 0); code != cli.Continue {
+		code := w.step(fds[1].Revents != 0, fds[2].Revents != 0)
+		w.save()
+		if code != cli.Continue {
 			return code
 		}
-		w.save()
 	}
 }
 
@@ -300,7 +301,6 @@ func (w *watch) say(d *ward, level slog.Level, event string, attrs ...slog.Attr)
 
 // onceCode is the exit code of one check.
 func (w *watch) onceCode() int {
-	w.save()
 	switch {
 	case w.finished != cli.Continue:
 		return w.finished
