@@ -1,0 +1,261 @@
+package integration
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// A puma is a real Puma in cluster mode, with testdata/puma.ru, on a unix socket.
+type puma struct {
+	*sandbox
+	socket string
+	env    []string
+}
+
+func (s *sandbox) puma(preload string) *puma {
+	s.Helper()
+	s.need("puma")
+	socket := s.path("socket")
+	return &puma{s, socket, []string{"PUMA_SOCKET=" + socket, "PRELOAD=" + preload}}
+}
+
+// arguments are those of its command.
+func (p *puma) arguments() []string {
+	return []string{"-C", p.testdata("puma.rb"), p.testdata("puma.ru")}
+}
+
+const pumaWorkers = 3
+
+// workers are those of a master that have booted.
+func (p *puma) workers(master process) (booted []process) {
+	for _, w := range processes() {
+		if w.ppid == master.pid && strings.HasPrefix(title(w), "puma: cluster worker") {
+			booted = append(booted, w)
+		}
+	}
+	return booted
+}
+
+func (p *puma) hasWorkers(master process) (all []process) {
+	p.Helper()
+	p.waitFor("all workers are there", func() bool {
+		all = p.workers(master)
+		return len(all) == pumaWorkers
+	})
+	return all
+}
+
+// get makes a request on a connection of its own, once, and returns the pid that answered.
+func (p *puma) get(path string) (pid int, err error) {
+	c, err := net.Dial("unix", p.socket)
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(patience))
+	if _, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: puma\r\nConnection: close\r\n\r\n", path); err != nil {
+		return 0, err
+	}
+	answer, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		return 0, err
+	}
+	text, err := io.ReadAll(answer.Body)
+	if err != nil || answer.StatusCode != http.StatusOK {
+		return 0, fmt.Errorf("%s: %q, %v", answer.Status, text, err)
+	}
+	return strconv.Atoi(string(text))
+}
+
+// A crowd makes requests without a pause until it is told to stop, and keeps those that failed.
+type crowd struct {
+	stop     chan struct{}
+	all      sync.WaitGroup
+	mu       sync.Mutex
+	answered map[int]int // by pid
+	failed   []error
+}
+
+func (p *puma) crowd() *crowd {
+	c := &crowd{stop: make(chan struct{}), answered: map[int]int{}}
+	for range 3 {
+		c.all.Go(func() {
+			for {
+				select {
+				case <-c.stop:
+					return
+				default:
+				}
+				pid, err := p.get("/")
+				c.mu.Lock()
+				c.answered[pid]++
+				if err != nil {
+					c.failed = append(c.failed, fmt.Errorf("%s: %w", time.Now().Format("05.000"), err))
+				}
+				c.mu.Unlock()
+			}
+		})
+	}
+	p.Cleanup(c.end)
+	return c
+}
+
+func (c *crowd) end() {
+	select {
+	case <-c.stop:
+	default:
+		close(c.stop)
+	}
+	c.all.Wait()
+}
+
+// check ends the crowd; none of its requests may have failed.
+func (c *crowd) check(s *sandbox) {
+	s.Helper()
+	c.end()
+	n := 0
+	for _, answers := range c.answered {
+		n += answers
+	}
+	s.Logf("%d requests, answered by %d workers", n, len(c.answered))
+	if len(c.failed) > 0 {
+		s.Errorf("%d of %d requests failed, the first at %v", len(c.failed), n, c.failed[0])
+	}
+}
+
+// answers waits until a worker has answered a request.
+func (c *crowd) answers(s *sandbox, w process) {
+	s.Helper()
+	s.waitFor(fmt.Sprintf("%d answers", w.pid), func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.answered[w.pid] > 0
+	})
+}
+
+// leak has workers grow until as many restarts have come to their end.
+func (p *puma) leak(w *gracewatch, restarts int) {
+	p.Helper()
+	p.waitFor(fmt.Sprintf("%d restarts", restarts), func() bool {
+		if w.count("restart-begin") < restarts {
+			if _, err := p.get("/leak"); err != nil {
+				p.Errorf("leak: %v", err)
+			}
+		}
+		return w.count("restart-done") >= restarts
+	})
+}
+
+// Workers of a real Puma that leak get TERM one at a time, the master starts the next, the others go on, and no
+// request fails.
+func TestPumaWorkersAreRestartedAndNoRequestFails(t *testing.T) {
+	t.Parallel()
+	for name, preload := range map[string]string{"each worker loads the application": "0", "preloaded": "1"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSandbox(t)
+			p := s.puma(preload)
+			c := s.command("puma", p.arguments()...)
+			c.Env = append(c.Env, p.env...)
+			c.Stdout, c.Stderr = s.log("puma.log")
+			master := s.start(c)
+			first := p.hasWorkers(master.process)
+			soft := fmt.Sprint(s.kb(first[0]) + 60*1024)
+			w := s.gracewatch("-S", "children", "-s", soft, "-g", "500ms", "-i", "50ms", "-r", "20", master.id(), "pgsignal", "-p", "{}", "TERM/60")
+			w.event("watching", 1)
+			load := p.crowd()
+			// Each is the first, second and third within a minute of its start: the fourth would be held back for long.
+			p.leak(w, 3)
+			for _, worker := range p.hasWorkers(master.process) {
+				load.answers(s, worker)
+			}
+			load.check(s)
+			if !master.alive() {
+				s.Error("the master is gone")
+			}
+			p.inTurn(w, 3)
+		})
+	}
+}
+
+// inTurn: the restarts were one at a time, each of another worker, and each was replaced before the next.
+func (p *puma) inTurn(w *gracewatch, restarts int) {
+	p.Helper()
+	var seen []string
+	restarted := map[string]bool{}
+	children := 0
+	for _, e := range w.seen() {
+		switch e.name {
+		case "target-up":
+			children++
+		case "target-gone":
+			children--
+		case "restart-begin":
+			if children != pumaWorkers {
+				p.Errorf("begun with %d workers: %s", children, e.line)
+			}
+			restarted[e.fields["id"]] = true
+			seen = append(seen, e.name)
+		case "restart-done":
+			seen = append(seen, e.name)
+		case "restart-failed", "restart-put-off", "read-failed":
+			p.Error(e.line)
+		}
+	}
+	want := slices.Repeat([]string{"restart-begin", "restart-done"}, restarts)
+	if !slices.Equal(seen, want) || len(restarted) != restarts {
+		p.Errorf("%v of %d workers, want %v of %d", seen, len(restarted), want, restarts)
+	}
+}
+
+// The same as a service under runsv, watched by another: the workers are found again when the master itself is
+// restarted by its operator.
+func TestPumaAsAService(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	p := s.puma("0")
+	s.write("puma/run", "#!/bin/sh\nexec 2>&1\nexec puma "+strings.Join(p.arguments(), " ")+"\n", 0o755)
+	v := s.runsv(s.path("puma"), p.env...)
+	master := v.running()
+	first := p.hasWorkers(master)
+	soft := fmt.Sprint(s.kb(first[0]) + 60*1024)
+	w := s.gracewatch("-S", "children", "-s", soft, "-g", "200ms", "-i", "50ms", "-r", "20", s.path("puma"), "pgsignal", "-p", "{}", "TERM/60")
+	w.event("watching", 1)
+	load := p.crowd()
+	p.leak(w, 1)
+	for _, worker := range p.hasWorkers(master) {
+		load.answers(s, worker)
+	}
+	load.check(s)
+	if !master.alive() {
+		s.Fatal("the master is gone")
+	}
+	w.event("target-up", pumaWorkers+1)
+	if _, err := os.Stat(s.path("puma/supervise/gracewatch")); err != nil {
+		s.Error(err)
+	}
+
+	v.control("t")
+	next := v.running(master)
+	second := p.hasWorkers(next)
+	for _, worker := range second {
+		w.wants(worker, "target-up")
+	}
+	p.leak(w, 2)
+	s.waitFor("one of them is gone", func() bool {
+		return slices.ContainsFunc(second, func(p process) bool { return !p.alive() })
+	})
+	if !next.alive() {
+		s.Error("the master is gone")
+	}
+}
