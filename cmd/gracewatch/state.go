@@ -112,11 +112,26 @@ func (w *watch) openState() error {
 		w.cmd.Warn("%s: started afresh: %v", w.o.state, err)
 	}
 	w.paused = w.resume.paused
-	if w.resume.soft == w.o.soft.String() && w.resume.hard == w.o.hard.String() {
+	if w.resume.limitsOf(w.o) {
 		w.streak = w.resume.streak
+	} else {
+		w.resume.forgive()
 	}
 	w.file.dirty = true
 	return nil
+}
+
+func (r *record) limitsOf(o options) bool {
+	return r.soft == o.soft.String() && r.hard == o.hard.String()
+}
+
+// forgive lets no process wait any more for a limit that was too low.
+func (r *record) forgive() {
+	for i := range r.wards {
+		if p := &r.wards[i]; p.tooLow {
+			p.tooLow, p.state.NotBefore = false, 0
+		}
+	}
 }
 
 // goOn gives a process the timer that the last gracewatch noted for it, and

@@ -232,7 +232,9 @@ func (w *watch) lookAt(d *ward, at time.Duration) int {
 	state, change := d.state.Step(d.limits, grace.Sample{At: at, KB: kb, Hold: w.restart != nil || w.held.count > 0})
 	d.state = state
 	if !state.Over && !state.OverHard && w.streak.Early > 0 {
-		w.streak = w.streak.Stays(d.process.ID.Born(), at)
+		if streak := w.streak.Stays(d.process.ID.Born(), at); streak != w.streak {
+			w.streak, w.file.dirty = streak, true
+		}
 	}
 	if change == (grace.Change{}) {
 		return cli.Continue
