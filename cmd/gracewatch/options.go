@@ -92,8 +92,10 @@ func (o *options) complete(cmd *cli.Command, target string) (err error) {
 		o.state = filepath.Join(target, "supervise", "gracewatch")
 	}
 	switch {
-	case cmd.Given("state") && o.state == "", cmd.Given("control") && o.control == "":
-		return errors.New(`--state, --control: "" is no file`)
+	case cmd.Given("state") && o.state == "":
+		return errors.New(`--state: "" is no file`)
+	case cmd.Given("control") && o.control == "":
+		return errors.New(`--control: "" is no file`)
 	case cmd.Given("control-group") && o.control == "":
 		return errors.New("--control-group: needs --control FIFO, which the group is to write")
 	case o.once && o.state == "":
@@ -144,7 +146,10 @@ func (o *options) setLogFormat(text string) error {
 }
 
 // limited tells whether there is anything to watch for.
-func (o *options) limited() bool { return !o.soft.IsZero() || !o.hard.IsZero() || o.maxAge > 0 }
+func (o *options) limited() bool { return !o.soft.IsZero() || !o.hard.IsZero() || o.aging() }
+
+// aging tells whether there is an age that is too old.
+func (o *options) aging() bool { return o.maxAge > 0 && o.maxAge < limit.Forever }
 
 // limits are those for one process: a share is of the memory there is for it.
 func (o *options) limits(id proc.ID) (grace.Limits, error) {
@@ -157,7 +162,7 @@ func (o *options) limits(id proc.ID) (grace.Limits, error) {
 		}
 	}
 	l.Soft, l.Hard = o.soft.KB(available), o.hard.KB(available)
-	if o.maxAge > 0 && o.maxAge < limit.Forever {
+	if o.aging() {
 		l.Old = id.Born() + o.maxAge.Std() + spread(id, o.maxAge.Std()/10)
 	}
 	return l, nil
