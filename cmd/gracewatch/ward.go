@@ -2,9 +2,12 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"gracekit/lib/grace"
 	"gracekit/lib/proc"
@@ -141,13 +144,27 @@ func (w *watch) takeChild(id proc.ID) error {
 	if err != nil {
 		return err
 	}
-	if err := w.take(p); err != nil {
+	if err = enoughFiles(p); err == nil {
+		err = w.take(p)
+	}
+	if err != nil {
 		p.Close()
 		return err
 	}
 	d := w.wards[len(w.wards)-1]
 	w.say(d, slog.LevelInfo, "target-up", limitAttrs(d.limits, -1)...)
 	return nil
+}
+
+// enoughFiles tells whether descriptors are left when a child is watched: it
+// takes up to four itself, and without any there would be no restart.
+func enoughFiles(p *proc.Process) error {
+	const spare = 16
+	var most unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &most); err != nil || uint64(p.PollFd().Fd)+spare <= most.Cur {
+		return nil // the kernel gives the lowest number that is free
+	}
+	return fmt.Errorf("%w: %d are allowed (ulimit -n, chpst -o)", unix.EMFILE, most.Cur)
 }
 
 // hold keeps the next child from its restart until the parent has put another
