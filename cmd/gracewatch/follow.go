@@ -37,8 +37,8 @@ func (w *watch) meet() int {
 		if err := w.up(p); err != nil {
 			return w.cmd.Refused(err)
 		}
-		w.strangers()
 	}
+	w.strangers()
 	// Shares are known when there is a process.
 	limits := grace.Limits{Soft: w.o.soft.KB(0), Hard: w.o.hard.KB(0), Grace: w.o.grace.Std()}
 	if w.target != nil {

@@ -53,15 +53,45 @@ func (f *stateFile) open(path string) (err error) {
 		return err
 	}
 	f.path = path
-	fd, err := unix.Open(path+".lock", unix.O_RDWR|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0o600)
+	return f.take()
+}
+
+// take takes the lock beside the file, which it may have already; but for that
+// one the directory may have been deleted and made anew.
+func (f *stateFile) take() error {
+	name := f.path + ".lock"
+	fd, err := unix.Open(name, unix.O_RDWR|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0o600)
 	if err != nil {
-		return fmt.Errorf("%s.lock: %w", path, err)
+		return fmt.Errorf("%s: %w", name, err)
 	}
-	f.lock = os.NewFile(uintptr(fd), path)
+	lock := os.NewFile(uintptr(fd), name)
+	if f.holds(lock) {
+		return lock.Close()
+	}
 	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return fmt.Errorf("%s: %w", path, errLocked)
+		lock.Close()
+		return fmt.Errorf("%s: %w", f.path, errLocked)
 	}
+	f.close()
+	f.lock = lock
 	return nil
+}
+
+func (f *stateFile) holds(lock *os.File) bool {
+	if f.lock == nil {
+		return false
+	}
+	have, err := f.lock.Stat()
+	is, errIs := lock.Stat()
+	return err == nil && errIs == nil && os.SameFile(have, is)
+}
+
+// write replaces the file as a whole.
+func (f *stateFile) write(text string) error {
+	if err := f.take(); err != nil {
+		return err
+	}
+	return service.WriteFile(f.path, []byte(text), 0o600)
 }
 
 var errLocked = errors.New("another gracewatch has it")
@@ -103,10 +133,9 @@ func (w *watch) openState() error {
 	if errors.Is(err, errLocked) {
 		return err
 	}
-	if err != nil {
-		w.file.path = ""
+	if err != nil { // for now: its disk may be full
+		w.file.told = err.Error()
 		w.cmd.Warn("no state is kept: %v", err)
-		return nil
 	}
 	if w.resume, err = w.file.load(w.o); err != nil {
 		w.cmd.Warn("%s: started afresh: %v", w.o.state, err)
@@ -221,7 +250,7 @@ func (w *watch) save() {
 		}
 		r.wards = append(r.wards, noted)
 	}
-	err := service.WriteFile(w.file.path, []byte(r.text()), 0o600)
+	err := w.file.write(r.text())
 	why := ""
 	if err != nil {
 		why = err.Error()
