@@ -236,8 +236,12 @@ func (v *service) tell(letters string) error {
 }
 
 func (v *service) exit() {
+	letters := "cx"
 	for deadline := time.Now().Add(patience / 2); !v.sv.Ended(); time.Sleep(20 * time.Millisecond) {
-		v.tell("cx")
+		v.tell(letters)
+		if time.Now().After(deadline.Add(3*time.Second - patience/2)) {
+			letters = "k" // it ignores TERM
+		}
 		if time.Now().After(deadline) {
 			v.s.Errorf("runsv %s did not exit: %s", v.dir, v.stat())
 			v.sv.Signal(unix.SIGKILL)
@@ -437,7 +441,7 @@ func (s *stage) grow(p *proc.Process, j journal) {
 		}
 		return false
 	})
-	n := len(j.of("LARGE"))
+	n := len(j.of("GROWS"))
 	s.must(p.Signal(unix.SIGUSR2))
-	j.event("LARGE", n+1)
+	j.event("GROWS", n+1) // it may be killed before it is large
 }
