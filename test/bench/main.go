@@ -26,6 +26,7 @@ func main() {
 	crowd(target)
 	watch(target)
 	flat(target)
+	family()
 	sizes()
 }
 
@@ -117,6 +118,33 @@ func flat(target process) {
 	}
 	first := sizeAfter(100)
 	memory("gracewatch RSS, after 100000 checks : 100", sizeAfter(100_000), first, 3.5*mb)
+}
+
+// family: the CPU time that a check takes a child, in families of several sizes
+// that are watched beside each other, and the RSS of the watcher of 500.
+func family() {
+	const checks = 10 // a second
+	sizes := []int{50, 100, 500}
+	var parents, watchers []process
+	for _, children := range sizes {
+		parent := start("./crowd", fmt.Sprint(children))
+		parent.waitReady()
+		parents = append(parents, parent)
+		watchers = append(watchers, start("bin/gracewatch", "-q", "-S", "children", "-s", "1T", "-i", "100ms", parent.pid()))
+	}
+	time.Sleep(2 * time.Second) // they meet the children
+	spent := cpuPerSecond(watchers, 20)
+	for i, children := range sizes {
+		spent[i] /= time.Duration(checks * children)
+	}
+	few := spent[0]
+	for i, children := range sizes[1:] {
+		compare(fmt.Sprintf("gracewatch check a child, of %d : %d", children, sizes[0]), spent[i+1], few, 1.2)
+	}
+	memory("gracewatch RSS, 500 children : 50", watchers[2].status("VmRSS"), watchers[0].status("VmRSS"), 5*mb)
+	for _, p := range append(watchers, parents...) {
+		p.kill()
+	}
 }
 
 // sizes: of the binaries, built as install.sh builds them.
