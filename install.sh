@@ -45,9 +45,10 @@ build() { # DIR: the programs, static
 }
 
 stage() { # DIR: everything as it will be under $dest
-	mkdir -p "$1$prefix/bin" "$1$prefix/share/man/man8" "$1$prefix/share/doc/gracekit" "$1$prefix/share/gracekit"
+	mkdir -p "$1$prefix/bin" "$1$prefix/share/man/man8" "$1$prefix/share/doc/gracekit" "$1$prefix/share/gracekit/ruby"
 	build "$1$prefix/bin"
 	find lib/recipes -type f ! -name '*.*' -exec cp {} "$1$prefix/bin" \;
+	cp lib/recipes/*.rb "$1$prefix/share/gracekit/ruby"
 	find cmd lib/recipes -name '*.8' -exec cp {} "$1$prefix/share/man/man8" \;
 	cp ./[A-Z]* "$1$prefix/share/doc/gracekit"
 	for d in runit s6; do [ ! -d $d ] || cp -R $d "$1$prefix/share/gracekit"; done

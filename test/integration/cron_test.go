@@ -1,0 +1,154 @@
+package integration
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// cron makes one run of memory-killer-cron, as cron does: no terminal, and what it says would be mailed.
+func (s *sandbox) cron(env []string, target string) (code int, events []event) {
+	s.Helper()
+	c := s.command("memory-killer-cron", target)
+	c.Env = append(append(c.Env, "SIDEKIQ_TIMEOUT=1", "QUIET_SIGNAL=", "SIDEKIQ_MEMORY_KILLER_SHUTDOWN_WAIT=0"), env...)
+	r := s.runCommand(c)
+	if r.stdout != "" {
+		s.Errorf("stdout: %s", r.stdout)
+	}
+	for line := range strings.Lines(r.stderr) {
+		events = append(events, parseEvent(strings.TrimSpace(line)))
+	}
+	return r.code, events
+}
+
+// mails are the names of the events that cron would mail.
+func mails(events []event) (names string) {
+	for _, e := range events {
+		if e.name == "" {
+			e.name = e.line
+		}
+		names += e.name + " "
+	}
+	return strings.TrimSpace(names)
+}
+
+// From one run of cron's to the next the grace timer lives in a file: silent as long as nothing changes, off again
+// when it is small again, and the restart comes with the first run after the grace time, and not before.
+func TestCron(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	b := s.balloon()
+	pidfile := s.write("pidfile", fmt.Sprintln(b.pid), 0o644)
+	grace := 2 * time.Second
+	env := []string{"SIDEKIQ_MEMORY_KILLER_MAX_RSS=" + strconv.Itoa(s.kb(b.process)+50*1024), "SIDEKIQ_MEMORY_KILLER_GRACE_TIME=2",
+		"MEMORY_KILLER_STATE=" + s.path("state")}
+	wants := func(code int, want string) {
+		t.Helper()
+		if got, events := s.cron(env, pidfile); got != code || mails(events) != want {
+			s.Errorf("exit %d, mail %q; want %d, %q", got, mails(events), code, want)
+		}
+	}
+	wants(0, "")
+	wants(0, "")
+	b.holds(s, 100)
+	wants(0, "over-soft")
+	b.holds(s, 0)
+	wants(0, "under-soft")
+	wants(0, "")
+
+	b.holds(s, 100)
+	earliest := time.Now()
+	wants(0, "over-soft")
+	latest := time.Now() // the timer has begun
+	for {
+		begun := time.Now()
+		code, events := s.cron(env, pidfile)
+		switch {
+		case len(events) == 0 && code == 0:
+			if begun.Sub(latest) > grace {
+				s.Fatalf("no restart %v after it was over, want %v", begun.Sub(latest), grace)
+			}
+			continue
+		case code != 0 || !strings.HasPrefix(mails(events), "grace-over restart-begin ") || !strings.HasSuffix(mails(events), " restart-done"):
+			s.Fatalf("exit %d, mail %q", code, mails(events))
+		case time.Since(earliest) < grace:
+			s.Errorf("restarted %v after it was over, want %v", time.Since(earliest), grace)
+		}
+		if over, _ := strconv.ParseFloat(events[1].fields["over_s"], 64); over < grace.Seconds() || events[1].fields["reason"] != "soft" {
+			s.Errorf("want reason soft, and 2 s: %s", events[1].line)
+		}
+		break
+	}
+	<-b.gone
+	wants(1, "") // it is down: no mail each five minutes
+}
+
+// Where no file is named, it is one of the target's own, whatever its pidfile is called by.
+func TestCronStateOfAPidfile(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		t.Skip("only root has /run")
+	}
+	s := newSandbox(t)
+	b := s.balloon()
+	pidfile := s.write("pid file", fmt.Sprintln(b.pid), 0o644)
+	state := "/run/gracekit/" + strings.NewReplacer("/", "_", " ", "_").Replace(pidfile) + ".state"
+	s.Cleanup(func() { os.Remove(state); os.Remove(state + ".lock"); os.Remove("/run/gracekit") }) // that only if it is empty
+	env := []string{"SIDEKIQ_MEMORY_KILLER_MAX_RSS=1", "SIDEKIQ_MEMORY_KILLER_GRACE_TIME=1000"}
+	if code, events := s.cron(env, pidfile); code != 0 || mails(events) != "over-soft" {
+		s.Errorf("exit %d, mail %q", code, mails(events))
+	}
+	if _, err := os.Stat(state); err != nil {
+		s.Error(err)
+	}
+	if code, events := s.cron(env, pidfile); code != 0 || len(events) != 0 {
+		s.Errorf("exit %d, mail %q; want silence", code, mails(events))
+	}
+}
+
+// A service is restarted too, and its state is its supervisor's. One without a limit is told so, and not waited for.
+func TestCronOfAService(t *testing.T) {
+	t.Parallel()
+	bothSupervisors(t, func(s *sandbox, dir string, start func() supervised) {
+		s.write("svc/run", "#!/bin/sh\nexec pgexec sleep 1000\n", 0o755)
+		v := start()
+		old := v.running()
+		limits := []string{"SIDEKIQ_MEMORY_KILLER_MAX_RSS=1", "SIDEKIQ_MEMORY_KILLER_GRACE_TIME=0"}
+		if code, events := s.cron(nil, dir); code != 0 || mails(events) != "disabled" {
+			s.Errorf("without limits: exit %d, mail %q", code, mails(events))
+		}
+		code, events := s.cron(limits, dir)
+		if code != 0 || !strings.HasPrefix(mails(events), "over-soft grace-over restart-begin ") {
+			s.Errorf("exit %d, mail %q", code, mails(events))
+		}
+		v.running(old)
+		if files, _ := filepath.Glob(dir + "/supervise/gracewatch*"); len(files) == 0 {
+			s.Error("no state in supervise")
+		}
+		v.down()
+		s.waitFor("down", func() bool { return s.run("svpid", dir).code == 1 })
+		if code, events := s.cron(limits, dir); code != 1 || len(events) != 0 {
+			s.Errorf("down: exit %d, mail %q; want 1, and silence", code, mails(events))
+		}
+	})
+}
+
+// Its settings are memory-killer's, and refused as those are.
+func TestCronWrongSettings(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	target := s.start(s.command("sleep", "1000"))
+	if code, events := s.cron([]string{"SIDEKIQ_MEMORY_KILLER_GRACE_TIME=15m"}, target.id()); code != 100 ||
+		len(events) != 1 || !strings.Contains(events[0].line, `SIDEKIQ_MEMORY_KILLER_GRACE_TIME: "15m"`) {
+		s.Errorf("exit %d, %q", code, mails(events))
+	}
+	for _, args := range [][]string{{}, {"a", "b"}, {"-x"}} {
+		s.wants(100, "memory-killer-cron", args...)
+	}
+	s.wants(0, "memory-killer-cron", "--help")
+	s.onlyRuns(target.process)
+}

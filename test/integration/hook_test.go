@@ -1,0 +1,210 @@
+package integration
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// hookedSidekiq starts a Sidekiq with the job hook; as another user, if that can be.
+func (s *sandbox) hookedSidekiq(env ...string) (p *child, r *redis, jobs ledger) {
+	s.Helper()
+	s.need("sidekiq")
+	r = s.redis()
+	jobs = ledger{s, s.path("ledger")}
+	words := []string{"sidekiq", "-c", "3", "-r", s.hooked(), "--timeout", "5", "--environment", "production"}
+	if os.Getuid() == 0 {
+		s.need("chpst")
+		words = append([]string{"chpst", "-u", "nobody"}, words...)
+		for _, name := range []string{s.dir, r.socket} {
+			if err := os.Chmod(name, 0o777); err != nil {
+				s.Fatal(err)
+			}
+		}
+	}
+	c := s.command(words[0], words[1:]...)
+	c.Env = append(append(c.Env, "REDIS_URL="+r.url(), "LEDGER="+jobs.file), env...)
+	c.Stdout, c.Stderr = s.log("sidekiq.log")
+	p = s.start(c)
+	s.waitFor("Sidekiq has booted", func() bool { return booted(p.process) })
+	return p, r, jobs
+}
+
+// A job neither fails nor waits for the job hook, whatever the FIFO is: the process is over its limit all the time.
+func TestNoJobMindsTheHook(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	fifo := s.path("fifo")
+	p, redis, jobs := s.hookedSidekiq("SIDEKIQ_MEMORY_KILLER_MAX_RSS=1", "MEMORY_KILLER_CONTROL="+fifo)
+	var jids []string
+	work := func(what string) {
+		t.Helper()
+		begun := time.Now()
+		now := redis.enqueue(30, "LeakJob", 0, 0)
+		jids = append(jids, now...)
+		s.waitFor(what+": all jobs are done", func() bool { return jobs.count("done") == len(jids) })
+		t.Logf("%s: %v", what, time.Since(begun))
+	}
+	mkfifo := func(mode uint32) (fd int) {
+		t.Helper()
+		os.Remove(fifo)
+		err := unix.Mkfifo(fifo, 0o600)
+		if err == nil {
+			err = unix.Chmod(fifo, mode)
+		}
+		if err == nil {
+			fd, err = unix.Open(fifo, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		}
+		if err != nil {
+			s.Fatal(err)
+		}
+		return fd
+	}
+	letters := func(fd int) string {
+		buf := make([]byte, 4096)
+		n, _ := unix.Read(fd, buf)
+		return string(buf[:max(n, 0)])
+	}
+
+	work("no FIFO")
+
+	fd := mkfifo(0o666)
+	work("a FIFO")
+	if got := letters(fd); len(got) == 0 || strings.Trim(got, "c") != "" {
+		s.Errorf("the FIFO got %q, want c of most jobs", got)
+	}
+
+	for size := 4096; size > 0; {
+		switch _, err := unix.Write(fd, make([]byte, size)); {
+		case errors.Is(err, unix.EAGAIN):
+			size /= 2
+		case err != nil:
+			s.Fatal(err)
+		}
+	}
+	work("a full FIFO")
+	unix.Close(fd)
+
+	work("no reader")
+
+	if os.Getuid() == 0 {
+		fd = mkfifo(0o600)
+		work("somebody else's FIFO")
+		if got := letters(fd); got != "" {
+			s.Errorf("it got %q", got)
+		}
+		unix.Close(fd)
+	}
+
+	// Neither a file, nor what a link points to, is written.
+	os.Remove(fifo)
+	s.write("fifo", "mine\n", 0o666)
+	work("a file")
+	if text, _ := os.ReadFile(fifo); string(text) != "mine\n" {
+		s.Errorf("the file now holds %q", text)
+	}
+	fd = mkfifo(0o666)
+	os.Rename(fifo, s.path("other"))
+	os.Symlink(s.path("other"), fifo)
+	work("a link")
+	if got := letters(fd); got != "" {
+		s.Errorf("what the link points to got %q", got)
+	}
+	unix.Close(fd)
+	os.Remove(fifo)
+	os.Mkdir(fifo, 0o777)
+	work("a directory")
+
+	jobs.exactlyOnce(jids)
+	if got := redis.command("LLEN", "queue:default"); got != "0" {
+		s.Errorf("%s jobs are left in Redis", got)
+	}
+
+	// A job that fails fails as ever, and its end is seen too.
+	redis.enqueue(5, "FailJob")
+	s.waitFor("the failed jobs are taken", func() bool { return jobs.count("start") == len(jids)+5 })
+	syscall.Kill(p.pid, syscall.SIGTERM)
+	<-p.gone
+	if p.code != 0 {
+		s.Errorf("Sidekiq: exit %d", p.code)
+	}
+	if got := redis.command("GET", "stat:failed"); got != "5" {
+		s.Errorf("%s jobs have failed, want 5", got)
+	}
+}
+
+// From the quiet signal on the title is true as each job ends: nobody waits for a heartbeat.
+func TestTitleOfAQuietSidekiqIsTrueAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	p, redis, jobs := s.hookedSidekiq()
+	jids := append(redis.enqueue(1, "WaitJob", s.path("first")), redis.enqueue(1, "WaitJob", s.path("second"))...)
+	s.waitFor("both jobs run", func() bool { return jobs.count("start") == 2 })
+	syscall.Kill(p.pid, syscall.SIGTSTP)
+	// The heartbeat comes each 5 s; without it, and without an end of a job, this comes 0.5 s after the signal.
+	quiet := time.Now()
+	s.waitFor("it is quiet", func() bool { return strings.HasSuffix(title(p.process), "[2 of 3 busy] stopping") })
+	s.isSoon("stopping", time.Since(quiet))
+
+	s.write("first", "", 0o644)
+	s.waitFor("one job is left", func() bool { return strings.HasSuffix(title(p.process), "[1 of 3 busy] stopping") })
+	s.isSoon("1 busy", monotonic()-lastDone(jobs))
+
+	waiter := s.start(s.command("sidekiq-busy", "-w", "60", p.id()))
+	if happens(waiter.gone, 300*time.Millisecond) {
+		s.Fatalf("-w returned %d with a job running", waiter.code)
+	}
+	s.write("second", "", 0o644)
+	<-waiter.gone
+	s.isSoon("sidekiq-busy -w", monotonic()-lastDone(jobs))
+	if waiter.code != 0 {
+		s.Errorf("-w: exit %d, want 0", waiter.code)
+	}
+	jobs.exactlyOnce(jids)
+	syscall.Kill(p.pid, syscall.SIGTERM)
+	<-p.gone
+}
+
+// An idle Sidekiq is known to be idle soon after the quiet signal.
+func TestIdleSidekiqWithTheHookIsKnownAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	p, _, _ := s.hookedSidekiq()
+	begun := time.Now()
+	syscall.Kill(p.pid, syscall.SIGTSTP)
+	s.wants(0, "sidekiq-busy", "-w", "60", p.id())
+	s.isSoon("sidekiq-busy -w", time.Since(begun))
+	syscall.Kill(p.pid, syscall.SIGTERM)
+	<-p.gone
+}
+
+// isSoon: within 1 s, and another for a machine on which all these tests run at once. A heartbeat takes up to 5 s,
+// and Ruby 3.1 keeps an ended thread for 3 s.
+func (s *sandbox) isSoon(what string, took time.Duration) {
+	s.Helper()
+	s.Logf("%s: after %v", what, took)
+	if took > 2*time.Second {
+		s.Errorf("%s: after %v, want 1 s", what, took)
+	}
+}
+
+func monotonic() time.Duration {
+	var now unix.Timespec
+	unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)
+	return time.Duration(now.Nano())
+}
+
+// lastDone is when the last job has ended.
+func lastDone(l ledger) (at time.Duration) {
+	for _, e := range l.entries() {
+		if e.what == "done" {
+			at = max(at, time.Duration(e.seconds*float64(time.Second)))
+		}
+	}
+	return at
+}

@@ -1,0 +1,248 @@
+package integration
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// hooked is the application with the job hook, which one line loads.
+func (s *sandbox) hooked() string {
+	s.Helper()
+	app, err := filepath.Abs("testdata/hooked.rb")
+	if err != nil {
+		s.Fatal(err)
+	}
+	return app
+}
+
+// legacy starts Sidekiq with the job hook, and its watcher in legacy mode, as two services.
+func (s *sandbox) legacy(grace string) (k *sidekiq, events *gracewatch) {
+	s.Helper()
+	fifo := s.path("control", "fifo") // its directory is made
+	k = s.sidekiq(map[string]string{
+		"SIDEKIQ_COMMAND":               "sidekiq -c 2 -r " + s.hooked(),
+		"SIDEKIQ_MEMORY_KILLER_MAX_RSS": softKB,
+		"MEMORY_KILLER_CONTROL":         fifo,
+	})
+	_, events = k.watched(map[string]string{
+		"SIDEKIQ_DAEMON_MEMORY_KILLER":     "0",
+		"SIDEKIQ_MEMORY_KILLER_MAX_RSS":    softKB,
+		"SIDEKIQ_MEMORY_KILLER_GRACE_TIME": grace,
+	})
+	events.event("watching", 1)
+	k.working()
+	return k, events
+}
+
+// Legacy mode: the job hook asks for the checks, and no job is lost by the restarts that follow.
+func TestLegacyModeLosesNoJob(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	k, events := s.legacy("1")
+	var jids []string
+	for done := 0; events.count("restart-done") < 2; {
+		jids = append(jids, k.redis.enqueue(8, "LeakJob", 10, 0.1)...)
+		s.waitFor("jobs are taken", func() bool {
+			n := k.count("done")
+			if n > done {
+				done = n
+				return true
+			}
+			return false
+		})
+		s.waitFor("not too many jobs wait", func() bool { return len(jids)-k.count("done") < 8 })
+	}
+	s.waitFor("all jobs are done", func() bool { return k.count("done") >= len(jids) })
+	k.exactlyOnce(jids)
+	for _, e := range events.seen() {
+		if e.name == "restart-begin" && e.fields["reason"] != "legacy" {
+			s.Errorf("reason is %q, want legacy: %s", e.fields["reason"], e.line)
+		}
+	}
+	if st, err := os.Stat(s.path("control")); err != nil || st.Mode().Perm() != 0o755 {
+		s.Errorf("the directory of the FIFO: %v, %v; want 0755", st.Mode(), err)
+	}
+}
+
+// In legacy mode there is no way back, though the process is small again before the grace time is over.
+func TestLegacyModeIsIrreversible(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	k, events := s.legacy("4")
+	k.redis.enqueue(1, "LeakJob", beyondLimit, 0)
+	over := events.event("over-soft", 1)
+	shrink := k.redis.enqueue(1, "ShrinkJob")[0]
+	s.waitFor("it has shrunk", func() bool { return len(k.of(shrink, "done")) == 1 })
+	begin := events.event("restart-begin", 1)
+	if begin.fields["reason"] != "legacy" || begin.pid() != over.pid() {
+		s.Errorf("want a restart of %d by reason of legacy: %s", over.pid(), begin.line)
+	}
+	t.Logf("over at %s KB, restarted at %s KB", over.fields["rss_kb"], begin.fields["rss_kb"])
+	if slices.Contains(events.names(), "under-soft") {
+		s.Error("under-soft, though there is no way back")
+	}
+	events.event("restart-done", 1)
+}
+
+// What a full GC gives back is no reason for a restart: the job hook looks again before it asks for a check.
+func TestGarbageIsNoReason(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	k, events := s.legacy("0")
+	garbage := k.redis.enqueue(1, "GarbageJob", 4, 40)
+	s.waitFor("the garbage is there", func() bool { return len(k.of(garbage[0], "done")) == 1 })
+	more := k.redis.enqueue(2, "LeakJob", 0, 0)
+	s.waitFor("more jobs are done", func() bool { return k.count("done") == 3 })
+	// All commands before this one have been obeyed when it is.
+	if err := os.WriteFile(s.path("control", "fifo"), []byte("p"), 0); err != nil {
+		s.Fatal(err)
+	}
+	events.event("paused", 1)
+	if slices.Contains(events.names(), "over-soft") {
+		s.Errorf("over-soft, for mere garbage\n%s", events)
+	}
+	k.exactlyOnce(append(more, garbage...))
+}
+
+// memory-killer in front of Sidekiq, which is another user's: it names the FIFO after the service, lets the user's
+// group write it, and tells the hook. Each watcher has its own, while the one before may still be at its restart.
+func TestLegacyModeInARunScript(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		t.Skip("only root can become somebody else")
+	}
+	s := newSandbox(t)
+	s.need("sidekiq")
+	s.need("chpst")
+	name := filepath.Base(s.dir)
+	fifo := "/run/gracekit/" + name + ".control"
+	s.Cleanup(func() { os.Remove(fifo); os.Remove("/run/gracekit") }) // that only if it is empty
+	redis := s.redis()
+	for _, file := range []struct {
+		name string
+		mode os.FileMode
+	}{{s.dir, 0o777}, {redis.socket, 0o777}} {
+		if err := os.Chmod(file.name, file.mode); err != nil {
+			s.Fatal(err)
+		}
+	}
+	jobs := ledger{s, s.path("ledger")}
+	dir := filepath.Dir(s.write(name+"/run", `#!/bin/sh
+exec 2>&1
+export SIDEKIQ_MEMORY_KILLER_MAX_RSS=`+softKB+` SIDEKIQ_MEMORY_KILLER_GRACE_TIME=0 SIDEKIQ_TIMEOUT=2 SIDEKIQ_USER=nobody
+exec pgexec -s -f supervise/pgid memory-killer chpst -u nobody sidekiq -c 2 -r '`+s.hooked()+`' --timeout 2 --environment production
+`, 0o755))
+	s.write(name+"/finish", "#!/bin/sh\nexec group-cleanup\n", 0o755)
+	s.write(name+"/log/run", "#!/bin/sh\nmkdir -p ./main && exec svlogd ./main\n", 0o755)
+	v := s.runsv(dir, "REDIS_URL="+redis.url(), "LEDGER="+jobs.file)
+	events := s.eventsIn(dir + "/log/main/current")
+	var jids []string
+	var before []process
+	for n := 1; n <= 3; n++ {
+		events.event("watching", n)
+		p := v.running(before...)
+		s.waitFor("Sidekiq has booted", func() bool { return booted(p) })
+		var st unix.Stat_t
+		if err := unix.Lstat(fifo, &st); err != nil || st.Mode != unix.S_IFIFO|0o620 || st.Uid != 0 || st.Gid != nobody {
+			s.Errorf("%s: mode %o, user %d, group %d, %v; want a FIFO of root's that the user's group may write", fifo, st.Mode, st.Uid, st.Gid, err)
+		}
+		jids = append(jids, redis.enqueue(1, "LeakJob", beyondLimit, 0)...)
+		begin := events.event("restart-begin", n)
+		if begin.pid() != p.pid {
+			s.Errorf("restart of %d, want %d: %s", begin.pid(), p.pid, begin.line)
+		}
+		before = append(before, p)
+	}
+	events.event("restart-done", 3)
+	jobs.exactlyOnce(jids)
+}
+
+// What cannot be the FIFO is refused before anything is started.
+func TestWrongControl(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	target := s.start(s.command("sleep", "1000"))
+	file := s.write("file", "mine\n", 0o644)
+	for _, c := range []struct {
+		code        int
+		name, value string
+		args        []string
+	}{
+		{100, "MEMORY_KILLER_CONTROL", "control", []string{"touch", s.path("started")}},
+		{100, "MEMORY_KILLER_CONTROL", "/tmp/a b", []string{"touch", s.path("started")}},
+		{100, "MEMORY_KILLER_CONTROL", file, []string{"touch", s.path("started")}},
+		{100, "MEMORY_KILLER_CONTROL", file, []string{"-t", target.id()}},
+		{100, "MEMORY_KILLER_CONTROL", "", []string{"-t", target.id()}}, // no service to name it after
+		{100, "MEMORY_KILLER_CONTROL_GROUP", "no group; touch pwned", []string{"touch", s.path("started")}},
+		{111, "MEMORY_KILLER_CONTROL", file + "/fifo", []string{"touch", s.path("started")}},
+	} {
+		cmd := s.command("memory-killer", c.args...)
+		cmd.Env = append(cmd.Env, "SIDEKIQ_MEMORY_KILLER_MAX_RSS=1000000", "MEMORY_KILLER_CONTROL="+s.path("fifo"), c.name+"="+c.value)
+		r := s.runCommand(cmd)
+		named := strings.Contains(r.stderr, c.name) || c.code == 111 && strings.Contains(r.stderr, file)
+		if r.code != c.code || r.stdout != "" || strings.Count(r.stderr, "\n") != 1 || !named {
+			s.Errorf("%s=%q, %v: exit %d, want %d and one line that names it\nstdout: %sstderr: %s", c.name, c.value, c.args, r.code, c.code, r.stdout, r.stderr)
+		}
+		s.onlyRuns(target.process)
+	}
+	for _, made := range []string{"started", "pwned"} {
+		if _, err := os.Stat(s.path(made)); err == nil {
+			s.Errorf("%s was made", made)
+		}
+	}
+	if text := firstLine(file); text != "mine" {
+		s.Errorf("the file holds %q", text)
+	}
+}
+
+// Without a name for it the FIFO is named after the service, by the service's run script and by its watcher alike.
+func TestControlIsNamedAfterTheService(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		t.Skip("only root has /run")
+	}
+	s := newSandbox(t)
+	s.need("chpst")
+	name := filepath.Base(s.dir)
+	fifo := "/run/gracekit/" + name + ".control"
+	s.Cleanup(func() { os.Remove(fifo); os.Remove("/run/gracekit") }) // that only if it is empty
+	command := s.write("command", "#!/bin/sh\necho \"$MEMORY_KILLER_CONTROL $*\" >told.new && mv told.new told\nexec sleep 1000\n", 0o755)
+	dir := s.serviceDir("runit/sidekiq", name)
+	s.conf(dir, map[string]string{"SIDEKIQ_APP": s.dir, "SIDEKIQ_COMMAND": command})
+	if err := os.Symlink(dir, s.path("link")); err != nil {
+		s.Fatal(err)
+	}
+	v := s.runsv(dir)
+	told := func(want string) {
+		t.Helper()
+		s.waitFor("the command is told "+want, func() bool { return firstLine(s.path("told")) == want })
+	}
+	told(fifo + " --timeout 25 --environment production")
+
+	c := s.command("memory-killer", "-t", s.path("link"))
+	c.Env = append(c.Env, "SIDEKIQ_MEMORY_KILLER_MAX_RSS=1", "SIDEKIQ_MEMORY_KILLER_GRACE_TIME=inf")
+	if r := s.runCommand(c); r.code != 100 {
+		s.Errorf("exit %d, want 100: %s", r.code, r.stderr)
+	}
+	c = s.command("memory-killer", "-t", s.path("link"))
+	c.Env = append(c.Env, "SIDEKIQ_MEMORY_KILLER_MAX_RSS=1", "QUIET_SIGNAL=", "SIDEKIQ_MEMORY_KILLER_GRACE_TIME=0")
+	w := s.watchedBy(c)
+	w.event("watching", 1)
+	old := v.running()
+	s.conf(dir, map[string]string{"SIDEKIQ_COMMAND": command + " -e staging"})
+	if err := os.WriteFile(fifo, []byte("c"), 0); err != nil {
+		s.Fatal(err)
+	}
+	w.event("restart-done", 1)
+	v.running(old)
+	told(fifo + " -e staging --timeout 25")
+	if err := os.WriteFile(fifo, []byte("x"), 0); err != nil {
+		s.Fatal(err)
+	}
+	<-w.gone
+}
