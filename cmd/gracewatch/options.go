@@ -88,7 +88,7 @@ func (o *options) complete(cmd *cli.Command, target string) (err error) {
 		return err
 	}
 	o.follow = o.target.IsDirectory()
-	if !cmd.Given("state") && o.follow && !o.dryRun {
+	if !cmd.Given("state") && o.follow && (!o.dryRun || o.once) {
 		o.state = filepath.Join(target, "supervise", "gracewatch")
 	}
 	switch {

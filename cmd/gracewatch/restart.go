@@ -151,7 +151,7 @@ func (w *watch) start(d *ward, at time.Duration) (*restart, error) {
 
 // limit sets the time that prog may take.
 func (w *watch) limit(r *restart) {
-	if w.o.progTimeout > 0 && w.o.progTimeout < limit.Forever {
+	if !w.o.dryRun && w.o.progTimeout > 0 && w.o.progTimeout < limit.Forever {
 		r.deadline = proc.Now() + w.o.progTimeout.Std()
 	}
 }

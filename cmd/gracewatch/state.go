@@ -47,12 +47,15 @@ type stateFile struct {
 	told  string // why it could not be written
 }
 
-// open takes the file for this gracewatch: two for one target would restart it twice.
-func (f *stateFile) open(path string) (err error) {
+// open takes the file for this gracewatch: two for one target would restart it
+// twice. A dry run only reads it, and leaves it to the one that restarts.
+func (f *stateFile) open(path string, dryRun bool) (err error) {
 	if f.boot, err = proc.Boot(); err != nil {
 		return err
 	}
-	f.path = path
+	if f.path = path; dryRun {
+		return nil
+	}
 	return f.take()
 }
 
@@ -129,7 +132,7 @@ func (w *watch) openState() error {
 	if w.o.state == "" {
 		return nil
 	}
-	err := w.file.open(w.o.state)
+	err := w.file.open(w.o.state, w.o.dryRun)
 	if errors.Is(err, errLocked) {
 		return err
 	}
@@ -234,7 +237,7 @@ func (w *watch) strangers() {
 // save writes the state if it has changed. That it can't is said once: the
 // watching goes on without.
 func (w *watch) save() {
-	if w.file.path == "" || !w.file.dirty {
+	if w.file.path == "" || w.o.dryRun || !w.file.dirty {
 		return
 	}
 	w.file.dirty = false
