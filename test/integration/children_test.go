@@ -310,3 +310,30 @@ func TestMoreChildrenThanDescriptors(t *testing.T) {
 		s.Errorf("read-failed was said %d times, want once; target-gone %d times, want never", n, m)
 	}
 }
+
+// 500 children cost a watcher no more than 5 MB.
+func TestFiveHundredChildren(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	const children = 500
+	c := s.command("sh", "-c", `i=0; while [ $i -lt "$1" ]; do sleep 1000 & i=$((i+1)); done; >ready; read -r end; trap "" TERM; kill 0`,
+		"sh", strconv.Itoa(children))
+	in, err := c.StdinPipe()
+	if err != nil {
+		s.Fatal(err)
+	}
+	parent := s.start(c)
+	s.Cleanup(func() { in.Close(); <-parent.gone })
+	s.waitFor("they are there", func() bool { _, err := os.Stat(s.path("ready")); return err == nil })
+	w := s.gracewatch("-S", "children", "-s", "1T", "-i", "100ms", parent.id(), "true")
+	w.event("target-up", children)
+	w.looksOn(5 * children / 3)
+	size := s.kb(w.process)
+	t.Logf("%d KB", size)
+	if size > 5<<10 {
+		s.Errorf("gracewatch has %d KB", size)
+	}
+	if n := w.count("target-up"); n != children || w.count("read-failed")+w.count("target-gone") > 0 {
+		s.Errorf("%d children were met, want %d, and nothing else", n, children)
+	}
+}

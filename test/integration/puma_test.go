@@ -143,17 +143,23 @@ func (c *crowd) answers(s *sandbox, w process) {
 	})
 }
 
-// leak has workers grow until as many restarts have come to their end.
-func (p *puma) leak(w *gracewatch, restarts int) {
+// leak has a worker grow beyond the limit.
+func (p *puma) leak(worker process) {
 	p.Helper()
-	p.waitFor(fmt.Sprintf("%d restarts", restarts), func() bool {
-		if w.count("restart-begin") < restarts {
-			if _, err := p.get("/leak"); err != nil {
-				p.Errorf("leak: %v", err)
-			}
+	path := fmt.Sprintf("/leak/%d", worker.pid)
+	p.waitFor(worker.id()+" leaks", func() bool {
+		pid, err := p.get(path)
+		if err != nil {
+			p.Fatalf("%s: %v", path, err)
 		}
-		return w.count("restart-done") >= restarts
+		return pid == worker.pid
 	})
+}
+
+// limit is a soft limit that a worker is over once it has leaked.
+func (p *puma) limit(worker process) string {
+	p.Helper()
+	return fmt.Sprint(p.kb(worker) + 40*1024)
 }
 
 // Workers of a real Puma that leak get TERM one at a time, the master starts the next, the others go on, and no
@@ -170,12 +176,14 @@ func TestPumaWorkersAreRestartedAndNoRequestFails(t *testing.T) {
 			c.Stdout, c.Stderr = s.log("puma.log")
 			master := s.start(c)
 			first := p.hasWorkers(master.process)
-			soft := fmt.Sprint(s.kb(first[0]) + 60*1024)
-			w := s.gracewatch("-S", "children", "-s", soft, "-g", "500ms", "-i", "50ms", "-r", "20", master.id(), "pgsignal", "-p", "{}", "TERM/60")
+			w := s.gracewatch("-S", "children", "-s", p.limit(first[0]), "-g", "500ms", "-i", "50ms", "-r", "20", master.id(),
+				"pgsignal", "-p", "{}", "TERM/60")
 			w.event("watching", 1)
 			load := p.crowd()
-			// Each is the first, second and third within a minute of its start: the fourth would be held back for long.
-			p.leak(w, 3)
+			for _, worker := range first {
+				p.leak(worker)
+			}
+			w.event("restart-done", 3)
 			for _, worker := range p.hasWorkers(master.process) {
 				load.answers(s, worker)
 			}
@@ -228,11 +236,12 @@ func TestPumaAsAService(t *testing.T) {
 	v := s.runsv(s.path("puma"), p.env...)
 	master := v.running()
 	first := p.hasWorkers(master)
-	soft := fmt.Sprint(s.kb(first[0]) + 60*1024)
-	w := s.gracewatch("-S", "children", "-s", soft, "-g", "200ms", "-i", "50ms", "-r", "20", s.path("puma"), "pgsignal", "-p", "{}", "TERM/60")
+	w := s.gracewatch("-S", "children", "-s", p.limit(first[0]), "-g", "200ms", "-i", "50ms", "-r", "20", s.path("puma"),
+		"pgsignal", "-p", "{}", "TERM/60")
 	w.event("watching", 1)
 	load := p.crowd()
-	p.leak(w, 1)
+	p.leak(first[1])
+	w.event("restart-done", 1)
 	for _, worker := range p.hasWorkers(master) {
 		load.answers(s, worker)
 	}
@@ -240,6 +249,7 @@ func TestPumaAsAService(t *testing.T) {
 	if !master.alive() {
 		s.Fatal("the master is gone")
 	}
+	w.wants(first[1], append(theWholeRestart, "target-gone")...)
 	w.event("target-up", pumaWorkers+1)
 	if _, err := os.Stat(s.path("puma/supervise/gracewatch")); err != nil {
 		s.Error(err)
@@ -251,10 +261,9 @@ func TestPumaAsAService(t *testing.T) {
 	for _, worker := range second {
 		w.wants(worker, "target-up")
 	}
-	p.leak(w, 2)
-	s.waitFor("one of them is gone", func() bool {
-		return slices.ContainsFunc(second, func(p process) bool { return !p.alive() })
-	})
+	p.leak(second[2])
+	w.event("restart-done", 2)
+	w.wants(second[2], append(theWholeRestart, "target-gone")...)
 	if !next.alive() {
 		s.Error("the master is gone")
 	}
