@@ -292,6 +292,63 @@ func (p process) born(s *sandbox) time.Time {
 	return time.Now().Add(-time.Duration(seconds*float64(time.Second)) + time.Duration(ticks)*10*time.Millisecond)
 }
 
+// A gracewatch that is killed and started again goes on with the timer of each child, and with the restart of the one.
+func TestTheTimersOfChildrenRunOn(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	f, c := s.family(3)
+	watched := func() *gracewatch {
+		return s.gracewatch("-S", "children", "-f", s.path("state"), "-s", f.limit(c[1]), "-g", "2", "-i", "20ms", "-r", "1h", f.id(),
+			"sh", "-c", `echo "$1" >>progs; until [ -e go ]; do sleep 0.02; done; pgsignal -p "$1" TERM/30`, "sh", "{}")
+	}
+	first := watched()
+	first.event("watching", 1)
+	f.grow(c[0])
+	over := first.event("over-soft", 1)
+	s.noted("over", c[0])
+	first.kill()
+	<-first.gone
+
+	second := watched()
+	begin := second.event("restart-begin", 1)
+	if begin.fields["id"] != c[0].id() || second.count("over-soft") != 0 {
+		s.Errorf("the timer did not go on: %s", begin.line)
+	}
+	if took := begin.at.Sub(over.at); took < 1900*time.Millisecond { // the first of the lines may have been read late
+		s.Errorf("the restart began after %v, want 2 s", took)
+	}
+	if seconds, _ := strconv.ParseFloat(begin.fields["over_s"], 64); seconds < 2 {
+		s.Errorf("over_s=%s, want 2: %s", begin.fields["over_s"], begin.line)
+	}
+	s.waitFor("its program runs", func() bool { return firstLine(s.path("progs")) == c[0].id() })
+	second.kill()
+	<-second.gone
+
+	third := watched()
+	third.event("watching", 1)
+	s.write("go", "", 0o644)
+	third.event("restart-done", 1)
+	third.wants(c[0], "target-up", "restart-done", "target-gone")
+	third.wants(c[1], "target-up")
+	if text, _ := os.ReadFile(s.path("progs")); string(text) != c[0].id()+"\n" {
+		s.Errorf("the program ran for %q, want once, for %s", text, c[0].id())
+	}
+}
+
+// noted waits until the state file has a word for a process.
+func (s *sandbox) noted(word string, p process) {
+	s.Helper()
+	s.waitFor(word+" is noted of "+p.id(), func() bool {
+		text, _ := os.ReadFile(s.path("state"))
+		for line := range strings.Lines(string(text)) {
+			if f := strings.Fields(line); len(f) > 1 && f[1] == p.id() && slices.Contains(f, word) {
+				return true
+			}
+		}
+		return false
+	})
+}
+
 // Where descriptors are few, the children that can be watched are, and that others cannot is told once.
 func TestMoreChildrenThanDescriptors(t *testing.T) {
 	t.Parallel()
