@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -32,6 +33,14 @@ type wardRecord struct {
 	prog   string // the identity of a prog that runs; - for none
 	tooLow bool
 	state  grace.State
+}
+
+// ahead tells whether something has happened later than now: what is counted
+// from then would wait for ever.
+func (r record) ahead(now time.Duration) bool {
+	return r.streak.Last > now || slices.ContainsFunc(r.wards, func(d wardRecord) bool {
+		return d.state.Since > now || d.state.HardSince > now
+	})
 }
 
 // mostState is the length of the longest state file, in bytes; that of 500
@@ -118,6 +127,8 @@ func (f *stateFile) load(o options) (r record, err error) {
 	case err != nil:
 	case r.boot != f.boot:
 		err = errors.New("it is from another boot")
+	case r.ahead(proc.Now()):
+		err = errors.New("its times are still to come (another time namespace?)")
 	case r.target != o.target.Text:
 		err = fmt.Errorf("it is of another target, %q", r.target)
 	}

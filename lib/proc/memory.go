@@ -206,7 +206,11 @@ func (p *Process) readOpen(fd *int, name []byte) (text []byte, err error) {
 			return nil, gone(err)
 		}
 	}
-	return p.buf.read(*fd, false)
+	if text, err = p.buf.read(*fd, false); err != nil { // a new look may see more: something was mounted over it, say
+		unix.Close(*fd)
+		*fd = -1
+	}
+	return text, err
 }
 
 // lineKB is the number of a line such as "VmSwap:      12 kB".
