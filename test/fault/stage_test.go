@@ -2,6 +2,7 @@ package fault
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -164,8 +165,10 @@ func (s *stage) start(logfile string, argv ...string) *child {
 	c := exec.Command(argv[0], argv[1:]...)
 	c.Dir, c.Env, c.SysProcAttr, c.Stdout, c.Stderr = s.dir, append(os.Environ(), s.mark), ownSession, f, f
 	s.must(c.Start())
-	p, err := proc.Open(c.Process.Pid) // not waited for yet
-	s.must(err)
+	p, err := proc.Open(c.Process.Pid) // nil if it has ended already
+	if err != nil && !errors.Is(err, proc.ErrGone) {
+		s.Fatal(err)
+	}
 	ch := &child{s.log(logfile), p, make(chan int, 1)}
 	ended := make(chan struct{})
 	go func() {
@@ -177,10 +180,9 @@ func (s *stage) start(logfile string, argv ...string) *child {
 		select {
 		case <-ended:
 		default:
-			p.Signal(unix.SIGKILL)
+			c.Process.Kill()
 			<-ended
 		}
-		p.Close()
 	})
 	return ch
 }
@@ -430,7 +432,7 @@ func (s *stage) watch(target, options, restarter string) *child {
 	return s.start("gracewatch.log", append(argv, strings.Fields(restarter)...)...)
 }
 
-// grow makes a worker large.
+// grow makes a worker large, or is on its way to that: it may be killed before.
 func (s *stage) grow(p *proc.Process, j journal) {
 	s.Helper()
 	s.waitFor("it has started", func() bool { // before that it has no handler
@@ -443,5 +445,5 @@ func (s *stage) grow(p *proc.Process, j journal) {
 	})
 	n := len(j.of("GROWS"))
 	s.must(p.Signal(unix.SIGUSR2))
-	j.event("GROWS", n+1) // it may be killed before it is large
+	j.event("GROWS", n+1)
 }

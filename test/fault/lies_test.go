@@ -1,0 +1,161 @@
+package fault
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"gracekit/lib/proc"
+)
+
+// A lie is a file that lies over one of a process in /proc, for one gracewatch alone.
+type lie struct {
+	s    *stage
+	file *os.File
+}
+
+const (
+	smallPages = "9000 2000 500 300 0 5000 0\n                     \n"
+	largePages = "29000 20000 500 300 0 5000 0\n                   \n"
+)
+
+// lies starts a gracewatch that sees a file of the process as what is mounted over it.
+func (s *stage) lies(p *proc.Process, from, name, options string, prog ...string) *child {
+	s.Helper()
+	s.need("unshare", "-m", "true")
+	argv := []string{"unshare", "-m", "sh", "-c", fmt.Sprintf("mount --bind %s /proc/%d/%s && exec gracewatch \"$@\"", from, p.ID.PID, name),
+		"sh", "-s", fmt.Sprint(soft)}
+	argv = append(append(argv, strings.Fields(options)...), p.ID.String())
+	return s.start("gracewatch.log", append(argv, prog...)...)
+}
+
+// says replaces what it says in one write: nobody sees half of it.
+func (l lie) says(text string) {
+	l.s.Helper()
+	if text == "" {
+		l.s.must(l.file.Truncate(0))
+		return
+	}
+	text += strings.Repeat(" ", max(0, len(smallPages)-len(text)))
+	_, err := l.file.WriteAt([]byte(text), 0)
+	l.s.must(err)
+}
+
+// A reading of /proc that is nonsense, as lxcfs has shown, is told once and skipped: it stops no grace timer and starts no
+// restart; when it makes sense again, all goes on.
+func TestAReadingThatIsNonsense(t *testing.T) {
+	t.Parallel()
+	for name, nonsense := range map[string]string{
+		"garbage":       "Transport endpoint is not connected",
+		"empty":         "",
+		"no pages":      "0 0 0 0 0 0 0",
+		"one word":      "123",
+		"a huge number": "99999999999999999999999 99999999999999999999999 1 1 1 1 1",
+		"negative":      "100 -1 1 1 1 1 1",
+		"NULs":          strings.Repeat("\x00", 40),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStage(t)
+			p := s.start("sleep.log", "sleep", "1000").Process // one thread: there is no other to read of
+			prog := s.write("prog", "#!/bin/sh\necho once >>restarts\nexec pgsignal -p $GRACE_TARGET KILL/5\n", 0o755)
+			f, err := os.Create(s.path("statm"))
+			s.must(err)
+			defer f.Close()
+			statm := lie{s, f}
+			statm.says(smallPages)
+			l := s.lies(p, s.path("statm"), "statm", "-g 2s -i 20ms -H 2000000", prog)
+			l.event("msg=watching", 1)
+			statm.says(nonsense)
+			l.event("msg=read-failed", 1)
+			statm.says(largePages)
+			l.event("msg=over-soft", 1)
+			over := proc.Now()
+			statm.says(nonsense)
+			l.event("msg=read-failed", 2)
+			s.pass(over + 2500*time.Millisecond - proc.Now())
+			if s.read("restarts") != "" {
+				s.Error("restarted on nonsense")
+			}
+			l.never("msg=(grace-over|under-soft|restart-begin)")
+			l.times("msg=read-failed", 2)
+			statm.says(smallPages)
+			l.event("msg=under-soft", 1)
+			statm.says(largePages)
+			l.event("msg=over-soft", 2)
+			l.event("msg=restart-begin", 1)
+			l.exits(0)
+			l.times("msg=read-failed", 2)
+		})
+	}
+}
+
+// A reading of /proc that fails (EIO) is told once; when /proc is itself again, gracewatch is, too.
+func TestAReadingThatFails(t *testing.T) {
+	t.Parallel()
+	for _, measure := range []string{"rss statm", "anon status", "pss smaps_rollup"} {
+		t.Run(measure, func(t *testing.T) {
+			t.Parallel()
+			s := newStage(t)
+			p, j := s.alone()
+			s.grow(p, j)
+			measure, file, _ := strings.Cut(measure, " ")
+			// At its address 0, where it has nothing, a process's mem says EIO.
+			l := s.lies(p, fmt.Sprintf("/proc/%d/mem", p.ID.PID), file, "-g 100ms -i 20ms -m "+measure, "worker", "restart", j.file)
+			l.event("msg=read-failed .*input/output error", 1)
+			s.pass(300 * time.Millisecond)
+			l.times("msg=", 2)
+			s.run("nsenter", "-t", fmt.Sprint(l.ID.PID), "-m", "umount", "-l", fmt.Sprintf("/proc/%d/%s", p.ID.PID, file))
+			l.event("msg=restart-done", 1)
+			l.exits(0)
+			l.times("msg=read-failed", 1)
+		})
+	}
+}
+
+// No clock that somebody can set has a say: gracewatch and its timers never ask for the time of day.
+func TestTheTimeOfDayHasNoSay(t *testing.T) {
+	t.Parallel()
+	for _, dir := range []string{"../../cmd/gracewatch", "../../lib/grace", "../../lib/proc", "../../lib/limit"} {
+		files, _ := filepath.Glob(dir + "/*.go")
+		if len(files) == 0 {
+			t.Fatalf("nothing in %s", dir)
+		}
+		for _, name := range files {
+			if strings.HasSuffix(name, "_test.go") {
+				continue
+			}
+			file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ast.Inspect(file, func(n ast.Node) bool {
+				call, ok := n.(*ast.SelectorExpr)
+				if pkg, isName := selected(call, ok); isName && pkg == "time" && (call.Sel.Name == "Now" || call.Sel.Name == "Since") {
+					t.Errorf("%s asks for time.%s", name, call.Sel.Name)
+				}
+				if ok && strings.HasPrefix(call.Sel.Name, "CLOCK_REALTIME") {
+					t.Errorf("%s asks for %s", name, call.Sel.Name)
+				}
+				return true
+			})
+		}
+	}
+}
+
+func selected(call *ast.SelectorExpr, ok bool) (pkg string, isName bool) {
+	if !ok {
+		return "", false
+	}
+	name, isName := call.X.(*ast.Ident)
+	if !isName {
+		return "", false
+	}
+	return name.Name, true
+}
