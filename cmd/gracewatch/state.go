@@ -217,7 +217,9 @@ func progOf(target proc.ID, noted string) *proc.Process {
 			continue
 		}
 		environ, _ := prog.ReadFile("environ")
-		if strings.Contains("\x00"+string(environ), "\x00GRACE_TARGET="+target.String()+"\x00") {
+		// Anybody may have such an environment: only this user's programs are its own.
+		user, err := prog.Status()
+		if err == nil && user.UID == os.Getuid() && strings.Contains("\x00"+string(environ), "\x00GRACE_TARGET="+target.String()+"\x00") {
 			return prog
 		}
 		prog.Close()
