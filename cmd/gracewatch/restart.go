@@ -227,6 +227,7 @@ func (w *watch) finish(r *restart, gone bool) int {
 	case gone && (!known || r.cmd.ProcessState.Success()):
 		w.say(d, slog.LevelInfo, "restart-done", slog.String("reason", string(d.state.Reason)))
 		w.done(d, at)
+		d.state = grace.State{} // it is over: the next gracewatch must not count it again
 		w.finished = cli.Yes
 		if !w.o.follow && w.o.scope != proc.Children {
 			return cli.Yes
