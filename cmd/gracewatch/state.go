@@ -149,7 +149,7 @@ func (w *watch) openState() error {
 	}
 	if err != nil { // for now: its disk may be full
 		w.file.told = err.Error()
-		w.cmd.Warn("no state is kept: %v", err)
+		w.cmd.Error("no state is kept: %v", err)
 	}
 	if w.resume, err = w.file.load(w.o); err != nil {
 		w.cmd.Warn("%s: started afresh: %v", w.o.state, err)
