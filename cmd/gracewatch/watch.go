@@ -183,6 +183,9 @@ func (w *watch) look(at time.Duration) int {
 		w.children()
 	}
 	w.held.see(len(w.wards), at)
+	if w.held.count > 0 { // the next waits for the parent, and not for the interval
+		w.check = min(w.check, at+time.Second)
+	}
 	for _, d := range w.wards {
 		if code := w.lookAt(d, at); code != cli.Continue {
 			return code

@@ -238,6 +238,27 @@ func TestAChildThatIsReplacedEarly(t *testing.T) {
 	w.event("restart-done", 2)
 }
 
+// Told to, gracewatch restarts all children, one at a time, and waits no longer for the parent than it takes, whatever the
+// interval.
+func TestAllChildrenAreRestartedWhenTold(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	f, c := s.family(3)
+	w := s.gracewatch("-S", "children", "-s", "1T", "-i", "0", "-c", s.path("control"), "-r", "1h", f.id(), "pgsignal", "-p", "{}", "TERM/30")
+	w.event("watching", 1)
+	s.waitFor("it takes commands", func() bool { return os.WriteFile(s.path("control"), []byte("t"), 0) == nil })
+	for i := range c {
+		if begin := w.event("restart-begin", i+1); begin.fields["reason"] != "control" {
+			s.Errorf("reason is %q, want control", begin.fields["reason"])
+		}
+		w.event("restart-done", i+1)
+		f.fork()
+	}
+	for _, p := range c {
+		w.wants(p, "target-up", "restart-begin", "restart-done", "target-gone")
+	}
+}
+
 // A parent that replaces nothing holds the next one no longer than the retry time.
 func TestAChildThatIsNotReplaced(t *testing.T) {
 	t.Parallel()
