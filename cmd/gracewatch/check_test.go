@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"gracekit/lib/cli"
 	"gracekit/lib/limit"
 	"gracekit/lib/proc"
@@ -14,6 +16,10 @@ import (
 )
 
 func TestACheckThatChangesNothingAllocatesNothing(t *testing.T) {
+	// In the group of all tests others come and go while it is read, which may cost something.
+	if err := unix.Setpgid(0, 0); err != nil && unix.Getpgrp() != os.Getpid() {
+		t.Fatal(err)
+	}
 	for range 50 {
 		child := exec.Command("sleep", "1000")
 		if err := child.Start(); err != nil {
