@@ -53,8 +53,12 @@ func (c *control) read() (letters []byte) {
 // obey does what the commands say, in order; x ends gracewatch. A check comes
 // once, after all of them.
 func (w *watch) obey() int {
+	letters := w.control.read()
+	if w.target == nil { // one that has just come is meant, too
+		w.find()
+	}
 	check := false
-	for _, letter := range w.control.read() {
+	for _, letter := range letters {
 		switch letter {
 		case 'c':
 			check = true
