@@ -159,7 +159,7 @@ func TestADiskThatIsFull(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ size, told string }{
 		"no room":   {"size=16k", "the state is not kept"},
-		"no inodes": {"nr_inodes=4", "no state is kept"}, // not even for the lock
+		"no inodes": {"size=1M,nr_inodes=4", "no state is kept"}, // not even for the lock
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

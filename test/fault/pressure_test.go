@@ -1,0 +1,139 @@
+package fault
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"gracekit/lib/proc"
+)
+
+// memoryGroup is a new memory cgroup with a limit; the test is skipped where there can be none.
+func (s *stage) memoryGroup(limit string) string {
+	s.Helper()
+	if os.Geteuid() != 0 {
+		s.Skip("only root makes cgroups")
+	}
+	name := "gracekit-" + filepath.Base(s.dir)
+	for _, way := range []struct{ root, file string }{
+		{"/sys/fs/cgroup/memory", "memory.limit_in_bytes"}, // v1
+		{"/sys/fs/cgroup", "memory.max"},                   // v2
+		{"/sys/fs/cgroup/unified", "memory.max"},
+	} {
+		dir := filepath.Join(way.root, name)
+		if os.Mkdir(dir, 0o755) != nil {
+			continue
+		}
+		if os.WriteFile(filepath.Join(dir, way.file), []byte(limit), 0) != nil {
+			os.Remove(dir)
+			continue
+		}
+		s.Cleanup(func() { s.waitFor("the cgroup is empty", func() bool { return os.Remove(dir) == nil }) })
+		return dir
+	}
+	s.Skip("no memory cgroup can be made here (v1 or v2)")
+	return ""
+}
+
+// In a cgroup that is at its memory limit the check still comes in time, and who is killed for memory is not gracewatch.
+func TestUnderMemoryPressureTheCheckComesInTime(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	group := s.memoryGroup("25M")
+	in := func(log string, argv ...string) *child {
+		return s.start(log, append([]string{"sh", "-c", `echo $$ >` + group + `/cgroup.procs && exec "$@"`, "sh"}, argv...)...)
+	}
+	target, j := s.worker("worker")
+	l := in("gracewatch.log", "gracewatch", "-s", fmt.Sprint(soft), "-g", "0", "-i", "100ms", "-f", s.path("state"), target.dir, "worker", "restart", j.file)
+	l.event("msg=watching", 1)
+	// Pages of a file that is larger than the limit come and go for ever; and another process wants all that there is.
+	big := s.path("big")
+	s.must(os.WriteFile(big, make([]byte, 60<<20), 0o600))
+	reader := in("reader.log", "sh", "-c", "while :; do cat "+big+" >/dev/null; done")
+	defer reader.Signal(unix.SIGKILL)
+	for n := range 3 {
+		hog := in("hog.log", "leaky", "-max", "100000", "-grow", "1000", "-every", "10ms")
+		p := target.running(proc.ID{})
+		s.grow(p, j)
+		begun := j.event("RESTART", n+1)
+		if late := begun.at - j.event("LARGE", n+1).at; late > 3*time.Second {
+			s.Errorf("restarted %v after it was large, with a check each 100 ms", late)
+		}
+		l.event("msg=restart-done", n+1)
+		if n == 1 {
+			// The third would have a limit that is too low: another process is as good.
+			s.waitFor("the hog is killed for its memory", hog.Ended)
+			break
+		}
+		target.running(p.ID)
+		l.event("msg=target-up", n+1)
+		hog.Signal(unix.SIGKILL)
+	}
+	if l.Ended() {
+		s.Error("gracewatch was killed, too")
+	}
+	reader.Signal(unix.SIGKILL)
+	s.waitFor("the reader is gone", reader.Ended)
+	s.must(l.Signal(unix.SIGTERM))
+	l.exits(0)
+}
+
+// gracewatch lowers its own oom_score_adj, and locks its memory; its program has the score that gracewatch was started
+// with. --no-lock leaves both alone.
+func TestTheOOMScoreIsForItselfAlone(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		options []string
+		own     string
+		locks   bool
+	}{
+		"lowered":    {nil, "-900", true},
+		"left as is": {[]string{"--no-lock"}, "123", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStage(t)
+			s.need("true")
+			if c.own == "-900" && exec.Command("sh", "-c", "echo -900 >/proc/self/oom_score_adj").Run() != nil {
+				s.Log("no score can be lowered here (CAP_SYS_RESOURCE is missing): it must stay as it was")
+				c.own = "123"
+			}
+			target, j := s.worker("worker")
+			prog := s.write("prog", "#!/bin/sh\ncat /proc/self/oom_score_adj >score\nexec "+j.restarter()+"\n", 0o755)
+			argv := append([]string{"sh", "-c", `echo 123 >/proc/self/oom_score_adj && exec gracewatch "$@"`, "sh"}, c.options...)
+			l := s.start("gracewatch.log", append(argv, "-s", fmt.Sprint(soft), "-g", "0", "-i", "50ms", target.dir, prog)...)
+			l.event("msg=watching", 1)
+			is := func(when string) {
+				s.Helper()
+				s.waitFor("its score is "+c.own+" "+when, func() bool {
+					return strings.TrimSpace(procFile(l.Process, "oom_score_adj")) == c.own
+				})
+				locked := !regexp.MustCompile(`VmLck:\s+0 kB`).MatchString(procFile(l.Process, "status"))
+				if locked != c.locks {
+					s.Errorf("its memory is locked %s: %v", when, locked)
+				}
+			}
+			s.polls(l.Process)
+			is("at first")
+			s.grow(target.running(proc.ID{}), j)
+			l.event("msg=target-up", 1)
+			s.polls(l.Process)
+			is("after a restart")
+			if score := strings.TrimSpace(s.read("score")); score != "123" {
+				s.Errorf("the program's score is %s", score)
+			}
+		})
+	}
+}
+
+func procFile(p *proc.Process, name string) string {
+	text, _ := p.ReadFile(name)
+	return string(text)
+}
