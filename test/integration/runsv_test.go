@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"encoding/binary"
 	"fmt"
 	"os"
 	"os/exec"
@@ -82,6 +83,13 @@ func (v *runsv) pid() int {
 	return pid
 }
 
+// noted tells whether supervise/status has a pid, too: runsv writes it last, and
+// our programs read it alone.
+func (v *runsv) noted(pid int) bool {
+	text, err := os.ReadFile(v.dir + "/supervise/status")
+	return err == nil && len(text) == 20 && binary.LittleEndian.Uint32(text[12:]) == uint32(pid)
+}
+
 // running waits for a process other than the given ones and returns it.
 func (v *runsv) running(not ...process) (p process) {
 	v.s.Helper()
@@ -89,7 +97,7 @@ func (v *runsv) running(not ...process) (p process) {
 		if !strings.HasPrefix(v.stat(), "run") {
 			return false
 		}
-		if p, alive = look(v.pid()); !alive {
+		if p, alive = look(v.pid()); !alive || !v.noted(p.pid) {
 			return false
 		}
 		for _, old := range not {
