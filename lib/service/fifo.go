@@ -36,6 +36,8 @@ func OpenFIFO(path string, gid int) (fd int, err error) {
 		err = errors.New("there is something else than a FIFO")
 	case int(st.Uid) != os.Geteuid():
 		err = fmt.Errorf("it belongs to user %d", st.Uid)
+	case unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) != nil: // of two that come at once
+		err = errors.New("another process reads it")
 	default:
 		if err = unix.Fchown(fd, -1, gid); err == nil {
 			err = unix.Fchmod(fd, mode)

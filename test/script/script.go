@@ -41,7 +41,7 @@ func Run(t *testing.T, packages ...string) {
 	testscript.Run(t, testscript.Params{
 		Dir:                "testdata",
 		RequireUniqueNames: true,
-		Deadline:           time.Now().Add(2 * patience),
+		Deadline:           time.Now().Add(10 * patience), // for all scripts of a package together
 		Setup:              func(env *testscript.Env) error { return setup(env, bin) },
 		Condition:          condition,
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
