@@ -145,6 +145,7 @@ func TestACommandRightAfterTheStart(t *testing.T) {
 	l.event("msg=target-gone", 1)
 	s.must(target.tell("u"))
 	next := target.running(p.ID)
+	s.waitFor("its status is written", func() bool { code, _ := s.run("svpid", target.dir); return code == 0 })
 	s.command(fifo, "t")
 	l.event("msg=restart-begin .*id="+next.ID.String()+".*reason=control", 1)
 	l.event("msg=restart-done", 1)

@@ -68,7 +68,7 @@ func (s *stage) twoCycles(name string, random *rand.Rand, most int) (kills int) 
 		s.Errorf("%s: no restart comes after the last kill", name)
 		return most
 	}
-	if !strings.HasPrefix(target.stat(), "run") {
+	if await(func() *bool { return when(strings.HasPrefix(target.stat(), "run")) }) == nil {
 		s.Errorf("%s is %q", name, target.stat())
 	}
 	s.Logf("%s: %d kills, the latest restart by %v", name, kills, judge(s, name, j.entries(), at).Round(time.Millisecond))

@@ -42,7 +42,8 @@ func (s *stage) memoryGroup(limit string) string {
 	return ""
 }
 
-// In a cgroup that is at its memory limit the check still comes in time, and who is killed for memory is not gracewatch.
+// In a cgroup that is at its memory limit the check still comes in time. (Who is killed when reclaiming does not help is
+// up to the scores, which not every machine lets be lowered: the pressure stays below that.)
 func TestUnderMemoryPressureTheCheckComesInTime(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -51,36 +52,28 @@ func TestUnderMemoryPressureTheCheckComesInTime(t *testing.T) {
 		return s.start(log, append([]string{"sh", "-c", `echo $$ >` + group + `/cgroup.procs && exec "$@"`, "sh"}, argv...)...)
 	}
 	target, j := s.worker("worker")
+	p := target.running(proc.ID{})
 	l := in("gracewatch.log", "gracewatch", "-s", fmt.Sprint(soft), "-g", "0", "-i", "100ms", "-f", s.path("state"), target.dir, "worker", "restart", j.file)
 	l.event("msg=watching", 1)
-	// Pages of a file that is larger than the limit come and go for ever; and another process wants all that there is.
+	// A process has half of it, and pages of a file that is larger than the limit come and go for ever.
+	hog := in("hog.log", "leaky", "-max", "12000")
+	hog.event("ready", 1)
 	big := s.path("big")
 	s.must(os.WriteFile(big, make([]byte, 60<<20), 0o600))
-	reader := in("reader.log", "sh", "-c", "while :; do cat "+big+" >/dev/null; done")
-	defer reader.Signal(unix.SIGKILL)
-	for n := range 3 {
-		hog := in("hog.log", "leaky", "-max", "100000", "-grow", "1000", "-every", "10ms")
-		p := target.running(proc.ID{})
+	reader := in("reader.log", "sh", "-c", "while :; do cat "+big+" >/dev/null && echo read; done")
+	reader.event("read", 2)
+	for n := range 2 { // the third would have a limit that is too low
 		s.grow(p, j)
 		begun := j.event("RESTART", n+1)
-		if late := begun.at - j.event("LARGE", n+1).at; late > 3*time.Second {
-			s.Errorf("restarted %v after it was large, with a check each 100 ms", late)
+		if late := begun.at - j.event("GROWS", n+1).at; late > 5*time.Second {
+			s.Errorf("restarted %v after it grew, with a check each 100 ms", late)
 		}
 		l.event("msg=restart-done", n+1)
-		if n == 1 {
-			// The third would have a limit that is too low: another process is as good.
-			s.waitFor("the hog is killed for its memory", hog.Ended)
-			break
-		}
-		target.running(p.ID)
+		p = target.running(p.ID)
 		l.event("msg=target-up", n+1)
-		hog.Signal(unix.SIGKILL)
-	}
-	if l.Ended() {
-		s.Error("gracewatch was killed, too")
 	}
 	reader.Signal(unix.SIGKILL)
-	s.waitFor("the reader is gone", reader.Ended)
+	hog.Signal(unix.SIGKILL)
 	s.must(l.Signal(unix.SIGTERM))
 	l.exits(0)
 }

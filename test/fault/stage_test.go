@@ -10,7 +10,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -202,10 +201,9 @@ func (c *child) exits(code int) {
 
 // A service is one under a real runsv.
 type service struct {
-	s    *stage
-	dir  string
-	sv   *child
-	once sync.Once
+	s   *stage
+	dir string
+	sv  *child
 }
 
 // service starts one whose run script ends in that command; its output goes to NAME.log.

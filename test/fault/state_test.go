@@ -30,7 +30,7 @@ func TestAStateFileThatIsOfNoUse(t *testing.T) {
 	}
 	// What a gracewatch believes starts a restart at once.
 	good := func(boot, target, id string) string {
-		return fmt.Sprintf("boot %s\ntarget %q\nlimits %d 0\npaused false\nstreak 0 0 0\n"+
+		return fmt.Sprintf("boot %s\ntarget %q\nlimits %d 0\npaused false\nstreak 0 0 0 0\n"+
 			"process %s 50000 - false over since=1000 grace-over restarting reason=soft\nend\n", boot, target, soft, id)
 	}
 	write := func(mode os.FileMode, text func(s *stage, id string) string) func(*stage, string, string) {
@@ -114,8 +114,8 @@ func TestAStateFileFromTheFuture(t *testing.T) {
 	}
 	future := int64(proc.Now()) * 1000
 	for name, c := range map[string]struct{ streak, state string }{
-		"the streak":      {fmt.Sprintf("streak 5 %d 60000000000", future), ""},
-		"the grace timer": {"streak 0 0 0", fmt.Sprintf("over since=%d", future)},
+		"the streak":      {fmt.Sprintf("streak 5 %d 60000000000 1", future), ""},
+		"the grace timer": {"streak 0 0 0 0", fmt.Sprintf("over since=%d", future)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -224,7 +224,7 @@ func TestAStateThatCanBeReadAlone(t *testing.T) {
 	boot, err := proc.Boot()
 	s.must(err)
 	p, j := s.alone()
-	s.write("disk/state", fmt.Sprintf("boot %s\ntarget \"%v\"\nlimits %d 0\npaused false\nstreak 0 0 0\n"+
+	s.write("disk/state", fmt.Sprintf("boot %s\ntarget \"%v\"\nlimits %d 0\npaused false\nstreak 0 0 0 0\n"+
 		"process %v 50000 - false over since=1 grace-over restarting reason=soft\nend\n", boot, p.ID, soft, p.ID), 0o600)
 	l := s.start("gracewatch.log", "unshare", "-m", "sh", "-c", `mount --bind disk disk; mount -o remount,ro,bind disk; exec gracewatch "$@"`,
 		"sh", "-s", fmt.Sprint(soft), "-g", "1h", "-f", "disk/state", p.ID.String(), "worker", "restart", j.file)
