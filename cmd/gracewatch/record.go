@@ -17,15 +17,15 @@ import (
 //	target "/etc/service/sidekiq"
 //	limits 2000000 0
 //	paused false
-//	streak 2 123000000000 60000000000
+//	streak 2 123000000000 60000000000 121000000000
 //	process 1234:5678901 2100000 - false over since=123456789000
 //	end
 
 // text is the file of a record.
 func (r record) text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "boot %s\ntarget %q\nlimits %s %s\npaused %t\nstreak %d %d %d\n",
-		r.boot, r.target, r.soft, r.hard, r.paused, r.streak.Early, r.streak.Last, r.streak.Gap)
+	fmt.Fprintf(&b, "boot %s\ntarget %q\nlimits %s %s\npaused %t\nstreak %d %d %d %d\n",
+		r.boot, r.target, r.soft, r.hard, r.paused, r.streak.Early, r.streak.Last, r.streak.Gap, r.streak.Over)
 	for _, p := range r.wards {
 		fmt.Fprintf(&b, "process %s %d %s %t %s\n", p.id, p.kb, p.prog, p.tooLow, p.state.Text())
 	}
@@ -83,7 +83,7 @@ func (r *record) set(key, rest string) (err error) {
 	case "paused":
 		r.paused = truth(0)
 	case "streak":
-		r.streak = grace.Streak{Early: int(number(0)), Last: time.Duration(number(1)), Gap: time.Duration(number(2))}
+		r.streak = grace.Streak{Early: int(number(0)), Last: time.Duration(number(1)), Gap: time.Duration(number(2)), Over: time.Duration(number(3))}
 	case "process":
 		p := wardRecord{id: word(0), kb: number(1), prog: word(2), tooLow: truth(3)}
 		if err == nil {

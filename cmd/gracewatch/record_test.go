@@ -17,7 +17,7 @@ var written = record{
 	soft:   "2000000",
 	hard:   "80%",
 	paused: true,
-	streak: grace.Streak{Early: 2, Last: 123 * time.Second, Gap: time.Minute},
+	streak: grace.Streak{Early: 2, Last: 123 * time.Second, Gap: time.Minute, Over: 121 * time.Second},
 	wards: []wardRecord{
 		{id: "1234:5678901", kb: 2100000, prog: "-", state: grace.State{Over: true, Since: 123456789}},
 		{id: "1235:5678902", kb: 7, prog: "99:5678999", tooLow: true,
@@ -36,13 +36,13 @@ func TestARecordIsReadAsItWasWritten(t *testing.T) {
 
 func TestARecordIsLinesForPeopleToRead(t *testing.T) {
 	r := record{boot: "b", target: "/etc/service/sidekiq", soft: "2000000", hard: "0",
-		streak: grace.Streak{Early: 2, Last: 123 * time.Second, Gap: time.Minute},
+		streak: grace.Streak{Early: 2, Last: 123 * time.Second, Gap: time.Minute, Over: 121 * time.Second},
 		wards:  []wardRecord{{id: "1234:5678901", kb: 2100000, prog: "-", state: grace.State{Over: true, Since: 9}}}}
 	const want = `boot b
 target "/etc/service/sidekiq"
 limits 2000000 0
 paused false
-streak 2 123000000000 60000000000
+streak 2 123000000000 60000000000 121000000000
 process 1234:5678901 2100000 - false over since=9
 end
 `
@@ -63,7 +63,7 @@ func TestARecordThatIsNotWholeIsDamaged(t *testing.T) {
 func TestALineThatIsDamagedIsNamed(t *testing.T) {
 	for _, line := range []string{
 		"boot", "target sidekiq", `target "a" b`, "target", "limits 1", "limits", "paused", "paused maybe", "streak 1 2", "streak 1 2 -3",
-		"streak 1 2 x", "process", "process 1:2", "process 1:2 3", "process 1:2 3 -", "process 1:2 3 - no way",
+		"streak 1 2 3", "streak 1 2 x", "process", "process 1:2", "process 1:2 3", "process 1:2 3 -", "process 1:2 3 - no way",
 		"process 1:2 x - false", "process 1:2 -3 - false", "process 1:2 99999999999999999999 - false",
 		"process 1:2 3 - false over since=-1", "process 1:2 3 - false reason=whim", "process 1:2 3 - false sinc",
 		"", "unknown 1", "end", " boot b",
@@ -88,7 +88,7 @@ func TestALineThatIsDamagedIsNamed(t *testing.T) {
 func FuzzRecord(f *testing.F) {
 	f.Add(written.text())
 	f.Add("boot b\ntarget `t`\nlimits 0 1%\nprocess a +3 b 1 since=1\nend\n")
-	f.Add("boot b\ntarget 't'\nstreak 1 2 3\nstreak 4 5 6\nend\n")
+	f.Add("boot b\ntarget 't'\nstreak 1 2 3 4\nstreak 4 5 6 7\nend\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		r, err := parseRecord(text)
 		if err != nil {

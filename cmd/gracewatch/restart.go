@@ -110,7 +110,7 @@ func (w *watch) delayed(d *ward, at time.Duration) bool {
 	if !d.early() {
 		return false
 	}
-	until, tooLow := w.streak.NotBefore()
+	until, tooLow := w.streak.NotBefore(d.process.ID.Born())
 	if tooLow && !d.tooLow {
 		d.tooLow = true
 		attrs := append(d.sizes(at, d.state.Reason), slog.Int64("fits_kb", d.kb+d.kb/2), slog.Any("wait_s", seconds(max(0, until-at))),
@@ -256,7 +256,7 @@ func (w *watch) putOff(d *ward, why ...slog.Attr) {
 // done counts a restart.
 func (w *watch) done(d *ward, at time.Duration) {
 	if r := d.state.Reason; r == grace.Soft || r == grace.Hard || r == grace.Legacy {
-		w.streak = w.streak.Restarted(at, d.early())
+		w.streak = w.streak.Restarted(d.process.ID.Born(), d.over(), at)
 	}
 }
 

@@ -30,8 +30,8 @@ type misread struct {
 	said  bool
 }
 
-// early tells whether it went over a limit soon after its start.
-func (d *ward) early() bool {
+// over is when it went over a limit, or never.
+func (d *ward) over() time.Duration {
 	over := never
 	if d.state.Over {
 		over = d.state.Since
@@ -39,8 +39,11 @@ func (d *ward) early() bool {
 	if d.state.OverHard {
 		over = min(over, d.state.HardSince)
 	}
-	return over < never && grace.IsEarly(d.process.ID.Born(), over)
+	return over
 }
+
+// early tells whether it went over a limit soon after its start.
+func (d *ward) early() bool { return grace.IsEarly(d.process.ID.Born(), d.over()) }
 
 // sizes are what an event says of it, and why it is to be restarted, if it is.
 func (d *ward) sizes(at time.Duration, why grace.Reason) []slog.Attr {

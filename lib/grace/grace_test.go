@@ -162,24 +162,32 @@ func TestTheTimeBetweenRestartsDoublesFromTheThirdEarlyInstanceOn(t *testing.T) 
 	var streak Streak
 	now := 1000 * s
 	for i, wait := range []time.Duration{0, 0, 20 * s, 40 * s, 80 * s, 160 * s, 320 * s, 640 * s, 1280 * s, 2560 * s, 3600 * s, 3600 * s} {
-		at, tooLow := streak.NotBefore()
+		born := now + s
+		at, tooLow := streak.NotBefore(born)
 		if tooLow != (i >= 2) || tooLow && at != streak.Last+wait {
 			t.Fatalf("instance %d: not before %v, %v; want %v after %v", i, at, tooLow, wait, streak.Last)
 		}
 		now = max(now+10*s, at)
-		streak = streak.Restarted(now, true)
+		streak = streak.Restarted(born, born+s, now)
 	}
-	if again := streak.Stays(now-10*s, now+30*s); again != streak {
+	over := streak.Over
+	if again := streak.Stays(over+s, over+31*s); again != streak {
 		t.Error("the streak ended with an instance that is too young to say so")
 	}
-	if again := streak.Stays(now-7200*s, now+61*s); again != streak {
+	if again := streak.Stays(over-s, over+100*s); again != streak {
 		t.Error("the streak ended with an instance from before it")
 	}
-	if again := streak.Stays(now-s, now+61*s); again != (Streak{}) {
+	if again := streak.Stays(over+s, over+62*s); again != (Streak{}) {
 		t.Error("the streak goes on though an instance stays under")
 	}
-	if again := streak.Restarted(now, false); again != (Streak{}) {
+	if again := streak.Restarted(over+s, over+62*s, over+70*s); again != (Streak{}) {
 		t.Error("the streak goes on though an instance was not early")
+	}
+	if again := streak.Restarted(over-s, over+2*s, over+3*s); again != streak {
+		t.Error("another child, from before the last restart, is counted")
+	}
+	if _, tooLow := streak.NotBefore(over - s); tooLow {
+		t.Error("another child, from before the last restart, is held back")
 	}
 }
 

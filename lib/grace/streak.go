@@ -10,6 +10,7 @@ type Streak struct {
 	Early int           // instances that were restarted so
 	Last  time.Duration // when the last of them was restarted
 	Gap   time.Duration // between that and the restart before
+	Over  time.Duration // when it had gone over the limit
 }
 
 const (
@@ -22,30 +23,38 @@ const (
 // limit at over, was early.
 func IsEarly(born, over time.Duration) bool { return over-born <= early }
 
-// NotBefore is when an instance that was early may be restarted, and whether
-// that is because the limit is too low.
-func (s Streak) NotBefore() (at time.Duration, tooLow bool) {
-	if s.Early < enough-1 {
+// follows tells whether a process that was started at born came after the last
+// one of the streak. Another child of the same parent did not: that all the
+// workers of a cluster are early once is no loop.
+func (s Streak) follows(born time.Duration) bool { return s.Early == 0 || born > s.Over }
+
+// NotBefore is when an instance that was started at born, and was early, may be
+// restarted, and whether that is because the limit is too low.
+func (s Streak) NotBefore(born time.Duration) (at time.Duration, tooLow bool) {
+	if s.Early < enough-1 || !s.follows(born) {
 		return 0, false
 	}
 	return s.Last + min(2*s.Gap, longest), true
 }
 
-// Restarted counts an instance that was restarted.
-func (s Streak) Restarted(at time.Duration, isEarly bool) Streak {
+// Restarted counts an instance that was started at born, went over a limit at
+// over, and was restarted at at.
+func (s Streak) Restarted(born, over, at time.Duration) Streak {
 	switch {
-	case !isEarly:
+	case !s.follows(born):
+		return s
+	case !IsEarly(born, over):
 		return Streak{}
 	case s.Early == 0:
-		return Streak{Early: 1, Last: at}
+		return Streak{Early: 1, Last: at, Over: over}
 	}
-	return Streak{Early: s.Early + 1, Last: at, Gap: at - s.Last}
+	return Streak{Early: s.Early + 1, Last: at, Gap: at - s.Last, Over: over}
 }
 
 // Stays ends the streak: an instance that was started at born is under the
 // limits, and old enough to say so.
 func (s Streak) Stays(born, at time.Duration) Streak {
-	if s.Early > 0 && born > s.Last-early && at-born > early {
+	if s.Early > 0 && s.follows(born) && at-born > early {
 		return Streak{}
 	}
 	return s
