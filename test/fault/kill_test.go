@@ -131,7 +131,7 @@ func judge(s *stage, name string, entries []entry, kills []time.Duration) (lates
 		}
 		latest = max(latest, late)
 		allowed := 6 * time.Second // the machine may be busy
-		for _, k := range kills { // each may cost runsv's second, and the time to start
+		for _, k := range kills {  // each may cost runsv's second, and the time to start
 			if k > of.grows-2*time.Second && k < of.restart {
 				allowed += 2 * time.Second
 			}
