@@ -246,7 +246,7 @@ func TestASecondGracewatchIsRefused(t *testing.T) {
 	second.never("msg=watching")
 	p := target.running(proc.ID{})
 	s.grow(p, j)
-	first.event("msg=target-up", 1)
+	first.event("msg=restart-done", 1)
 	j.restartedOnce(p.ID)
 	s.must(first.Signal(unix.SIGKILL)) // and as soon as it is gone
 	<-first.code
