@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"math"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -50,6 +51,15 @@ func (w *watch) forgetCode() {
 		unix.Syscall(unix.SYS_MADVISE, s.start, s.end-s.start, unix.MADV_DONTNEED)
 	}
 	w.stayIn()
+}
+
+// machineKB is all there is, memory and swap (sysinfo(2)), for a size that is read.
+func machineKB() int64 {
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil {
+		return math.MaxInt64
+	}
+	return int64((uint64(info.Totalram) + uint64(info.Totalswap)) * uint64(info.Unit) / 1024)
 }
 
 // span is a part of this process's memory.

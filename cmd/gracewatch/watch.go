@@ -34,6 +34,7 @@ type watch struct {
 	looks    int           // so many checks there have been
 	round    int           // counts the looks at the children
 	missing  bool          // that a child can't be watched was told
+	machine  int64         // its memory and swap, KB
 	code     []span        // where the binary is in memory
 	oomScore string        // what gracewatch was started with, and prog gets
 	file     stateFile
@@ -47,7 +48,7 @@ const never = time.Duration(math.MaxInt64)
 
 func newWatch(o options, cmd *cli.Command, log events, signals int) *watch {
 	return &watch{o: o, cmd: cmd, log: log, signals: signals, scan: proc.NewScanner(),
-		code: ownCode(), oomScore: readOOMScore(), finished: cli.Continue}
+		machine: machineKB(), code: ownCode(), oomScore: readOOMScore(), finished: cli.Continue}
 }
 
 func (w *watch) close() {
@@ -223,8 +224,11 @@ func (w *watch) lookAt(d *ward, at time.Duration) int {
 	}
 	usage, err := w.scan.Usage(d.process, w.readScope(), w.o.measure)
 	kb := w.o.measure.Of(usage)
-	if err == nil && kb == 0 {
+	switch {
+	case err == nil && kb == 0:
 		err = errNothing
+	case err == nil && kb > w.machine && w.readScope() == proc.Alone: // a sum counts what is shared more than once
+		err = errTooMuch
 	}
 	if err != nil {
 		w.unreadable(d, err, at)
@@ -258,8 +262,11 @@ func (w *watch) readScope() proc.Scope {
 	return w.o.scope
 }
 
-// errNothing is a reading that cannot be true.
-var errNothing = errors.New("0 KB is no size of a process that lives")
+// Readings that cannot be true.
+var (
+	errNothing = errors.New("0 KB is no size of a process that lives")
+	errTooMuch = errors.New("larger than all the memory of the machine")
+)
 
 // unreadable is a check that told nothing: it is said once, and never acted on.
 // Of a process that is ending, its end says it; one that stays so is told.

@@ -53,6 +53,7 @@ func TestAReadingThatIsNonsense(t *testing.T) {
 	t.Parallel()
 	for name, nonsense := range map[string]string{
 		"garbage":       "Transport endpoint is not connected",
+		"all memory":    "100 99999999999 0 0 0 0 0\n", // more than the machine has
 		"empty":         "",
 		"no pages":      "0 0 0 0 0 0 0",
 		"one word":      "123",
