@@ -84,8 +84,8 @@ func ownCode() (code []span) {
 		from, to, _ := strings.Cut(fields[0], "-")
 		start, errStart := strconv.ParseUint(from, 16, 64)
 		end, errEnd := strconv.ParseUint(to, 16, 64)
-		// What the linker has put in its place while loading (PIE) is ours alone too.
-		fixed := end < 1<<32
+		// What was put in its place while loading (PIE) is ours alone too, and lies high; with 32 bits that is not seen.
+		fixed := strconv.IntSize == 64 && end < 1<<32
 		if errStart == nil && errEnd == nil && (fixed || fields[1][2] == 'x') {
 			code = append(code, span{uintptr(start), uintptr(end)})
 		}
