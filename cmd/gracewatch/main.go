@@ -21,12 +21,12 @@ from one process to the next.
   -g, --grace DURATION     how long it may stay over the soft limit (15m)
   -i, --interval DURATION  between checks (3s); 0: only when told to
   -m, --measure FIELD      rss (default), pss, uss, anon, rss+swap
-  -S, --scope SCOPE        process (default), group, tree; children: each child is
-                           watched and restarted for itself, one at a time
+  -S, --scope SCOPE        process (default), group, tree; children: each child
+                           is watched and restarted for itself, one at a time
   -L, --legacy             once over the soft limit there is no way back: the
                            restart comes when the grace time is over
-  -a, --max-age DURATION   older processes are restarted too (none); up to a tenth
-                           of it is added, another part for each process
+  -a, --max-age DURATION   older processes are restarted too (none); up to a
+                           tenth is added, another part for each process
   -r, --retry DURATION     wait after a restart that was put off or failed (60s)
       --prog-timeout DURATION  prog gets TERM, then KILL, and has failed (none)
   -c, --control FIFO       make FIFO and read commands from it: c check now,
@@ -48,14 +48,15 @@ SIZE is KB, or has a suffix B K M G T, or is a share of the memory there: 80%.
 DURATION is seconds, or 500ms, 90s, 15m, 1h30m, inf.
 
 prog has GRACE_TARGET, GRACE_SERVICE, GRACE_REASON (soft, hard, legacy, age,
-control), GRACE_RSS_KB, GRACE_LIMIT_KB and GRACE_OVER_SECONDS in its environment. It exits
-0 when the process is gone, 1 for not now (tried again after --retry if still
-over), anything else for an error (tried again after --retry).
+control), GRACE_RSS_KB, GRACE_LIMIT_KB and GRACE_OVER_SECONDS in its
+environment. It exits 0 when the process is gone, 1 for not now (tried again
+after --retry, if still over), anything else for an error (tried again after
+--retry).
 
-Exit: 0 restarted, or without prog: time for it; with -1: nothing to do, or done;
-      1 the process ended by itself; with -1 also: put off, or, without prog, not
-      time for it; 100 used wrongly; 111 refused, or with -1 a restart that failed;
-      126, 127 prog cannot be run, was not found.
+Exit: 0 restarted, or without prog: time for it; with -1: nothing to do, or
+      done; 1 the process ended by itself; with -1 also: put off, or, without
+      prog, not time for it; 100 used wrongly; 111 refused, or with -1 a restart
+      that failed; 126, 127 prog cannot be run, was not found.
 `
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, cli.Stderr)) }
