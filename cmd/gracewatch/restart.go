@@ -76,6 +76,7 @@ func (w *watch) begin(d *ward, before grace.State, at time.Duration) int {
 		return cli.Continue
 	case len(w.o.prog) == 0:
 		d.state = d.state.Delayed(0) // what the caller makes of it is not known: the next check tells anew
+		d.state.Committed = false
 		return cli.Yes
 	}
 	w.say(d, slog.LevelWarn, "restart-begin", attrs...)
@@ -139,6 +140,11 @@ func (w *watch) start(d *ward, at time.Duration) (*restart, error) {
 		Stderr:      os.Stderr,
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}}
+	spare, err := proc.Open(os.Getpid()) // a prog that could not be watched is not started
+	if err != nil {
+		return nil, err
+	}
+	spare.Close()
 	if err := w.asStarted(r.cmd.Start); err != nil {
 		return nil, err
 	}

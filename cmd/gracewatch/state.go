@@ -154,11 +154,14 @@ func (w *watch) openState() error {
 	if w.resume, err = w.file.load(w.o); err != nil {
 		w.cmd.Warn("%s: started afresh: %v", w.o.state, err)
 	}
-	w.paused = w.resume.paused
+	w.paused = w.resume.paused && w.o.control != ""
+	if w.resume.paused && !w.paused {
+		w.cmd.Warn("%s: it was paused, and goes on: without --control nobody could tell it to", w.o.state)
+	}
 	if w.resume.limitsOf(w.o) {
 		w.streak = w.resume.streak
 	} else {
-		w.resume.forgive()
+		w.resume.forgive(w.o.legacy)
 	}
 	w.file.dirty = true
 	return nil
@@ -168,11 +171,16 @@ func (r *record) limitsOf(o options) bool {
 	return r.soft == o.soft.String() && r.hard == o.hard.String()
 }
 
-// forgive lets no process wait any more for a limit that was too low.
-func (r *record) forgive() {
+// forgive lets no process wait any more for a limit that was too low, and ends a
+// legacy timer, for which there is no other way back, that is of another limit.
+func (r *record) forgive(legacy bool) {
 	for i := range r.wards {
-		if p := &r.wards[i]; p.tooLow {
+		p := &r.wards[i]
+		if p.tooLow {
 			p.tooLow, p.state.NotBefore = false, 0
+		}
+		if legacy && !p.state.Restarting && !p.state.Committed {
+			p.state = grace.State{}
 		}
 	}
 }
@@ -190,7 +198,7 @@ func (w *watch) goOn(d *ward) {
 	if !d.state.Restarting {
 		return
 	}
-	if w.restart == nil {
+	if w.restart == nil && !w.o.dryRun {
 		if prog := progOf(d.process.ID, noted.prog); prog != nil {
 			w.restart = &restart{ward: d, prog: prog, deadline: never}
 			w.limit(w.restart)
@@ -232,9 +240,12 @@ func progOf(target proc.ID, noted string) *proc.Process {
 // once that nothing of the file is of use.
 func (w *watch) strangers() {
 	told := false
+	var alive []wardRecord
 	for _, noted := range w.resume.wards {
 		id, err := proc.ParseID(noted.id)
 		switch {
+		case err == nil && w.o.scope == proc.Children && lives(id): // a child that was not to be had now: it is met later
+			alive = append(alive, noted)
 		case err == nil && noted.state.Restarting:
 			d := &ward{process: &proc.Process{ID: id}, state: noted.state, kb: noted.kb}
 			w.say(d, slog.LevelInfo, "restart-done", slog.String("reason", string(noted.state.Reason)))
@@ -244,7 +255,16 @@ func (w *watch) strangers() {
 			w.cmd.Warn("%s: started afresh: it is of another process, %s", w.o.state, noted.id)
 		}
 	}
-	w.resume = record{}
+	w.resume = record{wards: alive}
+}
+
+// lives tells whether a process has not ended, as far as can be known.
+func lives(id proc.ID) bool {
+	p, err := proc.OpenID(id)
+	if err == nil {
+		p.Close()
+	}
+	return !errors.Is(err, proc.ErrGone)
 }
 
 // save writes the state if it has changed. That it can't is said once: the
@@ -255,7 +275,7 @@ func (w *watch) save() {
 	}
 	w.file.dirty = false
 	r := record{boot: w.file.boot, target: w.o.target.Text, soft: w.o.soft.String(), hard: w.o.hard.String(),
-		paused: w.paused, streak: w.streak}
+		paused: w.paused, streak: w.streak, wards: slices.Clone(w.resume.wards)}
 	for _, d := range w.wards {
 		if d.state == (grace.State{}) {
 			continue

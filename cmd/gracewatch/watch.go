@@ -274,6 +274,9 @@ func (w *watch) unreadable(d *ward, err error, at time.Duration) {
 	if d.misread.since == 0 {
 		d.misread.since = at
 	}
+	if w.o.interval == 0 { // nobody may ask again, and something may be due
+		w.check = min(w.check, later(at, time.Second))
+	}
 	ending := errors.Is(err, proc.ErrGone) && at-d.misread.since < settle
 	if d.misread.said || ending || d.process.Ended() {
 		return
