@@ -157,7 +157,7 @@ func TestDownUnderS6(t *testing.T) {
 	p, err := proc.OpenID(start.id)
 	s.must(err)
 	defer p.Close()
-	l := s.watch(dir, "-g 500ms -i 50ms -r 200ms", j.restarter())
+	l := s.watch(dir, "-g 5s -i 50ms -r 200ms", j.restarter()) // s6-supervise notes what is wanted after it has signalled
 	l.event("msg=watching", 1)
 	s.grow(p, j)
 	s.run("s6-svc", "-d", dir)
