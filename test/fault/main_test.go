@@ -3,12 +3,13 @@
 package fault
 
 import (
-	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"testing"
+
+	"gracekit/test/built"
 )
 
 const (
@@ -31,11 +32,8 @@ func runTests(m *testing.M) int {
 	}
 	defer os.RemoveAll(bin)
 	os.Chmod(bin, 0o755)
-	build := exec.Command("go", "build", "-o", bin, "./cmd/...", "./test/fault/worker", "./test/leaky")
-	build.Dir = "../.."
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
+	if err := built.Programs(bin, "./cmd/...", "./test/fault/worker", "./test/leaky"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	os.Setenv("PATH", bin+":"+os.Getenv("PATH"))
@@ -45,12 +43,7 @@ func runTests(m *testing.M) int {
 		return 1
 	}
 	defer stop()
-	flag.Parse()
-	given := false
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
-	if !given {
-		flag.Set("test.parallel", "12") // whatever the number of cores: these tests wait more than they compute
-	}
+	built.Parallel("12")
 	return m.Run()
 }
 

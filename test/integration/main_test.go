@@ -3,12 +3,12 @@
 package integration
 
 import (
-	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"gracekit/test/built"
 )
 
 // repo is the root of the source tree, seen from this package's folder.
@@ -42,11 +42,8 @@ func runTests(m *testing.M) int {
 	}
 	defer os.RemoveAll(bin)
 	os.Chmod(bin, 0o755) // for tests as another user
-	build := exec.Command("go", "build", "-o", bin, "./cmd/...")
-	build.Dir = repo
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "go build ./cmd/...: %v\n%s", err, out)
+	if err := built.Programs(bin, "./cmd/..."); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	recipes, err := filepath.Abs(repo + "/lib/recipes")
@@ -61,11 +58,6 @@ func runTests(m *testing.M) int {
 		return 1
 	}
 	defer stop()
-	flag.Parse()
-	given := false
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
-	if !given {
-		flag.Set("test.parallel", "8") // whatever the number of cores: these tests wait more than they compute
-	}
+	built.Parallel("8")
 	return m.Run()
 }

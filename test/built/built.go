@@ -1,0 +1,32 @@
+// Package built prepares a test binary whose tests run the programs as their
+// users do: they are built, found by PATH, and waited for side by side.
+package built
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+)
+
+// Programs builds packages of this repository, two folders up, into a folder.
+func Programs(bin string, packages ...string) error {
+	build := exec.Command("go", append([]string{"build", "-o", bin}, packages...)...)
+	build.Dir = "../.."
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build %v: %w\n%s", packages, err, out)
+	}
+	return nil
+}
+
+// Parallel has so many tests run at once, unless -parallel is given: whatever
+// the number of cores, for they wait more than they compute.
+func Parallel(tests string) {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		flag.Set("test.parallel", tests)
+	}
+}
