@@ -1,36 +1,51 @@
 #!/bin/sh
-# Builds gracekit and installs it, takes it away again, or shows what it does.
+# Builds gracekit and installs it, takes it away again, packs it for container images, or shows what it does.
 set -eu
 umask 022
 export LC_ALL=C
 
-usage='usage: ./install.sh [--prefix DIR] [--uninstall | --demo]
+usage='usage: ./install.sh [--prefix DIR] [--uninstall]
+       ./install.sh --tarball ARCH | --demo
 
-  --prefix DIR  where to install: DIR/bin, DIR/share/man, DIR/share/gracekit (/usr/local)
-  --uninstall   take away what an install under that prefix put there, and nothing else
-  --demo        install nothing: build into a temporary folder and show a Sidekiq that
-                leaks being restarted, in a minute, on this machine
-  -h, --help    this text
+  --prefix DIR    where to install: DIR/bin, DIR/share/man, DIR/share/gracekit (/usr/local)
+  --uninstall     take away what an install under that prefix put there, and nothing else
+  --tarball ARCH  install nothing: make gracekit-ARCH.tar.xz (x86_64, aarch64, armhf) and
+                  gracekit-s6-overlay-noarch.tar.xz, the services for s6-overlay, in the
+                  folder you are in; into an image with tar -C / -Jxpf FILE
+  --demo          install nothing: build into a temporary folder and show a Sidekiq that
+                  leaks being restarted, in a minute, on this machine
+  -h, --help      this text
 
-DESTDIR in the environment is put in front of all paths, for packages.'
+DESTDIR in the environment is put in front of all paths, for packages. Files in a tarball
+are as old as the commit, or as SOURCE_DATE_EPOCH says.'
 
 fatal() { printf 'install.sh: fatal: %s\n' "$2" >&2 && exit "$1"; }
 
-prefix=/usr/local action=install
+here=$(pwd) prefix=/usr/local action=install arch='' place=${DESTDIR:+DESTDIR}
+only() { # ACTION
+	[ "$action" = install ] || fatal 100 "--$action and --$1: only one of them"
+	action=$1
+}
 while [ $# -gt 0 ]; do
 	case $1 in
-	--prefix) [ $# -gt 1 ] || fatal 100 '--prefix: which directory? (/usr/local)' && prefix=$2 && shift ;;
-	--prefix=*) prefix=${1#*=} ;;
-	--uninstall | --demo) action=${1#--} ;;
+	--prefix) [ $# -gt 1 ] || fatal 100 '--prefix: which directory? (/usr/local)' && prefix=$2 place=--prefix && shift ;;
+	--prefix=*) prefix=${1#*=} place=--prefix ;;
+	--tarball) [ $# -gt 1 ] || fatal 100 '--tarball: for what? (x86_64, aarch64, armhf)' && only tarball && arch=$2 && shift ;;
+	--tarball=*) only tarball && arch=${1#*=} ;;
+	--uninstall | --demo) only "${1#--}" ;;
 	-h | --help) echo "$usage" && exit 0 ;;
-	*) fatal 100 "\"$1\" is no option (--prefix DIR, --uninstall, --demo, --help)" ;;
+	*) fatal 100 "\"$1\" is no option (--prefix DIR, --uninstall, --tarball ARCH, --demo, --help)" ;;
 	esac
 	shift
 done
+[ "$action" != tarball ] || [ -z "$place" ] ||
+	fatal 100 "--tarball: is made in the folder you are in, of what is to be in /usr: no $place"
 case $prefix in /*) prefix=${prefix%/} ;; *) fatal 100 "--prefix: \"$prefix\" is no absolute path (/usr/local)" ;; esac
 dest=${DESTDIR-}
 manifest=$prefix/share/gracekit/manifest # all that was put there: a path a line, directories with a / behind
 cd -- "$(dirname -- "$0")"
+
+of_git() { [ -e .git ] && git "$@" 2>/dev/null; } # else it tells of the repository that our folder is in
 
 build() { # DIR: the programs, static
 	need=$(sed -n 's/^go \([0-9]*\.[0-9]*\).*/\1/p' go.mod)
@@ -39,9 +54,9 @@ build() { # DIR: the programs, static
 	minor=${have#*go1.}
 	[ "${minor%%[!0-9]*}" -ge "${need#*.}" ] 2>/dev/null ||
 		fatal 111 "Go $need or newer is needed to build (https://go.dev/dl), $(command -v go) is $have"
-	version=$(git describe --tags --always --dirty 2>/dev/null) || version=0-unknown
+	version=$(of_git describe --tags --always --abbrev=10 --dirty) || version=0-unknown
 	CGO_ENABLED=0 GOWORK=off go build -trimpath -buildvcs=false \
-		-ldflags "-s -w -X gracekit/lib/cli.Version=$version" -o "$1/" ./cmd/...
+		-ldflags "-s -w -buildid= -X gracekit/lib/cli.Version=$version" -o "$1/" ./cmd/...
 }
 
 stage() { # DIR: everything as it will be under $dest
@@ -84,6 +99,7 @@ remove() { # reads a manifest: what is in a directory goes before it, and that o
 
 case $action in
 demo) exec ./test/demo/run ;;
+tarball) exec ./release/tarball "$arch" "$here" ;;
 uninstall)
 	[ -e "$dest$manifest" ] || fatal 1 "$dest$manifest: no such file: nothing is installed there"
 	remove <"$dest$manifest"
