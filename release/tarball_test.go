@@ -27,7 +27,7 @@ const (
 func checkout(t *testing.T) (dir string) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "source")
-	files := must(t, exec.Command("git", "-C", "..", "ls-files", "-z"))
+	files := must(t, exec.Command("git", "-C", "..", "ls-files", "-z", "--cached", "--others", "--exclude-standard"))
 	for file := range strings.SplitSeq(strings.TrimSuffix(files, "\x00"), "\x00") {
 		if info, err := os.Stat("../" + file); err == nil { // a file may have been removed
 			text, err := os.ReadFile("../" + file)
