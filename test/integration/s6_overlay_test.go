@@ -1,0 +1,185 @@
+package integration
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// inEachShell runs a test with all scripts in each of the shells that they are for.
+func inEachShell(t *testing.T, test func(s *sandbox, k *container)) {
+	for shell := range shells {
+		t.Run(shell, func(t *testing.T) {
+			t.Parallel()
+			s := newSandbox(t)
+			s.need("s6-svscan")
+			test(s, s.container(shell))
+		})
+	}
+}
+
+// The main job in a container of s6-overlay: each GitLab name counts as it is given to docker run -e, the leaking Sidekiq
+// is restarted gracefully, and no job is lost.
+func TestOverlaySidekiqLosesNoJob(t *testing.T) {
+	t.Parallel()
+	inEachShell(t, func(s *sandbox, k *container) {
+		s.need("sidekiq")
+		redis, jobs := s.redis(), ledger{s, s.path("ledger")}
+		k.sets(sidekiqConf(s, redis, jobs))
+		k.sets(quickWatch)
+		k.sets(map[string]string{
+			"SIDEKIQ_MEMORY_KILLER_HARD_LIMIT_RSS": "1000000",
+			"SIDEKIQ_MEMORY_KILLER_SHUTDOWN_WAIT":  "29",
+			"MEMORY_KILLER_TARGET":                 s.path("service/svc-sidekiq"), // it is /run/service/svc-sidekiq
+		})
+		scan := k.starts(k.overlay("svc-sidekiq"), k.overlay("svc-sidekiq-memory-killer"))
+		sidekiq := scan.service("svc-sidekiq")
+		events := s.eventsIn(scan.out)
+		watching := events.event("watching", 1)
+		for field, want := range map[string]string{"soft_kb": softKB, "hard_kb": "1000000", "grace_s": "1", "interval_s": "1"} {
+			if watching.fields[field] != want {
+				s.Errorf("%s is %q, want %q: %s", field, watching.fields[field], want, watching.line)
+			}
+		}
+		var jids []string
+		for done := 0; events.count("restart-done") < 2; {
+			jids = append(jids, redis.enqueue(8, "LeakJob", 10, 0.1)...)
+			s.waitFor("jobs are taken", func() bool {
+				n := jobs.count("done")
+				if n > done {
+					done = n
+					return true
+				}
+				return false
+			})
+			s.waitFor("not too many jobs wait", func() bool { return len(jids)-jobs.count("done") < 8 })
+		}
+		s.waitFor("all jobs are done", func() bool { return jobs.count("done") >= len(jids) })
+		jobs.exactlyOnce(jids)
+		scan.says("graceful-restart", "SHUTDOWN_WAIT is 29")
+		scan.says("graceful-restart", "gets TERM, its group KILL in 4 s") // SIDEKIQ_TIMEOUT is 2
+		p := sidekiq.running()
+		s.waitFor("Sidekiq has booted", func() bool { return booted(p) })
+		sidekiq.control("-d")
+		sidekiq.waits("-D")
+		if p.alive() {
+			s.Error("down, and still there")
+		}
+	})
+}
+
+// A service whose settings are wrong says so in one line, and stays down: a container's environment does not change by
+// itself. The killer does the same.
+func TestOverlayWrongSetting(t *testing.T) {
+	t.Parallel()
+	inEachShell(t, func(s *sandbox, k *container) {
+		good := map[string]string{"SIDEKIQ_APP": s.dir, "SIDEKIQ_USER": "", "SIDEKIQ_TIMEOUT": "5", "SIDEKIQ_MEMORY_KILLER_MAX_RSS": "1000000",
+			"SIDEKIQ_COMMAND":      s.write("command", "#!/bin/sh\nexec sleep 1000\n", 0o755),
+			"MEMORY_KILLER_TARGET": s.path("service/svc-sidekiq")}
+		k.sets(good)
+		scan := k.starts(k.overlay("svc-sidekiq"), k.overlay("svc-sidekiq-memory-killer"))
+		sidekiq, killer := scan.service("svc-sidekiq"), scan.service("svc-sidekiq-memory-killer")
+		scan.says("msg=watching") // it has read what is good
+		for _, c := range []struct {
+			v                    *s6
+			program, name, value string
+		}{
+			{sidekiq, "sidekiq-run", "SIDEKIQ_TIMEOUT", "soon"},
+			{sidekiq, "sidekiq-run", "SIDEKIQ_TIMEOUT", "025"},
+			{sidekiq, "sidekiq-run", "SIDEKIQ_APP", s.path("nowhere")},
+			{sidekiq, "sidekiq-run", "SIDEKIQ_COMMAND", "no-such-program -c 2"},
+			{sidekiq, "sidekiq-run", "SIDEKIQ_USER", "nobody-of-this-name"},
+			{killer, "memory-killer", "SIDEKIQ_MEMORY_KILLER_MAX_RSS", "2G"},
+			{killer, "memory-killer", "SIDEKIQ_DAEMON_MEMORY_KILLER", "yes"},
+		} {
+			c.v.running()
+			k.sets(map[string]string{c.name: c.value})
+			c.v.control("-r") // it is started again, with another environment
+			scan.says(c.program+": fatal: "+c.name, strings.Fields(c.value)[0])
+			s.waitFor("it is left down", func() bool {
+				return slices.Equal(c.v.stat("up,wantedup,normallyup"), []string{"false", "false", "true"})
+			})
+			if lines := scan.lines(c.program+": fatal: "+c.name, strings.Fields(c.value)[0]); len(lines) != 1 {
+				s.Errorf("%s=%s: %d lines, want one: %s", c.name, c.value, len(lines), lines)
+			}
+			k.sets(map[string]string{c.name: good[c.name]})
+			c.v.control("-u")
+		}
+		killer.running()
+	})
+}
+
+// Without a limit the killer says so once, and waits; the mode is 1 unless it is set.
+func TestOverlayKillerWithoutALimitWaits(t *testing.T) {
+	t.Parallel()
+	inEachShell(t, func(s *sandbox, k *container) {
+		command := s.write("command", "#!/bin/sh\nexec sleep 1000\n", 0o755)
+		k.sets(map[string]string{"SIDEKIQ_APP": s.dir, "SIDEKIQ_COMMAND": command, "MEMORY_KILLER_TARGET": s.path("service/svc-sidekiq")})
+		scan := k.starts(k.overlay("svc-sidekiq"), k.overlay("svc-sidekiq-memory-killer"))
+		sidekiq, killer := scan.service("svc-sidekiq"), scan.service("svc-sidekiq-memory-killer")
+		scan.says("msg=disabled")
+		waits := killer.running()
+		p := sidekiq.running()
+		p.kill()
+		sidekiq.running(p)
+		k.sets(map[string]string{"SIDEKIQ_MEMORY_KILLER_MAX_RSS": "1000000"})
+		if n := len(scan.lines("msg=disabled")); n != 1 || !waits.alive() {
+			s.Errorf("%d lines say disabled, want one", n)
+		}
+		killer.control("-r")
+		scan.says("msg=watching", "interval_s=3")
+	})
+}
+
+// s6 ends a service that is told to go down and does not, in the time that SIDEKIQ_TIMEOUT needs and no sooner.
+func TestTimeoutKillFollowsSidekiqTimeout(t *testing.T) {
+	t.Parallel()
+	inEachShell(t, func(s *sandbox, k *container) {
+		k.sets(map[string]string{"SIDEKIQ_APP": s.dir, "SIDEKIQ_TIMEOUT": "300",
+			"SIDEKIQ_COMMAND": s.write("command", "#!/bin/sh\ntrap '' TERM\necho ready >ready\nwhile :; do sleep 0.1; done\n", 0o755)})
+		dir := k.overlay("svc-sidekiq")
+		if firstLine(dir+"/timeout-kill") != "60000" {
+			s.Errorf("timeout-kill is %q as shipped, want 60000 for 25 s", firstLine(dir+"/timeout-kill"))
+		}
+		scan := k.starts(dir)
+		v := scan.service("svc-sidekiq")
+		ready := func() bool { return os.Remove(s.path("ready")) == nil }
+		s.waitFor("ready", ready)
+		if firstLine(dir+"/timeout-kill") != "610000" {
+			s.Errorf("timeout-kill is %q, want 610000 for 300 s", firstLine(dir+"/timeout-kill"))
+		}
+		k.sets(map[string]string{"SIDEKIQ_TIMEOUT": "1"})
+		v.running().kill()
+		s.waitFor("ready", ready)
+		p := v.running()
+		v.control("-d")
+		v.waits("-D")
+		if p.alive() {
+			s.Error("down, and still there")
+		}
+		if stat := v.stat("exitcode,signal"); len(stat) != 2 || stat[1] != "SIGKILL" {
+			s.Errorf("ended by %v, want SIGKILL", stat)
+		}
+	})
+}
+
+// What a Sidekiq that died left behind is gone before the next one starts.
+func TestOverlayFinishEndsTheGroup(t *testing.T) {
+	t.Parallel()
+	inEachShell(t, func(s *sandbox, k *container) {
+		k.sets(map[string]string{"SIDEKIQ_APP": s.dir, "SIDEKIQ_TIMEOUT": "5",
+			"SIDEKIQ_COMMAND": s.write("command", "#!/bin/sh\n(trap '' HUP TERM; exec sleep 1000) &\nwait\n", 0o755)})
+		v := k.starts(k.overlay("svc-sidekiq")).service("svc-sidekiq")
+		leader := v.running()
+		members := s.groupOf(leader, 2)
+		syscall.Kill(leader.pid, syscall.SIGKILL)
+		next := v.running(leader)
+		for _, p := range members {
+			if p.alive() {
+				s.Errorf("left behind when the next one (%d) runs: %v", next.pid, p)
+			}
+		}
+	})
+}
