@@ -1,0 +1,174 @@
+// Command sidekiq-fleet asks the Redis that all instances of Sidekiq share: who
+// is there, what is running, and whether one of them may be restarted now.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+
+	"gracekit/lib/cli"
+	"gracekit/lib/limit"
+	"gracekit/lib/proc"
+	"gracekit/lib/service"
+	"gracekit/lib/sidekiq/fleet"
+)
+
+const usage = `usage: sidekiq-fleet ps|jobs|claim|release|signal|lock [options] [...]
+
+All instances of Sidekiq meet in their Redis. This asks there.
+
+  ps       every instance: IDENTITY BUSY CONCURRENCY RSS_KB STATE AGE QUEUES
+  jobs     what is running: IDENTITY JID CLASS QUEUE SECONDS
+  claim    the right to restart an instance, while others can do its work
+  release  gives that back
+  signal   tells an instance TSTP (quiet) or TERM, through Redis
+  lock     runs a program on one host at a time
+           sidekiq-fleet COMMAND --help tells more
+
+      --namespace NAME    of Sidekiq 6 with redis-namespace ($SIDEKIQ_NAMESPACE)
+      --timeout DURATION  for each question to Redis (5s, $SIDEKIQ_FLEET_TIMEOUT)
+  -v, --verbose           more messages
+  -q, --quiet             only errors
+  -h, --help              this text
+      --version           the version
+
+Environment: REDIS_URL (redis://, rediss://, unix://) or what REDIS_PROVIDER names,
+as for Sidekiq; REDIS_CA_FILE for rediss://; REDIS_SENTINELS (HOST:PORT,...), with
+the name of the master for a host in REDIS_URL, and REDIS_SENTINEL_PASSWORD.
+
+Exit: 0 yes, or done; 1 no: not now, no such instance, it is dead;
+      100 used wrongly; 111 cannot say: Redis gave no answer.
+`
+
+var commands = map[string]func(c *command, args []string) int{
+	"ps": ps, "jobs": jobs, "claim": claim, "release": release, "signal": signal, "lock": lock,
+}
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, cli.Stderr)) }
+
+func run(args []string, stdout, stderr io.Writer) int {
+	c := &command{Command: cli.New("sidekiq-fleet", usage, stdout, stderr), stderr: stderr}
+	if err := c.defaults(); err != nil {
+		return c.Misused(err)
+	}
+	c.options()
+	words, code := c.Parse(args, 1, -1)
+	if code != cli.Continue {
+		return code
+	}
+	command, ok := commands[words[0]]
+	if !ok {
+		return c.Misused(fmt.Errorf("%q is no command (ps, jobs, claim, release, signal, lock)", words[0]))
+	}
+	return command(c, words[1:])
+}
+
+// command is one of the commands: its flags, and the fleet that it is about.
+type command struct {
+	*cli.Command
+	stderr    io.Writer
+	namespace string
+	timeout   limit.Duration
+	fleet     *fleet.Fleet
+}
+
+// defaults are those of the environment.
+func (c *command) defaults() error {
+	c.namespace = os.Getenv("SIDEKIQ_NAMESPACE")
+	text := os.Getenv("SIDEKIQ_FLEET_TIMEOUT")
+	if text == "" {
+		text = "5"
+	}
+	if err := c.timeout.Set(text); err != nil {
+		return fmt.Errorf("SIDEKIQ_FLEET_TIMEOUT: %w", err)
+	}
+	return nil
+}
+
+// options are those that stand before and behind the name of the command.
+func (c *command) options() {
+	c.Func("namespace", "", "NAME", func(text string) error { c.namespace = text; return nil })
+	c.Func("timeout", "", "DURATION", c.timeout.Set)
+}
+
+// named is the command of that usage, with what was said before its name.
+func (c *command) named(usage string) *command {
+	sub := *c
+	sub.Command = cli.New("sidekiq-fleet", usage, c.Stdout, c.stderr)
+	sub.options()
+	return &sub
+}
+
+// begin reads the flags, and makes the fleet.
+func (c *command) begin(above *command, args []string, min, max int) (words []string, code int) {
+	words, code = c.Parse(args, min, max)
+	if code != cli.Continue {
+		return nil, code
+	}
+	c.Quiet, c.Verbose = c.Quiet || above.Quiet, c.Verbose || above.Verbose
+	if c.timeout <= 0 || c.timeout == limit.Forever {
+		return nil, c.Misused(fmt.Errorf("--timeout: %v is no time in which to give up (5, 500ms)", c.timeout))
+	}
+	settings, err := fleet.FromEnvironment()
+	if err != nil {
+		return nil, c.Misused(err)
+	}
+	settings.Namespace, settings.Timeout = c.namespace, c.timeout.Std()
+	c.fleet, err = fleet.Open(settings)
+	var file *fs.PathError
+	switch {
+	case errors.As(err, &file):
+		return nil, c.Refused(err)
+	case err != nil:
+		return nil, c.Misused(err)
+	}
+	return words, cli.Continue
+}
+
+// identity reads IDENTITY|TARGET: how the instance calls itself, and what stands for it in {}.
+func (c *command) identity(text string) (identity, braces string, code int) {
+	if id, ok := fleet.ParseIdentity(text); ok {
+		return id.Text, id.Text, cli.Continue
+	}
+	target, err := service.Parse(text)
+	if err != nil {
+		return "", "", c.Misused(fmt.Errorf("%w; nor an instance (HOST:PID:NONCE, as sidekiq-fleet ps prints it)", err))
+	}
+	p, err := target.Open()
+	if err != nil {
+		return "", "", c.failed(err)
+	}
+	defer p.Close()
+	if identity, err = c.fleet.Of(p); err != nil {
+		return "", "", c.failed(fmt.Errorf("%s: %w", target.Text, err))
+	}
+	return identity, p.ID.String(), cli.Continue
+}
+
+// failed says why not, and is the exit code for that.
+func (c *command) failed(err error) int {
+	for _, no := range []error{fleet.ErrNotNow, fleet.ErrAbsent, fleet.ErrDead, proc.ErrGone} {
+		if errors.Is(err, no) {
+			c.Warn("%v", err)
+			return cli.No
+		}
+	}
+	return c.Refused(err)
+}
+
+// word is a text that others chose as one word of a line.
+func word(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return strings.Map(func(r rune) rune {
+		if r <= ' ' || r == 0x7f {
+			return '?'
+		}
+		return r
+	}, text)
+}

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"gracekit/lib/cli"
+	"gracekit/lib/limit"
+	"gracekit/lib/sidekiq/fleet"
+)
+
+const psUsage = `usage: sidekiq-fleet ps [--over SIZE] [-j]
+
+Print a line for each instance: IDENTITY BUSY CONCURRENCY RSS_KB STATE AGE QUEUES,
+as of its last heartbeat (5 s old at most in Sidekiq 6, 10 s from 7 on).
+
+      --over SIZE  only the living that are larger than that, the largest first
+  -j, --json       a line of JSON for each: identity, busy, concurrency, rss_kb, state,
+                   age_s, queues, quiet, beat_s (since the last heartbeat), version,
+                   tag, embedded, claimed_by, claim_s (until that ends)
+
+STATE is running, quiet (takes no jobs), claimed (is being restarted) or dead (no
+heartbeat for 60 s). AGE is in seconds, since it started. What nobody knows is -.
+SIZE is KB, or has a suffix: 1500M, 2G.
+`
+
+type description struct {
+	Identity    string   `json:"identity"`
+	Busy        int      `json:"busy"`
+	Concurrency int      `json:"concurrency"`
+	RSS         int64    `json:"rss_kb"`
+	State       string   `json:"state"`
+	Age         *float64 `json:"age_s"` // null: nobody knows
+	Queues      []string `json:"queues"`
+	Quiet       bool     `json:"quiet"`
+	Beat        *float64 `json:"beat_s"` // null: longer ago than Redis remembers
+	Version     string   `json:"version"`
+	Tag         string   `json:"tag"`
+	Embedded    bool     `json:"embedded"`
+	ClaimedBy   string   `json:"claimed_by,omitempty"`
+	ClaimLeft   float64  `json:"claim_s,omitempty"`
+}
+
+func ps(above *command, args []string) int {
+	c := above.named(psUsage)
+	var over limit.Size
+	c.Var(&over, "over", "")
+	asJSON := c.Bool("json", "j")
+	_, code := c.begin(above, args, 0, 0)
+	if code != cli.Continue {
+		return code
+	}
+	if over.IsShare() {
+		return c.Misused(fmt.Errorf("--over: %v of which machine? (1500M, 2G)", over))
+	}
+	defer c.fleet.Close()
+	instances, err := c.fleet.All()
+	if err != nil {
+		return c.failed(err)
+	}
+	if len(instances) == 0 {
+		c.Warn("there is no Sidekiq in %s (another database, or a --namespace?)", c.fleet.Where())
+	}
+	if c.Given("over") {
+		instances = larger(instances, over.KB(0))
+	}
+	var out strings.Builder
+	for i := range instances {
+		out.WriteString(instanceLine(&instances[i], *asJSON))
+	}
+	return c.Print(out.String())
+}
+
+// larger are the living above that size in KB, the largest first.
+func larger(instances []fleet.Instance, kb int64) []fleet.Instance {
+	instances = slices.DeleteFunc(instances, func(in fleet.Instance) bool { return in.State() == fleet.Dead || in.RSS <= kb })
+	slices.SortStableFunc(instances, func(a, b fleet.Instance) int { return cmp.Compare(b.RSS, a.RSS) })
+	return instances
+}
+
+func instanceLine(in *fleet.Instance, asJSON bool) string {
+	if asJSON {
+		d := description{Identity: in.Identity, Busy: in.Busy, Concurrency: in.Concurrency, RSS: in.RSS, State: string(in.State()),
+			Queues: in.Queues, Quiet: in.Quiet, Version: in.Version, Tag: in.Tag, Embedded: in.Embedded,
+			ClaimedBy: in.Claim.By, ClaimLeft: seconds(in.Claim.Left)}
+		if in.Known() {
+			age, beat := seconds(in.Age), seconds(in.Silence)
+			d.Age, d.Beat = &age, &beat
+		}
+		text, err := json.Marshal(d)
+		if err != nil {
+			panic(err) // there is nothing in it that can't be
+		}
+		return string(text) + "\n"
+	}
+	if !in.Known() {
+		return fmt.Sprintf("%s - - - %s - -\n", word(in.Identity), in.State())
+	}
+	return fmt.Sprintf("%s %d %d %d %s %.0f %s\n", word(in.Identity), in.Busy, in.Concurrency, in.RSS, in.State(),
+		in.Age.Seconds(), word(strings.Join(in.Queues, ",")))
+}
+
+// seconds is d to the millisecond.
+func seconds(d time.Duration) float64 { return d.Round(time.Millisecond).Seconds() }

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"gracekit/lib/cli"
+	"gracekit/lib/limit"
+)
+
+const signalUsage = `usage: sidekiq-fleet signal [-w DURATION] IDENTITY|TARGET TSTP|TERM
+
+Tell an instance to be quiet (TSTP) or to end (TERM), through Redis, as Sidekiq's
+own Web UI does: it looks once a heartbeat (5 s in Sidekiq 6, 10 s from 7 on).
+
+  -w, --wait DURATION  wait up to that long until it is quiet, or gone. If it did not
+                       even take the signal by then, that is taken back
+
+Exit: 0 sent, or with -w done; 1 it is not done, or there is no such instance;
+      100 used wrongly; 111 Redis gave no answer.
+`
+
+func signal(above *command, args []string) int {
+	c := above.named(signalUsage)
+	var wait limit.Duration
+	c.Var(&wait, "wait", "w")
+	words, code := c.begin(above, args, 2, 2)
+	if code != cli.Continue {
+		return code
+	}
+	defer c.fleet.Close()
+	name := strings.TrimPrefix(words[1], "SIG")
+	if name != "TSTP" && name != "TERM" {
+		return c.Misused(fmt.Errorf("%q is neither TSTP nor TERM", words[1]))
+	}
+	id, _, code := c.identity(words[0])
+	if code != cli.Continue {
+		return code
+	}
+	if err := c.fleet.Signal(id, name); err != nil {
+		return c.failed(err)
+	}
+	if !c.Given("wait") {
+		return cli.Yes
+	}
+	var done bool
+	err := c.until(wait, func() (bool, error) {
+		in, err := c.fleet.One(id)
+		switch {
+		case err == nil:
+			done = name == "TSTP" && in.Quiet
+		case gone(err):
+			done = true
+		default:
+			return false, err
+		}
+		return done, nil
+	})
+	if done {
+		return cli.Yes
+	}
+	return c.unheard(id, name, wait, err)
+}
+
+// unheard takes back what was not heard: nobody is to find a quiet instance later, and not know why.
+func (c *command) unheard(id, name string, wait limit.Duration, err error) int {
+	back, errBack := c.fleet.Withdraw(id, name)
+	switch {
+	case errBack != nil:
+		return c.failed(errBack)
+	case back:
+		c.Warn("%s: it did not take %s within %v, which was taken back", id, name, wait)
+	case err != nil:
+		return c.failed(err)
+	default:
+		c.Warn("%s: it took %s, and is not done after %v", id, name, wait)
+	}
+	return cli.No
+}

@@ -1,0 +1,66 @@
+package proc
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// InnerPID is the pid by which the process knows itself, in its own pid
+// namespace: the last of NSpid in /proc/PID/status (Linux 4.1).
+func (p *Process) InnerPID() (int, error) {
+	text, err := p.ReadFile("status")
+	if err != nil {
+		return 0, err
+	}
+	pids := bytes.Fields(statusLine(text, "NSpid:"))
+	if len(pids) == 0 {
+		return p.ID.PID, nil
+	}
+	return strconv.Atoi(string(pids[len(pids)-1]))
+}
+
+// Hostname is the name that the process has for its host, in its own UTS
+// namespace. Another one than the caller's takes CAP_SYS_ADMIN to ask.
+func (p *Process) Hostname() (string, error) {
+	var own, its unix.Stat_t
+	err := unix.Fstatat(p.dir, "ns/uts", &its, 0)
+	if err == nil {
+		err = unix.Stat("/proc/self/ns/uts", &own)
+	}
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return "", fmt.Errorf("/proc/%d/ns/uts: %w", p.ID.PID, err)
+	}
+	if own.Ino == its.Ino {
+		return os.Hostname()
+	}
+	fd, err := unix.Openat(p.dir, "ns/uts", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", fmt.Errorf("/proc/%d/ns/uts: %w", p.ID.PID, err)
+	}
+	defer unix.Close(fd)
+	type answer struct {
+		name string
+		err  error
+	}
+	in := make(chan answer)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread in the other namespace ends with the goroutine
+		var name unix.Utsname
+		err := unix.Setns(fd, unix.CLONE_NEWUTS)
+		if err == nil {
+			err = unix.Uname(&name)
+		}
+		in <- answer{unix.ByteSliceToString(name.Nodename[:]), err}
+	}()
+	got := <-in
+	if got.err != nil {
+		return "", fmt.Errorf("the hostname of %d, in a UTS namespace of its own: %w", p.ID.PID, got.err)
+	}
+	return got.name, nil
+}

@@ -1,0 +1,125 @@
+package fleet
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Settings say which Redis, and how it is reached.
+type Settings struct {
+	URL              string // redis://, rediss:// or unix://; with Sentinels its host is the name of the master
+	Variable         string // the environment variable that has it, for messages: the URL may hold a password
+	Namespace        string // of Sidekiq 6 with redis-namespace
+	CAFile           string // PEM, for rediss://; the system's if empty
+	Sentinels        string // HOST:PORT,HOST:PORT...
+	SentinelPassword string
+	Timeout          time.Duration // for each question to Redis, with all that it takes to connect
+}
+
+// FromEnvironment reads REDIS_PROVIDER and REDIS_URL as Sidekiq does (sidekiq/redis_connection.rb),
+// and what Sidekiq has in Ruby code alone: SIDEKIQ_NAMESPACE, REDIS_CA_FILE, REDIS_SENTINELS, REDIS_SENTINEL_PASSWORD.
+func FromEnvironment() (Settings, error) {
+	s := Settings{
+		Variable:         "REDIS_URL",
+		Namespace:        os.Getenv("SIDEKIQ_NAMESPACE"),
+		CAFile:           os.Getenv("REDIS_CA_FILE"),
+		Sentinels:        os.Getenv("REDIS_SENTINELS"),
+		SentinelPassword: os.Getenv("REDIS_SENTINEL_PASSWORD"),
+	}
+	if provider := os.Getenv("REDIS_PROVIDER"); strings.Contains(provider, ":") {
+		return s, errors.New("REDIS_PROVIDER: must be the name of the variable that has the URL, not a URL")
+	} else if provider != "" && os.Getenv(provider) != "" {
+		s.Variable = provider
+	} else if provider != "" && os.Getenv("REDIS_URL") == "" {
+		return s, fmt.Errorf("REDIS_PROVIDER: %s, which it names, is not set", provider)
+	}
+	s.URL = os.Getenv(s.Variable)
+	if s.URL == "" {
+		s.URL = "redis://127.0.0.1:6379/0"
+	}
+	return s, nil
+}
+
+// connect makes the client; nothing is asked yet. The address is for messages.
+func (s Settings) connect() (client *redis.Client, address string, err error) {
+	o, query, err := s.parse()
+	if err != nil {
+		return nil, "", err
+	}
+	if o.TLSConfig != nil && s.CAFile != "" {
+		if o.TLSConfig.RootCAs, err = readCA(s.CAFile); err != nil {
+			return nil, "", err
+		}
+	}
+	o.Protocol = 2 // nothing is pushed to us
+	o.DisableIdentity = true
+	o.ContextTimeoutEnabled = true
+	o.DialTimeout, o.ReadTimeout, o.WriteTimeout = s.Timeout, s.Timeout, s.Timeout
+	o.MaxRetries, o.DialerRetries = -1, 1 // whoever asked decides
+	o.PoolSize, o.PipelinePoolSize = 1, -1
+	master, sentinels := query.Get("master_name"), append([]string{o.Addr}, query["addr"]...)
+	if s.Sentinels != "" {
+		master, _, _ = net.SplitHostPort(o.Addr)
+		sentinels = strings.FieldsFunc(s.Sentinels, func(r rune) bool { return r == ',' || r == ' ' })
+	}
+	if master == "" {
+		return redis.NewClient(o), o.Addr, nil
+	}
+	for i, addr := range sentinels {
+		if _, _, err := net.SplitHostPort(addr); err != nil {
+			sentinels[i] = net.JoinHostPort(addr, "26379")
+		}
+	}
+	if o.TLSConfig != nil {
+		o.TLSConfig.ServerName = "" // that of each address
+	}
+	return redis.NewFailoverClient(&redis.FailoverOptions{
+		MasterName: master, SentinelAddrs: sentinels, SentinelPassword: s.SentinelPassword,
+		Username: o.Username, Password: o.Password, DB: o.DB, TLSConfig: o.TLSConfig,
+		Protocol: o.Protocol, DisableIdentity: true, ContextTimeoutEnabled: true,
+		DialTimeout: s.Timeout, ReadTimeout: s.Timeout, WriteTimeout: s.Timeout,
+		MaxRetries: -1, DialerRetries: 1, PoolSize: 1, PipelinePoolSize: -1,
+	}), master + " (by Sentinel " + strings.Join(sentinels, ", ") + ")", nil
+}
+
+// parse reads the URL. What is wrong with it is not quoted: that may be a piece of the password.
+func (s Settings) parse() (*redis.Options, url.Values, error) {
+	wrong := fmt.Errorf("%s: its value is no URL of a Redis (redis://HOST:6379/0, rediss://HOST:6379/0, unix:///PATH)", s.Variable)
+	u, err := url.Parse(s.URL)
+	if err != nil {
+		return nil, nil, wrong
+	}
+	query := u.Query()
+	rest := url.Values{} // what go-redis knows; for other options Sidekiq's client has its own names
+	for _, name := range []string{"db", "skip_verify"} {
+		if query.Has(name) {
+			rest.Set(name, query.Get(name))
+		}
+	}
+	u.RawQuery = rest.Encode()
+	o, err := redis.ParseURL(u.String())
+	if err != nil || o.DB < 0 {
+		return nil, nil, wrong
+	}
+	return o, query, nil
+}
+
+func readCA(file string) (*x509.CertPool, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("REDIS_CA_FILE: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("REDIS_CA_FILE: %s: has no certificate in PEM", file)
+	}
+	return pool, nil
+}

@@ -1,0 +1,85 @@
+package fleet
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Job is one that ran at the last heartbeat of its instance.
+type Job struct {
+	Identity string
+	Thread   string // Sidekiq's name of it
+	JID      string
+	Class    string // that of the job itself, where ActiveJob wraps it
+	Queue    string
+	Running  time.Duration // since it was started
+}
+
+// Jobs are the jobs of these instances, the longest running first. One that was started after the last heartbeat
+// (5 s in Sidekiq 6, 10 s from 7 on) is not among them.
+func (f *Fleet) Jobs(identities ...string) ([]Job, error) {
+	ctx, cancel := f.question()
+	defer cancel()
+	var now *redis.TimeCmd
+	var work [][2]*redis.MapStringStringCmd
+	err := f.pipeline(ctx, func(p redis.Pipeliner) {
+		now = p.Time(ctx)
+		for _, id := range identities {
+			work = append(work, [2]*redis.MapStringStringCmd{
+				p.HGetAll(ctx, f.prefix+id+":work"),    // from Sidekiq 7 on
+				p.HGetAll(ctx, f.prefix+id+":workers"), // Sidekiq 6
+			})
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	var jobs []Job
+	for i, id := range identities {
+		for _, hash := range work[i] {
+			for thread, text := range hash.Val() {
+				job := parseJob([]byte(text), now.Val())
+				job.Identity, job.Thread = id, thread
+				jobs = append(jobs, job)
+			}
+		}
+	}
+	slices.SortFunc(jobs, func(a, b Job) int {
+		return cmp.Or(cmp.Compare(b.Running, a.Running), cmp.Compare(a.Identity, b.Identity), cmp.Compare(a.Thread, b.Thread))
+	})
+	return jobs, nil
+}
+
+// parseJob reads what Sidekiq notes of a job. What cannot be read is a job all the same.
+func parseJob(text []byte, now time.Time) Job {
+	var noted struct {
+		Queue   string          `json:"queue"`
+		RunAt   float64         `json:"run_at"`  // Unix time, seconds
+		Payload json.RawMessage `json:"payload"` // JSON in a string; an object before Sidekiq 6
+	}
+	var payload struct {
+		JID     string `json:"jid"`
+		Class   string `json:"class"`
+		Wrapped any    `json:"wrapped"`
+	}
+	if json.Unmarshal(text, &noted) == nil {
+		inner := []byte(noted.Payload)
+		if quoted := ""; bytes.HasPrefix(inner, []byte(`"`)) && json.Unmarshal(inner, &quoted) == nil {
+			inner = []byte(quoted)
+		}
+		json.Unmarshal(inner, &payload)
+	}
+	if wrapped, ok := payload.Wrapped.(string); ok && wrapped != "" {
+		payload.Class = wrapped
+	}
+	job := Job{JID: payload.JID, Class: payload.Class, Queue: noted.Queue}
+	if noted.RunAt > 0 {
+		job.Running = max(now.Sub(unix(noted.RunAt)), 0)
+	}
+	return job
+}
