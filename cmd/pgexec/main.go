@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -15,12 +16,13 @@ import (
 	"gracekit/lib/service"
 )
 
-const usage = `usage: pgexec [-s] [-f FILE] prog...
+const usage = `usage: pgexec [-s] [-c] [-f FILE] prog...
 
 Become the leader of a new process group, and then prog. Where it leads one
 already, that is fine.
 
   -s, --session    of a new session too, without a controlling terminal
+  -c, --close-fds  pass on no descriptor above 2 (stderr)
   -f, --file FILE  write the identity, PID:STARTTIME, to FILE, for
                    pgsignal FILE TERM/5/KILL/5 in a finish script
   -q, --quiet      only errors
@@ -37,6 +39,7 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, cli.Stderr)) }
 func run(args []string, stdout, stderr io.Writer) int {
 	cmd := cli.New("pgexec", usage, stdout, stderr)
 	session, file := cmd.Bool("session", "s"), cmd.String("file", "f")
+	closeFds := cmd.Bool("close-fds", "c")
 	prog, code := cmd.Parse(args, 1, -1)
 	if code != cli.Continue {
 		return code
@@ -53,6 +56,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	if cmd.Given("file") {
 		if err := record(*file); err != nil {
+			return cmd.Refused(err)
+		}
+	}
+	if *closeFds {
+		if err := closeOnExec(); err != nil {
 			return cmd.Refused(err)
 		}
 	}
@@ -96,4 +104,21 @@ func record(file string) error {
 	}
 	defer p.Close()
 	return service.WriteID(file, p.ID)
+}
+
+// closeOnExec has everything above stderr closed by exec: a program that is left
+// behind holds no lock, pipe or notification-fd of those who started it.
+func closeOnExec() error {
+	dir, err := os.Open("/proc/self/fd") // close_range(2) with CLOEXEC needs Linux 5.11
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	for _, name := range names {
+		if fd, _ := strconv.Atoi(name); fd > 2 {
+			unix.CloseOnExec(fd)
+		}
+	}
+	return err
 }
