@@ -8,23 +8,11 @@ import (
 	"testing"
 )
 
-// inEachShell runs a test with all scripts in each of the shells that they are for.
-func inEachShell(t *testing.T, test func(s *sandbox, k *container)) {
-	for shell := range shells {
-		t.Run(shell, func(t *testing.T) {
-			t.Parallel()
-			s := newSandbox(t)
-			s.need("s6-svscan")
-			test(s, s.container(shell))
-		})
-	}
-}
-
 // The main job in a container of s6-overlay: each GitLab name counts as it is given to docker run -e, the leaking Sidekiq
 // is restarted gracefully, and no job is lost.
 func TestOverlaySidekiqLosesNoJob(t *testing.T) {
 	t.Parallel()
-	inEachShell(t, func(s *sandbox, k *container) {
+	inContainers(t, func(s *sandbox, k container) {
 		s.need("sidekiq")
 		redis, jobs := s.redis(), ledger{s, s.path("ledger")}
 		k.sets(sidekiqConf(s, redis, jobs))
@@ -74,9 +62,9 @@ func TestOverlaySidekiqLosesNoJob(t *testing.T) {
 // itself. The killer does the same.
 func TestOverlayWrongSetting(t *testing.T) {
 	t.Parallel()
-	inEachShell(t, func(s *sandbox, k *container) {
+	inContainers(t, func(s *sandbox, k container) {
 		good := map[string]string{"SIDEKIQ_APP": s.dir, "SIDEKIQ_USER": "", "SIDEKIQ_TIMEOUT": "5", "SIDEKIQ_MEMORY_KILLER_MAX_RSS": "1000000",
-			"SIDEKIQ_COMMAND":      s.write("command", "#!/bin/sh\nexec sleep 1000\n", 0o755),
+			"SIDEKIQ_COMMAND":      k.program("exec sleep 1000\n"),
 			"MEMORY_KILLER_TARGET": s.path("service/svc-sidekiq")}
 		k.sets(good)
 		scan := k.starts(k.overlay("svc-sidekiq"), k.overlay("svc-sidekiq-memory-killer"))
@@ -114,8 +102,8 @@ func TestOverlayWrongSetting(t *testing.T) {
 // Without a limit the killer says so once, and waits; the mode is 1 unless it is set.
 func TestOverlayKillerWithoutALimitWaits(t *testing.T) {
 	t.Parallel()
-	inEachShell(t, func(s *sandbox, k *container) {
-		command := s.write("command", "#!/bin/sh\nexec sleep 1000\n", 0o755)
+	inContainers(t, func(s *sandbox, k container) {
+		command := k.program("exec sleep 1000\n")
 		k.sets(map[string]string{"SIDEKIQ_APP": s.dir, "SIDEKIQ_COMMAND": command, "MEMORY_KILLER_TARGET": s.path("service/svc-sidekiq")})
 		scan := k.starts(k.overlay("svc-sidekiq"), k.overlay("svc-sidekiq-memory-killer"))
 		sidekiq, killer := scan.service("svc-sidekiq"), scan.service("svc-sidekiq-memory-killer")
@@ -136,9 +124,9 @@ func TestOverlayKillerWithoutALimitWaits(t *testing.T) {
 // s6 ends a service that is told to go down and does not, in the time that SIDEKIQ_TIMEOUT needs and no sooner.
 func TestTimeoutKillFollowsSidekiqTimeout(t *testing.T) {
 	t.Parallel()
-	inEachShell(t, func(s *sandbox, k *container) {
+	inContainers(t, func(s *sandbox, k container) {
 		k.sets(map[string]string{"SIDEKIQ_APP": s.dir, "SIDEKIQ_TIMEOUT": "300",
-			"SIDEKIQ_COMMAND": s.write("command", "#!/bin/sh\ntrap '' TERM\necho ready >ready\nwhile :; do sleep 0.1; done\n", 0o755)})
+			"SIDEKIQ_COMMAND": k.program("trap '' TERM\necho ready >ready\nwhile :; do sleep 0.1; done\n")})
 		dir := k.overlay("svc-sidekiq")
 		if firstLine(dir+"/timeout-kill") != "60000" {
 			s.Errorf("timeout-kill is %q as shipped, want 60000 for 25 s", firstLine(dir+"/timeout-kill"))
@@ -168,9 +156,9 @@ func TestTimeoutKillFollowsSidekiqTimeout(t *testing.T) {
 // What a Sidekiq that died left behind is gone before the next one starts.
 func TestOverlayFinishEndsTheGroup(t *testing.T) {
 	t.Parallel()
-	inEachShell(t, func(s *sandbox, k *container) {
+	inContainers(t, func(s *sandbox, k container) {
 		k.sets(map[string]string{"SIDEKIQ_APP": s.dir, "SIDEKIQ_TIMEOUT": "5",
-			"SIDEKIQ_COMMAND": s.write("command", "#!/bin/sh\n(trap '' HUP TERM; exec sleep 1000) &\nwait\n", 0o755)})
+			"SIDEKIQ_COMMAND": k.program("(trap '' HUP TERM; exec sleep 1000) &\nwait\n")})
 		v := k.starts(k.overlay("svc-sidekiq")).service("svc-sidekiq")
 		leader := v.running()
 		members := s.groupOf(leader, 2)

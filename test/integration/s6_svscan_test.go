@@ -3,9 +3,9 @@ package integration
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
+	"testing"
 )
 
 // An svscan is a real s6-svscan. Its output is that of all services without a log of their own, as a container's is.
@@ -95,97 +95,57 @@ next:
 
 // A container stands in for one of s6-overlay's: its environment, and with-contenv in the first line of the run scripts.
 // All else in them is as it is shipped.
-type container struct {
-	s     *sandbox
-	shell string // the first line of all scripts, with-contenv's last word
-	path  string // where what the scripts call is found
-}
+type container struct{ *shell }
 
-// shells are those that all scripts are for: with what Debian has in PATH, and with busybox's.
-var shells = map[string]string{"dash": "/usr/bin/dash", "busybox ash": "/usr/bin/busybox ash"}
-
-// container makes one whose scripts, and those that they call, are run by a shell.
-func (s *sandbox) container(shell string) *container {
-	s.Helper()
-	k := &container{s, shells[shell], s.path("bin")}
-	s.need(strings.Fields(shell)[0])
-	recipes, err := filepath.Glob(repo + "/lib/recipes/*")
-	if err != nil {
-		s.Fatal(err)
-	}
-	for _, file := range recipes {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			s.Fatal(err)
-		}
-		if rest, script := strings.CutPrefix(string(text), "#!/bin/sh\n"); script {
-			s.write("bin/"+filepath.Base(file), "#!"+k.shell+"\n"+rest, 0o755)
-		}
-	}
-	if shell == "busybox ash" {
-		for applet := range strings.FieldsSeq(s.wants(0, "busybox", "--list").stdout) {
-			if err := os.Symlink("/usr/bin/busybox", s.path("bin", applet)); err != nil && !os.IsExist(err) {
-				s.Fatal(err)
-			}
-		}
-	}
-	if err := os.MkdirAll(s.path("environment"), 0o755); err != nil {
-		s.Fatal(err)
-	}
-	s.write("with-contenv", fmt.Sprintf(`#!/bin/sh
-exec env -i PATH="$PATH" %s %s="$%[2]s" s6-envdir -Lf %[3]s "$@"
-`, s.mark, runVariable, s.path("environment")), 0o755)
-	return k
+// inContainers runs a test with all scripts in each of the shells that they are for.
+func inContainers(t *testing.T, test func(*sandbox, container)) {
+	underShells(t, func(s *sandbox, sh *shell) {
+		s.need("s6-svscan")
+		s.make("environment")
+		// As the real one is seen to work: PATH stays, all else is what is in the files at that moment.
+		sh.script("with-contenv", fmt.Sprintf(`exec env -i PATH="$PATH" %s %s="$%[2]s" s6-envdir -Lf '%[3]s' "$@"
+`, s.mark, runVariable, s.path("environment")))
+		test(s, container{sh})
+	})
 }
 
 // sets puts variables into the container's environment, as docker run -e does.
-func (k *container) sets(settings map[string]string) {
+func (k container) sets(settings map[string]string) {
 	k.s.Helper()
 	for name, value := range settings {
-		k.s.write("environment/"+name, value, 0o644)
+		file := k.s.write("environment.new", value, 0o644)
+		if err := os.Rename(file, k.s.path("environment", name)); err != nil { // it is read at any time
+			k.s.Fatal(err)
+		}
 	}
 }
 
 // service copies a service directory, and changes the first lines of its scripts alone.
-func (k *container) service(from, to string) string {
+func (k container) service(from, to string) string {
 	k.s.Helper()
+	k.s.make(filepath.Dir(to))
 	dir := k.s.path(to)
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		k.s.Fatal(err)
-	}
-	if out, err := exec.Command("cp", "-a", repo+"/"+from, dir).CombinedOutput(); err != nil {
-		k.s.Fatalf("cp: %s", out)
-	}
-	for _, script := range []string{"run", "finish", "log/run"} {
-		text, err := os.ReadFile(filepath.Join(dir, script))
-		if err != nil {
-			continue
-		}
-		first, rest, _ := strings.Cut(string(text), "\n")
-		switch first {
-		case "#!/bin/sh":
-			first = "#!" + k.shell
-		case "#!/command/with-contenv sh":
-			first = "#!" + k.s.path("with-contenv") + " sh" // sh is the first in PATH: see container
-		default:
-			k.s.Fatalf("%s/%s: %q", from, script, first)
-		}
-		k.s.write(to+"/"+script, first+"\n"+rest, 0o755)
-	}
+	k.s.must("cp", "-a", repo+"/"+from, dir)
+	k.interpret(dir)
+	k.s.must("find", dir, "-type", "f", "-exec", "sed", "-i", "1s|^#!/command/with-contenv |#!"+k.s.path("with-contenv")+" |", "{}", "+")
 	return dir
 }
 
 // overlay copies a service of s6-overlay's; s6-rc has them in servicedirs.
-func (k *container) overlay(name string) string {
+func (k container) overlay(name string) string {
 	k.s.Helper()
 	return k.service("s6/s6-overlay/etc/s6-overlay/s6-rc.d/"+name, "servicedirs/"+name)
 }
 
-// starts starts its services.
-func (k *container) starts(dirs ...string) *svscan {
+// program is what stands in for Sidekiq.
+func (k container) program(text string) string {
 	k.s.Helper()
-	if k.shell == shells["dash"] {
-		os.Symlink("/usr/bin/dash", k.s.path("bin/sh"))
-	}
-	return k.s.svscan([]string{"PATH=" + k.path + ":" + os.Getenv("PATH")}, dirs...)
+	k.script("program", text)
+	return k.s.path("program")
+}
+
+// starts starts its services.
+func (k container) starts(dirs ...string) *svscan {
+	k.s.Helper()
+	return k.s.svscan([]string{"PATH=" + k.PATH}, dirs...)
 }

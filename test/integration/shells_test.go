@@ -40,11 +40,11 @@ func (s *sandbox) shell(name string) *shell {
 	}
 	sh := &shell{s: s, path: file, bin: s.path("recipes"), PATH: s.path("recipes") + ":" + os.Getenv("PATH")}
 	if isApplet {
-		// Nothing but busybox, our programs, and what a service directory needs of runit and Sidekiq.
+		// Nothing but busybox, our programs, and what a service directory needs of runit, s6 and Sidekiq.
 		s.make("applets", "others")
 		s.must("busybox", "--install", "-s", s.path("applets"))
 		sh.path = s.path("applets", applet)
-		for _, needed := range []string{"chpst", "svlogd", "sidekiq"} {
+		for _, needed := range []string{"chpst", "svlogd", "sidekiq", "s6-supervise", "s6-log", "s6-envdir", "s6-setuidgid", "s6-envuidgid", "s6-applyuidgid"} {
 			if file, err := exec.LookPath(needed); err == nil {
 				s.link(file, "others/"+needed)
 			}
