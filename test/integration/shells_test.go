@@ -174,12 +174,13 @@ func TestShellsRefuseTheSame(t *testing.T) {
 		s.make(fmt.Sprint("shell", i))
 		shells[name] = in.shell(name)
 	}
-	for _, c := range []struct {
+	type row struct {
 		code int
 		says string // nothing: stderr is empty
 		env  string
 		args []string
-	}{
+	}
+	rows := []row{
 		{100, "usage: graceful-restart TARGET", "", []string{"graceful-restart"}},
 		{100, "usage", "", []string{"graceful-restart", "-x"}},
 		{100, "usage", "", []string{"graceful-restart", id, id}},
@@ -220,7 +221,28 @@ func TestShellsRefuseTheSame(t *testing.T) {
 		{100, "usage: group-cleanup", "", []string{"group-cleanup", "-x"}},
 		{0, "", "", []string{"group-cleanup", "--help"}},
 		{0, "", "", []string{"group-cleanup", "/nonexistent"}},
-	} {
+		{100, `"12x" is no process group`, "", []string{"group-cleanup", "/nonexistent", "12x"}},
+		{100, `"1" is no process group`, "", []string{"group-cleanup", "/nonexistent", "1"}},
+		{100, "usage: sidekiq-run", "", []string{"sidekiq-run", "x"}},
+		{100, `SIDEKIQ_TIMEOUT: "-1"`, "SIDEKIQ_TIMEOUT=-1", []string{"sidekiq-run"}},
+		{100, "usage: fleet-restart", "", []string{"fleet-restart"}},
+		{100, `MIN_PEERS: "-1"`, "SIDEKIQ_MEMORY_KILLER_MIN_PEERS=-1", []string{"fleet-restart", id}},
+		{100, "HARD_WITHOUT_PEERS", "SIDEKIQ_MEMORY_KILLER_HARD_WITHOUT_PEERS=yes", []string{"fleet-restart", id}},
+		{100, "usage: remote-restart", "", []string{"remote-restart"}},
+		{100, `SHUTDOWN_WAIT: "long"`, "SHUTDOWN_WAIT=long", []string{"remote-restart", "host:1:0123456789ab"}},
+		{100, "usage: fleet-memory-killer", "", []string{"fleet-memory-killer", "x"}},
+		{100, `MAX_RSS: "2Q"`, "SIDEKIQ_MEMORY_KILLER_MAX_RSS=2Q", []string{"fleet-memory-killer"}},
+	}
+	recipes, err := filepath.Glob(shells["dash"].bin + "/*")
+	if err != nil || len(recipes) == 0 {
+		t.Fatal("no recipes", err)
+	}
+	for _, recipe := range recipes {
+		if name := filepath.Base(recipe); !strings.Contains(name, ".") {
+			rows = append(rows, row{100, "fatal: usage: " + name, "", []string{name, "--nosuch"}})
+		}
+	}
+	for _, c := range rows {
 		env := []string{"SIDEKIQ_DAEMON_MEMORY_KILLER=1", "MEMORY_KILLER_STATE=" + s.path("state")}
 		if c.env != "" {
 			env = append(env, c.env)
