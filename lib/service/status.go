@@ -64,11 +64,11 @@ func parseRunit(text []byte) (status, error) {
 }
 
 // parseS6: twice 12 bytes of TAI64N, pid (big endian), maybe the process group,
-// wait status, flags (1 paused, 2 finishing, 4 want up, 8 ready).
+// wait status, flags (1 paused, or without a pid: never started; 2 finishing, 4 want up, 8 ready).
 func parseS6(text []byte) (status, error) {
 	pid, err := parsePID(binary.BigEndian.Uint64(text[24:]))
 	flags := text[len(text)-1]
-	s := status{running, pid, "control", Wish{Up: flags&4 != 0, Paused: flags&1 != 0}}
+	s := status{running, pid, "control", Wish{Up: flags&4 != 0, Paused: flags&1 != 0 && pid != 0}}
 	switch {
 	case pid == 0:
 		s.phase = down

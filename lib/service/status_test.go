@@ -3,6 +3,7 @@ package service
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -71,6 +72,58 @@ func TestThePIDStandsWhereEachLayoutHasIt(t *testing.T) {
 		}
 		if s, err := parseStatus(text); err != nil || s.pid != pid {
 			t.Errorf("%s: %+v, %v; want pid %d", file, s, err, pid)
+		}
+	}
+}
+
+// Versions of which no live sample is at hand, made from their sources: s6 2.14 and 2.15 write the 35 bytes of 2.12 again,
+// and from 2.13.2 on a service that was never started has flag 1, which elsewhere means paused. runit 2.2 and 2.3
+// write what 2.1.2 does.
+func TestTheStatusOfLaterS6IsRead(t *testing.T) {
+	read := func(name string) []byte {
+		text, err := os.ReadFile("testdata/" + name + ".status")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	up, never := read("s6-2.11.3.2-up"), read("s6-2.11.3.2-down-file-never-started")
+	insert := func(text []byte) []byte { // the process group, as in 2.13
+		return slices.Concat(text[:32], text[24:32], text[32:])
+	}
+	flags := func(text []byte, f byte) []byte {
+		text = slices.Clone(text)
+		text[len(text)-1] = f
+		return text
+	}
+	for name, c := range map[string]struct {
+		text []byte
+		want status
+	}{
+		"2.15, up":                        {up, status{running, 0x4b47, "control", Wish{Up: true}}},
+		"2.15, up and ready":              {flags(up, 0x0c), status{running, 0x4b47, "control", Wish{Up: true}}},
+		"2.15, paused":                    {flags(up, 0x05), status{running, 0x4b47, "control", Wish{Up: true, Paused: true}}},
+		"2.15, wanted down, still there":  {flags(up, 0x00), status{running, 0x4b47, "control", Wish{}}},
+		"2.15, in finish":                 {flags(up, 0x06), status{finishing, 0x4b47, "control", Wish{Up: true}}},
+		"2.15, in finish, wanted down":    {flags(up, 0x02), status{finishing, 0x4b47, "control", Wish{}}},
+		"2.12, never started":             {never, status{down, 0, "control", Wish{}}},
+		"2.15, never started":             {flags(never, 0x09), status{down, 0, "control", Wish{}}},
+		"2.15, before the first start":    {flags(never, 0x0d), status{down, 0, "control", Wish{Up: true}}},
+		"2.15, down between two starts":   {flags(never, 0x0c), status{down, 0, "control", Wish{Up: true}}},
+		"2.13.2, never started":           {insert(flags(never, 0x09)), status{down, 0, "control", Wish{}}},
+		"2.13.2, before the first start":  {insert(flags(never, 0x0d)), status{down, 0, "control", Wish{Up: true}}},
+		"2.13, up":                        {insert(up), status{running, 0x4b47, "control", Wish{Up: true}}},
+		"2.13, in finish":                 {insert(flags(up, 0x06)), status{finishing, 0x4b47, "control", Wish{Up: true}}},
+		"2.13, wanted down, still there":  {insert(flags(up, 0x00)), status{running, 0x4b47, "control", Wish{}}},
+		"2.13, down between two restarts": {insert(flags(never, 0x0c)), status{down, 0, "control", Wish{Up: true}}},
+	} {
+		if s, err := parseStatus(c.text); err != nil || s != c.want {
+			t.Errorf("%s: %+v, %v; want %+v", name, s, err, c.want)
+		}
+	}
+	for _, text := range [][]byte{flags(up, 0x10), insert(flags(up, 0x10))} {
+		if s, err := parseStatus(text); err == nil {
+			t.Errorf("flag 16: %+v", s)
 		}
 	}
 }
