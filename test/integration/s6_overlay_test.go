@@ -2,6 +2,7 @@ package integration
 
 import (
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -50,12 +51,27 @@ func TestOverlaySidekiqLosesNoJob(t *testing.T) {
 		scan.says("graceful-restart", "gets TERM, its group KILL in 4 s") // SIDEKIQ_TIMEOUT is 2
 		p := sidekiq.running()
 		s.waitFor("Sidekiq has booted", func() bool { return booted(p) })
+		health := strings.ReplaceAll(s.healthcheck(), "/run/service", scan.dir)
+		s.wants(0, "sh", "-c", health)
+		s.wants(1, "sh", "-c", strings.Replace(health, "-l 3G", "-l 1M", 1))
 		sidekiq.control("-d")
 		sidekiq.waits("-D")
 		if p.alive() {
 			s.Error("down, and still there")
 		}
+		s.wants(1, "sh", "-c", health)
 	})
+}
+
+// healthcheck is the command of the Dockerfile.
+func (s *sandbox) healthcheck() string {
+	s.Helper()
+	text, err := os.ReadFile(repo + "/s6/Dockerfile")
+	m := regexp.MustCompile(`(?m)^HEALTHCHECK .*CMD (.*)$`).FindSubmatch(text)
+	if err != nil || m == nil || !strings.Contains(string(m[1]), "-l 3G ") {
+		s.Fatalf("no HEALTHCHECK: %v", err)
+	}
+	return string(m[1])
 }
 
 // A service whose settings are wrong says so in one line, and stays down: a container's environment does not change by

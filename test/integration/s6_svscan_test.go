@@ -126,8 +126,24 @@ func (k container) service(from, to string) string {
 	k.s.make(filepath.Dir(to))
 	dir := k.s.path(to)
 	k.s.must("cp", "-a", repo+"/"+from, dir)
-	k.interpret(dir)
-	k.s.must("find", dir, "-type", "f", "-exec", "sed", "-i", "1s|^#!/command/with-contenv |#!"+k.s.path("with-contenv")+" |", "{}", "+")
+	k.interprets(dir)
+	return dir
+}
+
+// interprets changes the first lines of the scripts in a folder.
+func (k container) interprets(folder string) {
+	k.s.Helper()
+	k.interpret(folder)
+	k.s.must("find", folder, "-type", "f", "-exec", "sed", "-i", "1s|^#!/command/with-contenv |#!"+k.s.path("with-contenv")+" |", "{}", "+")
+}
+
+// repo is the root of the source tree, wherever one is.
+func (s *sandbox) repo() string {
+	s.Helper()
+	dir, err := filepath.Abs(repo)
+	if err != nil {
+		s.Fatal(err)
+	}
 	return dir
 }
 

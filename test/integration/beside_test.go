@@ -1,0 +1,96 @@
+package integration
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// block is the first block of code in a README that has a word, without its indentation or fence.
+func (s *sandbox) block(file, word string) string {
+	s.Helper()
+	text, err := os.ReadFile(repo + "/" + file)
+	if err != nil {
+		s.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile("(?s)```\\w*\n(.*?)```|((?:\n    [^\n]*)+)").FindAllStringSubmatch(string(text), -1) {
+		if code := m[1] + strings.ReplaceAll(m[2], "\n    ", "\n"); strings.Contains(code, word) {
+			return code
+		}
+	}
+	s.Fatalf("%s: no block of code with %q", file, word)
+	return ""
+}
+
+// mine is a service without any script of ours, whose process is over any limit of a few KB.
+const mine = "#!/bin/sh\nexec sleep 1000\n"
+
+// As runit/README.md says: the killer added to a service that is there already, whose directory stays as it was.
+func TestKillerBesideAServiceOfRunit(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	s.need("chpst")
+	s.write("opt/sidekiq/run", mine, 0o755)
+	s.make("sv", "service")
+	before := s.wants(0, "find", s.path("opt"), "-ls").stdout
+	code := strings.NewReplacer("cp -a sidekiq", "cp -a "+s.repo()+"/runit/sidekiq", "/etc/sv", s.path("sv"), "/opt/gitlab/sv", s.path("opt"),
+		"/opt/gitlab/service", s.path("service")).Replace(s.block("runit/README.md", "gitlab-memory-killer"))
+	if r := s.run("sh", "-ec", code); r.code != 0 {
+		s.Fatalf("exit %d: %s", r.code, r.stderr)
+	}
+	if after := s.wants(0, "find", s.path("opt"), "-ls").stdout; after != before {
+		s.Errorf("changed:\n%s\nwant:\n%s", after, before)
+	}
+	dir := s.path("service/gitlab-memory-killer")
+	s.conf(dir, map[string]string{"SIDEKIQ_MEMORY_KILLER_MAX_RSS": "1", "SIDEKIQ_MEMORY_KILLER_GRACE_TIME": "0", "QUIET_SIGNAL": ""})
+	v := s.runsv(s.path("opt/sidekiq"))
+	s.runsv(dir)
+	first := v.running()
+	second := v.running(first)
+	v.running(first, second)
+	if !v.alive() {
+		s.Error("runsv was signalled: the service leads no group, and is in runsv's")
+	}
+}
+
+// As s6/README.md says: the same in an image of s6-overlay, wherever that has its user bundle.
+func TestKillerBesideAServiceOfAnImage(t *testing.T) {
+	t.Parallel()
+	inContainers(t, func(s *sandbox, k container) {
+		old := "s6-rc.d/user"
+		if s.path("applets") == strings.TrimSuffix(k.path, "/ash") {
+			old = "user-bundles.d/user"
+		}
+		s.write("etc/"+old+"/contents.d/svc-worker", "", 0o644)
+		s.write("etc/s6-rc.d/svc-worker/run", mine, 0o755)
+		docker := s.block("s6/README.md", "svc-worker")
+		run := regexp.MustCompile(`(?m)^RUN ((?:.*\\\n)*.*)$`).FindStringSubmatch(docker)
+		env := regexp.MustCompile(`(?m)^ENV (.*)$`).FindStringSubmatch(docker)
+		if run == nil || env == nil {
+			s.Fatalf("no RUN or ENV: %s", docker)
+		}
+		code := strings.NewReplacer("/usr/share/gracekit", s.repo(), "/etc/s6-overlay/s6-rc.d &&", s.path("etc/s6-rc.d")+" &&").Replace(run[1])
+		s.must("sh", "-ec", code)
+		for _, file := range []string{old + "/contents.d/svc-worker", old + "/contents.d/svc-sidekiq-memory-killer", "s6-rc.d/svc-sidekiq-memory-killer/run",
+			"s6-rc.d/svc-sidekiq-memory-killer/dependencies.d/base", "s6-rc.d/svc-sidekiq-memory-killer/dependencies.d/svc-worker"} {
+			if _, err := os.Stat(s.path("etc", file)); err != nil {
+				s.Error(err)
+			}
+		}
+		if _, err := os.Stat(s.path("etc/s6-rc.d/svc-sidekiq-memory-killer/dependencies.d/svc-sidekiq")); err == nil {
+			s.Error("it depends on what is not there")
+		}
+		for setting := range strings.FieldsSeq(env[1]) {
+			name, value, _ := strings.Cut(setting, "=")
+			k.sets(map[string]string{name: strings.Replace(value, "/run/service", s.path("service"), 1)})
+		}
+		k.sets(map[string]string{"SIDEKIQ_MEMORY_KILLER_MAX_RSS": "1", "SIDEKIQ_MEMORY_KILLER_GRACE_TIME": "0", "QUIET_SIGNAL": ""})
+		k.interprets(s.path("etc/s6-rc.d"))
+		scan := k.starts(s.path("etc/s6-rc.d/svc-worker"), s.path("etc/s6-rc.d/svc-sidekiq-memory-killer"))
+		v := scan.service("svc-worker")
+		first := v.running()
+		second := v.running(first)
+		v.running(first, second)
+	})
+}
