@@ -1,0 +1,250 @@
+package integration
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// An enrolled Sidekiq is what an instance of Sidekiq says of itself in Redis.
+type enrolled struct {
+	host, nonce string
+	pid         int
+	started     time.Time
+	rss         int
+	quiet       bool
+	claimedBy   string
+	jobs        map[string]string // class by JID
+}
+
+func (e enrolled) identity() string { return fmt.Sprintf("%s:%d:%s", e.host, e.pid, e.nonce) }
+
+// beats writes a heartbeat as Sidekiq 6 does.
+func (r *redis) beats(e enrolled) {
+	r.s.Helper()
+	now := time.Now()
+	stamp := func(t time.Time) float64 { return float64(t.UnixMicro()) / 1e6 }
+	info, err := json.Marshal(map[string]any{"hostname": e.host, "started_at": stamp(e.started), "pid": e.pid, "tag": "", "concurrency": 2,
+		"queues": []string{"default"}, "labels": []string{}, "identity": e.identity()})
+	if err != nil {
+		r.s.Fatal(err)
+	}
+	r.command("SADD", "processes", e.identity())
+	r.command("HSET", e.identity(), "info", string(info), "busy", strconv.Itoa(len(e.jobs)), "beat", fmt.Sprint(stamp(now)),
+		"quiet", strconv.FormatBool(e.quiet), "rss", strconv.Itoa(e.rss), "rtt_us", "300")
+	if e.claimedBy != "" {
+		r.command("HSET", e.identity(), "gracekit", fmt.Sprintf("%d %s", now.Add(time.Hour).UnixMilli(), e.claimedBy))
+	}
+	r.command("EXPIRE", e.identity(), "60")
+	for jid, class := range e.jobs {
+		payload, err := json.Marshal(map[string]any{"class": class, "jid": jid, "queue": "default", "args": []int{}})
+		if err != nil {
+			r.s.Fatal(err)
+		}
+		job, err := json.Marshal(map[string]any{"queue": "default", "payload": string(payload), "run_at": now.Unix() - 7})
+		if err != nil {
+			r.s.Fatal(err)
+		}
+		r.command("HSET", e.identity()+":workers", jid, string(job))
+	}
+}
+
+// enrolledAs is a process of this machine as Sidekiq would enroll it.
+func (s *sandbox) enrolledAs(p process) enrolled {
+	host, err := os.Hostname()
+	if err != nil {
+		s.Fatal(err)
+	}
+	return enrolled{host: host, pid: p.pid, nonce: fmt.Sprintf("%012x", p.pid), started: time.Now(), rss: 100000}
+}
+
+// fleetRestart runs fleet-restart for a process that knows no quiet signal.
+func (r *redis) fleetRestart(target string, env ...string) result {
+	r.s.Helper()
+	c := r.s.command("fleet-restart", target)
+	c.Env = append(append(c.Env, "REDIS_URL="+r.url(), "QUIET_SIGNAL=", "SHUTDOWN_WAIT=0", "SIDEKIQ_TIMEOUT=5"), env...)
+	return r.s.runCommand(c)
+}
+
+// An instance is restarted while another can do its work, and not when it is the last one.
+func TestFleetRestartLeavesTheLastOne(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	r := s.redis()
+	a, b := s.balloon(), s.balloon()
+	r.beats(s.enrolledAs(a.process))
+	r.beats(s.enrolledAs(b.process))
+	if got := r.fleetRestart(a.id()); got.code != 0 || a.alive() || !b.alive() {
+		s.Errorf("exit %d, it lives: %v, the other: %v\n%s", got.code, a.alive(), b.alive(), got.stderr)
+	}
+	r.command("SREM", "processes", s.enrolledAs(a.process).identity()) // as Sidekiq does at its end
+	got := r.fleetRestart(b.id())
+	if got.code != 1 || !b.alive() || !strings.Contains(got.stderr, "not now") {
+		s.Errorf("the last one: exit %d, it lives: %v\n%s", got.code, b.alive(), got.stderr)
+	}
+	if got := r.fleetRestart(b.id(), "SIDEKIQ_MEMORY_KILLER_MIN_PEERS=0"); got.code != 0 || b.alive() {
+		s.Errorf("nobody else asked for: exit %d, it lives: %v\n%s", got.code, b.alive(), got.stderr)
+	}
+}
+
+// Redis gives no answer: no restart, but over the hard limit where that is wanted. An answer that says no counts always.
+func TestFleetRestartWithoutAnAnswer(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	r := s.redis()
+	away := "REDIS_URL=unix://" + s.path("nobody.sock")
+	alone := "SIDEKIQ_MEMORY_KILLER_HARD_WITHOUT_PEERS=1"
+	for _, c := range []struct {
+		code  int
+		alive bool
+		env   []string
+	}{
+		{1, true, []string{away}},
+		{1, true, []string{away, "GRACE_REASON=hard"}},
+		{1, true, []string{away, "GRACE_REASON=soft", alone}},
+		{1, true, []string{away, "GRACE_REASON=soft", "LONG_WORKERS=Import*", "SIDEKIQ_MEMORY_KILLER_MIN_PEERS=0"}},
+		{1, true, []string{"GRACE_REASON=hard", alone}}, // it answers: there is no such instance
+		{0, false, []string{away, "GRACE_REASON=hard", alone}},
+		{0, false, []string{away, "GRACE_REASON=soft", "SIDEKIQ_MEMORY_KILLER_MIN_PEERS=0"}},
+	} {
+		b := s.balloon()
+		if got := r.fleetRestart(b.id(), c.env...); got.code != c.code || b.alive() != c.alive {
+			s.Errorf("%v: exit %d, it lives: %v; want %d, %v\n%s", c.env, got.code, b.alive(), c.code, c.alive, got.stderr)
+		}
+	}
+	b := s.balloon()
+	r.beats(s.enrolledAs(b.process))
+	if got := r.fleetRestart(b.id(), "GRACE_REASON=hard", alone); got.code != 1 || !b.alive() {
+		s.Errorf("the last one, over the hard limit: exit %d, it lives: %v\n%s", got.code, b.alive(), got.stderr)
+	}
+}
+
+// What runs is told. A job of LONG_WORKERS holds the restart off, but not over the hard limit.
+func TestLongWorkersHoldARestartOff(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	r := s.redis()
+	other := s.enrolledAs(s.balloon().process)
+	r.beats(other)
+	for _, c := range []struct {
+		code int
+		env  []string
+	}{
+		{1, []string{"LONG_WORKERS=Export* Import*"}},
+		{0, []string{"LONG_WORKERS=Export* Im"}},
+		{0, []string{"LONG_WORKERS=Import*", "GRACE_REASON=hard"}},
+		{100, []string{"LONG_WORKERS=Import["}},
+	} {
+		b := s.balloon()
+		e := s.enrolledAs(b.process)
+		e.jobs = map[string]string{"00112233445566778899aabb": "ImportUsers"}
+		r.beats(e)
+		got := r.fleetRestart(b.id(), c.env...)
+		told := strings.Contains(got.stderr, "running_jobs of "+b.id()+": jid=00112233445566778899aabb class=ImportUsers queue=default seconds=")
+		if got.code != c.code || b.alive() != (c.code != 0) || !told {
+			s.Errorf("%v: exit %d, it lives: %v, jobs told: %v; want exit %d\n%s", c.env, got.code, b.alive(), told, c.code, got.stderr)
+		}
+		r.command("SREM", "processes", e.identity())
+	}
+}
+
+// A restart that failed gives its claim back, and only then.
+func TestAFailedRestartIsReleased(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	r := s.redis()
+	a, b := s.balloon(), s.balloon()
+	r.beats(s.enrolledAs(a.process))
+	r.beats(s.enrolledAs(b.process))
+	s.write("bin/graceful-restart", "#!/bin/sh\nsidekiq-fleet ps >"+s.path("during")+"\nexit 111\n", 0o755)
+	got := r.fleetRestart(a.id(), "PATH="+s.path("bin")+":"+os.Getenv("PATH"))
+	during, _ := os.ReadFile(s.path("during"))
+	if got.code != 111 || strings.Count(string(during), " claimed ") != 1 {
+		s.Errorf("exit %d, want 111; meanwhile:\n%s%s", got.code, during, got.stderr)
+	}
+	c := s.command("sidekiq-fleet", "ps")
+	c.Env = append(c.Env, "REDIS_URL="+r.url())
+	if after := s.runCommand(c).stdout; strings.Count(after, " running ") != 2 {
+		s.Errorf("afterwards:\n%s", after)
+	}
+}
+
+// What is no number is refused by name, before anything is started.
+func TestSettingsOfTheFleet(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	for _, c := range []struct{ program, setting, says string }{
+		{"memory-killer", "SIDEKIQ_MEMORY_KILLER_MIN_PEERS=two", `SIDEKIQ_MEMORY_KILLER_MIN_PEERS: "two" is no number of instances (1)`},
+		{"memory-killer", "SIDEKIQ_MEMORY_KILLER_HARD_WITHOUT_PEERS=yes", `SIDEKIQ_MEMORY_KILLER_HARD_WITHOUT_PEERS: "yes" is neither 0 nor 1`},
+		{"fleet-restart", "SIDEKIQ_MEMORY_KILLER_MIN_PEERS=-1", `SIDEKIQ_MEMORY_KILLER_MIN_PEERS: "-1" is no number of instances (1)`},
+		{"fleet-restart", "SIDEKIQ_MEMORY_KILLER_HARD_WITHOUT_PEERS=11", `SIDEKIQ_MEMORY_KILLER_HARD_WITHOUT_PEERS: "11" is neither 0 nor 1`},
+		{"remote-restart", "SHUTDOWN_WAIT=soon", `SHUTDOWN_WAIT: "soon" is no duration (30, 90s, inf)`},
+		{"remote-restart", "SIDEKIQ_TIMEOUT=0", `SIDEKIQ_TIMEOUT: "0" is no number of seconds (25)`},
+		{"fleet-memory-killer", "SIDEKIQ_MEMORY_KILLER_MAX_RSS=", `SIDEKIQ_MEMORY_KILLER_MAX_RSS: "0" is no number of KB (2000000)`},
+		{"fleet-memory-killer", "SIDEKIQ_MEMORY_KILLER_MAX_RSS=80%", `SIDEKIQ_MEMORY_KILLER_MAX_RSS: "80%" is no number of KB (2000000)`},
+	} {
+		args := map[string][]string{"memory-killer": {"true"}, "fleet-restart": {"1"}, "remote-restart": {"a:1:0123456789ab"}}[c.program]
+		cmd := s.command(c.program, args...)
+		cmd.Env = append(cmd.Env, c.setting)
+		if got, want := s.runCommand(cmd), c.program+": fatal: "+c.says+"\n"; got.code != 100 || got.stderr != want {
+			s.Errorf("exit %d, want 100; stderr:\n%swant:\n%s", got.code, got.stderr, want)
+		}
+	}
+}
+
+// A round over the fleet: the worst first; what an earlier round left quiet is seen to its end; what is too young,
+// or in the hands of others, is left alone; one that fails does not keep the others from their turn.
+func TestARoundOverTheFleet(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	r := s.redis()
+	long := time.Now().Add(-time.Hour)
+	for i, e := range []enrolled{
+		{host: "small", rss: 1000, started: long},
+		{host: "large", rss: 300000, started: long},
+		{host: "larger", rss: 400000, started: long},
+		{host: "largest", rss: 500000, started: long},
+		{host: "young", rss: 600000, started: time.Now()},
+		{host: "unfinished", rss: 700, started: long, quiet: true, claimedBy: "fleet-memory-killer"},
+		{host: "deployed", rss: 700000, started: long, quiet: true},
+		{host: "watched", rss: 800000, started: long, quiet: true, claimedBy: "watched"},
+		{host: "dead", rss: 900000, started: long},
+	} {
+		e.pid, e.nonce = i+1, "0123456789ab"
+		r.beats(e)
+		if e.host == "dead" {
+			r.command("HSET", e.identity(), "beat", "1700000000")
+		}
+	}
+	s.write("bin/fleet-restart", "#!/bin/sh\necho \"$1 $FLEET_CLAIM\" >>"+s.path("restarted")+"\ncase $1 in larger*) exit 111 ;; *) exit 1 ;; esac\n", 0o755)
+	round := func() result {
+		t.Helper()
+		os.Remove(s.path("restarted"))
+		c := s.command("fleet-memory-killer")
+		c.Env = append(c.Env, "REDIS_URL="+r.url(), "SIDEKIQ_MEMORY_KILLER_MAX_RSS=200000", "PATH="+s.path("bin")+":"+os.Getenv("PATH"))
+		return s.runCommand(c)
+	}
+	got := round()
+	text, _ := os.ReadFile(s.path("restarted"))
+	want := ""
+	for _, id := range []string{"unfinished:6", "largest:4", "larger:3", "large:2"} {
+		want += id + ":0123456789ab --as fleet-memory-killer --ttl 24h\n"
+	}
+	if string(text) != want || got.code != 111 {
+		s.Errorf("exit %d, want 111; restarted:\n%swant:\n%s", got.code, text, want)
+	}
+	if told := strings.Count(got.stderr, "\n"); told != 1 || !strings.Contains(got.stderr, "error: young:5:0123456789ab has 600000 KB 0 s") &&
+		!strings.Contains(got.stderr, "error: young:5:0123456789ab has 600000 KB 1 s") {
+		s.Errorf("stderr: %s", got.stderr)
+	}
+
+	r.command("SET", "gracekit:lock:fleet-memory-killer", "another", "PX", "60000")
+	got = round()
+	if _, err := os.Stat(s.path("restarted")); err == nil || got.code != 0 || got.stderr != "" {
+		s.Errorf("while another round is under way: exit %d, restarted: %v\n%s", got.code, err == nil, got.stderr)
+	}
+}
