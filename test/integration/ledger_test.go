@@ -86,3 +86,24 @@ func (l ledger) exactlyOnce(jids []string) {
 		l.s.Errorf("%d jobs were started, %d enqueued", len(started), len(jids))
 	}
 }
+
+// leaks has jobs done that each leak 10 MB and take some seconds, until it is enough, and checks that each was done
+// exactly once.
+func (l ledger) leaks(redis *redis, seconds float64, enough func() bool) (jids []string) {
+	l.s.Helper()
+	for done := 0; !enough(); {
+		jids = append(jids, redis.enqueue(8, "LeakJob", 10, seconds)...)
+		l.s.waitFor("jobs are taken", func() bool {
+			n := l.count("done")
+			if n > done {
+				done = n
+				return true
+			}
+			return false
+		})
+		l.s.waitFor("not too many jobs wait", func() bool { return len(jids)-l.count("done") < 8 })
+	}
+	l.s.waitFor("all jobs are done", func() bool { return l.count("done") >= len(jids) })
+	l.exactlyOnce(jids)
+	return jids
+}

@@ -44,21 +44,7 @@ func TestLegacyModeLosesNoJob(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
 	k, events := s.legacy("1")
-	var jids []string
-	for done := 0; events.count("restart-done") < 2; {
-		jids = append(jids, k.redis.enqueue(8, "LeakJob", 10, 0.1)...)
-		s.waitFor("jobs are taken", func() bool {
-			n := k.count("done")
-			if n > done {
-				done = n
-				return true
-			}
-			return false
-		})
-		s.waitFor("not too many jobs wait", func() bool { return len(jids)-k.count("done") < 8 })
-	}
-	s.waitFor("all jobs are done", func() bool { return k.count("done") >= len(jids) })
-	k.exactlyOnce(jids)
+	k.ledger.leaks(k.redis, 0.1, func() bool { return events.count("restart-done") >= 2 })
 	for _, e := range events.seen() {
 		if e.name == "restart-begin" && e.fields["reason"] != "legacy" {
 			s.Errorf("reason is %q, want legacy: %s", e.fields["reason"], e.line)

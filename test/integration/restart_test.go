@@ -39,21 +39,7 @@ func TestLeakingSidekiqLosesNoJob(t *testing.T) {
 	first := k.working()
 	_, events := k.watched(quickWatch)
 
-	var jids []string
-	for done := 0; events.count("restart-done") < 3; {
-		jids = append(jids, k.redis.enqueue(8, "LeakJob", 10, 0.25)...)
-		s.waitFor("jobs are taken", func() bool {
-			n := k.count("done")
-			if n > done {
-				done = n
-				return true
-			}
-			return false
-		})
-		s.waitFor("not too many jobs wait", func() bool { return len(jids)-k.count("done") < 8 })
-	}
-	s.waitFor("all jobs are done", func() bool { return k.count("done") >= len(jids) })
-	k.exactlyOnce(jids)
+	jids := k.ledger.leaks(k.redis, 0.25, func() bool { return events.count("restart-done") >= 3 })
 	if k.redis.command("LLEN", "queue:default") != "0" {
 		s.Error("jobs are left in Redis")
 	}

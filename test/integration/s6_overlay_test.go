@@ -32,21 +32,7 @@ func TestOverlaySidekiqLosesNoJob(t *testing.T) {
 				s.Errorf("%s is %q, want %q: %s", field, watching.fields[field], want, watching.line)
 			}
 		}
-		var jids []string
-		for done := 0; events.count("restart-done") < 2; {
-			jids = append(jids, redis.enqueue(8, "LeakJob", 10, 0.1)...)
-			s.waitFor("jobs are taken", func() bool {
-				n := jobs.count("done")
-				if n > done {
-					done = n
-					return true
-				}
-				return false
-			})
-			s.waitFor("not too many jobs wait", func() bool { return len(jids)-jobs.count("done") < 8 })
-		}
-		s.waitFor("all jobs are done", func() bool { return jobs.count("done") >= len(jids) })
-		jobs.exactlyOnce(jids)
+		jobs.leaks(redis, 0.1, func() bool { return events.count("restart-done") >= 2 })
 		scan.says("graceful-restart", "SHUTDOWN_WAIT is 29")
 		scan.says("graceful-restart", "gets TERM, its group KILL in 4 s") // SIDEKIQ_TIMEOUT is 2
 		p := sidekiq.running()

@@ -160,16 +160,22 @@ exec memory-killer sh -c 'trap "exit 0" TERM; while ! rm go 2>/dev/null; do slee
 					s.Errorf("ready: %v, before it says so", stat)
 				}
 				s.onlyHolder(p, 3, v.process)
-				s.write("svc/go", "", 0o644)
+				s.tell("svc/go", "")
 				v.waits("-U")
-				if err := os.WriteFile(s.path("fifo"), []byte("t"), 0); err != nil {
-					s.Fatal(err)
-				}
+				s.tell("fifo", "t") // restart it now
 				events.event("restart-done", n)
 				before = append(before, p)
 			}
 			v.running(before...)
 		})
+	}
+}
+
+// tell writes to a file of which others may be the reader.
+func (s *sandbox) tell(name, text string) {
+	s.Helper()
+	if err := os.WriteFile(s.path(name), []byte(text), 0o600); err != nil {
+		s.Fatal(err)
 	}
 }
 
