@@ -78,6 +78,7 @@ func claim(above *command, args []string) int {
 		return cli.Yes
 	}
 	code = c.Exec(cli.Expand(words[1:], braces))
+	c.fleet.Begin()
 	if err := c.fleet.Release(id); err != nil {
 		c.Error("%v", err)
 	}

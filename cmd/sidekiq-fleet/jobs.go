@@ -173,9 +173,10 @@ const pause = time.Second
 
 // until asks again and again, up to that long. Redis may be away for a while: that is told once, and is the error
 // only at the end. An error of which done says true is the answer.
-func (c *command) until(wait limit.Duration, ask func() (done bool, err error)) (err error) {
+func (c *command) until(wait limit.Duration, ask func() (done bool, err error)) error {
 	started, told := time.Now(), false
 	for {
+		c.fleet.Begin()
 		done, err := ask()
 		left := wait.Std() - time.Since(started)
 		if done || left <= 0 {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	ossignal "os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -48,6 +49,7 @@ func lock(above *command, args []string) int {
 		return code
 	}
 	host, _ := os.Hostname()
+	taken := time.Now()
 	l, holder, err := c.fleet.Lock(name, fmt.Sprintf("%s, pid %d", host, os.Getpid()), ttl.Std())
 	if err != nil {
 		return c.failed(err)
@@ -56,18 +58,25 @@ func lock(above *command, args []string) int {
 		c.Warn("the lock %s is held by %s", name, holder)
 		return cli.No
 	}
-	code = c.runLocked(l, &exec.Cmd{Path: file, Args: words[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+	code = c.runLocked(l, taken, &exec.Cmd{Path: file, Args: words[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		SysProcAttr: &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}}, ttl.Std())
+	c.fleet.Begin()
 	if err := l.Unlock(); err != nil {
 		c.Warn("%v: the lock %s ends in %v", err, name, ttl)
 	}
 	return code
 }
 
-// runLocked runs the program to its end and renews the lock meanwhile. A lock that is lost ends the program.
-func (c *command) runLocked(l *fleet.Lock, cmd *exec.Cmd, ttl time.Duration) int {
+// runLocked runs the program to its end and renews the lock meanwhile. The program is told to end
+// before another host can have the lock.
+func (c *command) runLocked(l *fleet.Lock, taken time.Time, cmd *exec.Cmd, ttl time.Duration) int {
+	runtime.LockOSThread() // Pdeathsig is about the thread that starts it
 	signals := make(chan os.Signal, 8)
-	ossignal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	for _, sig := range []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
+		if !ossignal.Ignored(sig) { // as nohup has it
+			ossignal.Notify(signals, sig)
+		}
+	}
 	defer ossignal.Stop(signals)
 	if err := cmd.Start(); err != nil {
 		c.Error("cannot run %q: %v", cmd.Args[0], err)
@@ -75,26 +84,41 @@ func (c *command) runLocked(l *fleet.Lock, cmd *exec.Cmd, ttl time.Duration) int
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	renew := time.NewTicker(ttl / 3)
-	defer renew.Stop()
-	good := time.Now().Add(ttl)
+	lost := make(chan struct{})
+	stop := make(chan struct{})
+	defer close(stop)
+	go c.keep(l, taken, ttl, lost, stop)
 	for {
 		select {
 		case err := <-ended:
 			return exitCode(err)
 		case sig := <-signals:
 			cmd.Process.Signal(sig)
-		case <-renew.C:
-			asked := time.Now()
-			held, err := l.Renew()
-			if held {
-				good = asked.Add(ttl)
-			}
-			if err == nil && !held || err != nil && time.Now().After(good) {
-				c.Error("the lock is lost: %s is told to end", cmd.Args[0])
-				cmd.Process.Signal(syscall.SIGTERM)
-				renew.Stop()
-			}
+		case <-lost:
+			c.Error("the lock is lost: %s is told to end", cmd.Args[0])
+			cmd.Process.Signal(syscall.SIGTERM)
+			lost = nil
+		}
+	}
+}
+
+// keep renews the lock, and closes lost when that is another's, or will be soon because Redis doesn't answer.
+func (c *command) keep(l *fleet.Lock, taken time.Time, ttl time.Duration, lost, stop chan struct{}) {
+	good := taken.Add(ttl)
+	for {
+		select {
+		case <-stop:
+			return
+		case <-time.After(ttl / 6):
+		}
+		asked := time.Now()
+		held, err := l.Renew(asked.Add(ttl / 6))
+		if held {
+			good = asked.Add(ttl)
+		}
+		if err == nil && !held || time.Now().After(good.Add(-ttl/3)) {
+			close(lost)
+			return
 		}
 	}
 }

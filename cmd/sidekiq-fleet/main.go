@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"time"
+	"unicode"
 
 	"gracekit/lib/cli"
 	"gracekit/lib/limit"
@@ -30,7 +32,7 @@ All instances of Sidekiq meet in their Redis. This asks there.
            sidekiq-fleet COMMAND --help tells more
 
       --namespace NAME    of Sidekiq 6 with redis-namespace ($SIDEKIQ_NAMESPACE)
-      --timeout DURATION  for each question to Redis (5s, $SIDEKIQ_FLEET_TIMEOUT)
+      --timeout DURATION  for an answer of Redis (5s, $SIDEKIQ_FLEET_TIMEOUT)
   -v, --verbose           more messages
   -q, --quiet             only errors
   -h, --help              this text
@@ -52,9 +54,7 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, cli.Stderr)) }
 
 func run(args []string, stdout, stderr io.Writer) int {
 	c := &command{Command: cli.New("sidekiq-fleet", usage, stdout, stderr), stderr: stderr}
-	if err := c.defaults(); err != nil {
-		return c.Misused(err)
-	}
+	c.namespace, c.timeout = os.Getenv("SIDEKIQ_NAMESPACE"), limit.Duration(5*time.Second)
 	c.options()
 	words, code := c.Parse(args, 1, -1)
 	if code != cli.Continue {
@@ -72,21 +72,8 @@ type command struct {
 	*cli.Command
 	stderr    io.Writer
 	namespace string
-	timeout   limit.Duration
+	timeout   limit.Duration // for all that is asked at a time
 	fleet     *fleet.Fleet
-}
-
-// defaults are those of the environment.
-func (c *command) defaults() error {
-	c.namespace = os.Getenv("SIDEKIQ_NAMESPACE")
-	text := os.Getenv("SIDEKIQ_FLEET_TIMEOUT")
-	if text == "" {
-		text = "5"
-	}
-	if err := c.timeout.Set(text); err != nil {
-		return fmt.Errorf("SIDEKIQ_FLEET_TIMEOUT: %w", err)
-	}
-	return nil
 }
 
 // options are those that stand before and behind the name of the command.
@@ -110,8 +97,8 @@ func (c *command) begin(above *command, args []string, min, max int) (words []st
 		return nil, code
 	}
 	c.Quiet, c.Verbose = c.Quiet || above.Quiet, c.Verbose || above.Verbose
-	if c.timeout <= 0 || c.timeout == limit.Forever {
-		return nil, c.Misused(fmt.Errorf("--timeout: %v is no time in which to give up (5, 500ms)", c.timeout))
+	if err := c.checkTimeout(c.Given("timeout") || above.Given("timeout")); err != nil {
+		return nil, c.Misused(err)
 	}
 	settings, err := fleet.FromEnvironment()
 	if err != nil {
@@ -127,6 +114,21 @@ func (c *command) begin(above *command, args []string, min, max int) (words []st
 		return nil, c.Misused(err)
 	}
 	return words, cli.Continue
+}
+
+// checkTimeout takes that of the environment, if none was given.
+func (c *command) checkTimeout(given bool) error {
+	name, text := "--timeout", os.Getenv("SIDEKIQ_FLEET_TIMEOUT")
+	if !given && text != "" {
+		name = "SIDEKIQ_FLEET_TIMEOUT"
+		if err := c.timeout.Set(text); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	if c.timeout < limit.Duration(time.Millisecond) || c.timeout == limit.Forever {
+		return fmt.Errorf("%s: %v is no time in which to give up (5, 500ms)", name, c.timeout)
+	}
+	return nil
 }
 
 // identity reads IDENTITY|TARGET: how the instance calls itself, and what stands for it in {}.
@@ -166,7 +168,7 @@ func word(text string) string {
 		return "-"
 	}
 	return strings.Map(func(r rune) rune {
-		if r <= ' ' || r == 0x7f {
+		if !unicode.IsPrint(r) || r == ' ' {
 			return '?'
 		}
 		return r

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -32,7 +33,7 @@ type description struct {
 	Identity    string   `json:"identity"`
 	Busy        int      `json:"busy"`
 	Concurrency int      `json:"concurrency"`
-	RSS         int64    `json:"rss_kb"`
+	RSS         *int64   `json:"rss_kb"` // null: it doesn't tell
 	State       string   `json:"state"`
 	Age         *float64 `json:"age_s"` // null: nobody knows
 	Queues      []string `json:"queues"`
@@ -54,10 +55,10 @@ func ps(above *command, args []string) int {
 	if code != cli.Continue {
 		return code
 	}
+	defer c.fleet.Close()
 	if over.IsShare() {
 		return c.Misused(fmt.Errorf("--over: %v of which machine? (1500M, 2G)", over))
 	}
-	defer c.fleet.Close()
 	instances, err := c.fleet.All()
 	if err != nil {
 		return c.failed(err)
@@ -84,12 +85,19 @@ func larger(instances []fleet.Instance, kb int64) []fleet.Instance {
 
 func instanceLine(in *fleet.Instance, asJSON bool) string {
 	if asJSON {
-		d := description{Identity: in.Identity, Busy: in.Busy, Concurrency: in.Concurrency, RSS: in.RSS, State: string(in.State()),
+		d := description{Identity: in.Identity, Busy: in.Busy, Concurrency: in.Concurrency, State: string(in.State()),
 			Queues: in.Queues, Quiet: in.Quiet, Version: in.Version, Tag: in.Tag, Embedded: in.Embedded,
 			ClaimedBy: in.Claim.By, ClaimLeft: seconds(in.Claim.Left)}
 		if in.Known() {
-			age, beat := seconds(in.Age), seconds(in.Silence)
-			d.Age, d.Beat = &age, &beat
+			beat := seconds(in.Silence)
+			d.Beat = &beat
+		}
+		if !in.Started.IsZero() {
+			age := seconds(in.Age)
+			d.Age = &age
+		}
+		if in.RSS > 0 {
+			d.RSS = &in.RSS
 		}
 		text, err := json.Marshal(d)
 		if err != nil {
@@ -100,8 +108,15 @@ func instanceLine(in *fleet.Instance, asJSON bool) string {
 	if !in.Known() {
 		return fmt.Sprintf("%s - - - %s - -\n", word(in.Identity), in.State())
 	}
-	return fmt.Sprintf("%s %d %d %d %s %.0f %s\n", word(in.Identity), in.Busy, in.Concurrency, in.RSS, in.State(),
-		in.Age.Seconds(), word(strings.Join(in.Queues, ",")))
+	rss, age := "-", "-"
+	if in.RSS > 0 {
+		rss = strconv.FormatInt(in.RSS, 10)
+	}
+	if !in.Started.IsZero() {
+		age = fmt.Sprintf("%.0f", in.Age.Seconds())
+	}
+	return fmt.Sprintf("%s %d %d %s %s %s %s\n", word(in.Identity), in.Busy, in.Concurrency, rss, in.State(), age,
+		word(strings.Join(in.Queues, ",")))
 }
 
 // seconds is d to the millisecond.

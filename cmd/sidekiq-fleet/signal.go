@@ -64,6 +64,7 @@ func signal(above *command, args []string) int {
 
 // unheard takes back what was not heard: nobody is to find a quiet instance later, and not know why.
 func (c *command) unheard(id, name string, wait limit.Duration, err error) int {
+	c.fleet.Begin()
 	back, errBack := c.fleet.Withdraw(id, name)
 	switch {
 	case errBack != nil:

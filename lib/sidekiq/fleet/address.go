@@ -1,12 +1,15 @@
 package fleet
 
 import (
+	"cmp"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,7 +24,7 @@ type Settings struct {
 	CAFile           string // PEM, for rediss://; the system's if empty
 	Sentinels        string // HOST:PORT,HOST:PORT...
 	SentinelPassword string
-	Timeout          time.Duration // for each question to Redis, with all that it takes to connect
+	Timeout          time.Duration // for all that is asked at a time, with what it takes to connect
 }
 
 // FromEnvironment reads REDIS_PROVIDER and REDIS_URL as Sidekiq does (sidekiq/redis_connection.rb),
@@ -67,6 +70,9 @@ func (s Settings) connect() (client *redis.Client, address string, err error) {
 	o.PoolSize, o.PipelinePoolSize = 1, -1
 	master, sentinels := query.Get("master_name"), append([]string{o.Addr}, query["addr"]...)
 	if s.Sentinels != "" {
+		if o.Network == "unix" {
+			return nil, "", fmt.Errorf("REDIS_SENTINELS: asks for the name of the master as the host in %s (redis://NAME/0)", s.Variable)
+		}
 		master, _, _ = net.SplitHostPort(o.Addr)
 		sentinels = strings.FieldsFunc(s.Sentinels, func(r rune) bool { return r == ',' || r == ' ' })
 	}
@@ -75,7 +81,7 @@ func (s Settings) connect() (client *redis.Client, address string, err error) {
 	}
 	for i, addr := range sentinels {
 		if _, _, err := net.SplitHostPort(addr); err != nil {
-			sentinels[i] = net.JoinHostPort(addr, "26379")
+			sentinels[i] = net.JoinHostPort(strings.Trim(addr, "[]"), "26379")
 		}
 	}
 	if o.TLSConfig != nil {
@@ -90,26 +96,62 @@ func (s Settings) connect() (client *redis.Client, address string, err error) {
 	}), master + " (by Sentinel " + strings.Join(sentinels, ", ") + ")", nil
 }
 
-// parse reads the URL. What is wrong with it is not quoted: that may be a piece of the password.
+// parse reads the URL as Sidekiq's clients do (redis 4, redis-client), and leaves options that they alone know.
+// What is wrong with it is not quoted: that may be a piece of the password.
 func (s Settings) parse() (*redis.Options, url.Values, error) {
-	wrong := fmt.Errorf("%s: its value is no URL of a Redis (redis://HOST:6379/0, rediss://HOST:6379/0, unix:///PATH)", s.Variable)
+	wrong := fmt.Errorf("%s: its value is no URL of a Redis (redis://HOST:6379/0, rediss://HOST:6379/0, unix:///PATH; "+
+		"in a password / is written %%2F, ? %%3F, # %%23, @ %%40, %% %%25)", s.Variable)
 	u, err := url.Parse(s.URL)
-	if err != nil {
+	if err != nil || u.Opaque != "" || u.Fragment != "" || strings.Contains(u.RawQuery, "@") {
 		return nil, nil, wrong
 	}
 	query := u.Query()
-	rest := url.Values{} // what go-redis knows; for other options Sidekiq's client has its own names
-	for _, name := range []string{"db", "skip_verify"} {
-		if query.Has(name) {
-			rest.Set(name, query.Get(name))
+	o := &redis.Options{}
+	db := query.Get("db")
+	switch u.Scheme {
+	case "unix", "":
+		if u.Host != "" || !strings.HasPrefix(u.Path, "/") || u.User != nil && strings.Contains(u.EscapedPath(), "@") {
+			return nil, nil, wrong
 		}
+		o.Network, o.Addr = "unix", u.Path
+	case "redis", "rediss":
+		port := cmp.Or(u.Port(), "6379")
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return nil, nil, wrong
+		}
+		o.Network, o.Addr = "tcp", net.JoinHostPort(cmp.Or(u.Hostname(), "127.0.0.1"), port)
+		db = cmp.Or(strings.Trim(u.Path, "/"), db)
+	default:
+		return nil, nil, wrong
 	}
-	u.RawQuery = rest.Encode()
-	o, err := redis.ParseURL(u.String())
-	if err != nil || o.DB < 0 {
+	if u.Scheme == "rediss" {
+		o.TLSConfig = &tls.Config{ServerName: u.Hostname(), InsecureSkipVerify: query.Get("skip_verify") == "true"}
+	}
+	if o.DB, err = strconv.Atoi(cmp.Or(db, "0")); err != nil || o.DB < 0 {
+		return nil, nil, wrong
+	}
+	if o.Username, o.Password, err = credentials(s.URL, u.User); err != nil {
 		return nil, nil, wrong
 	}
 	return o, query, nil
+}
+
+// credentials are those of the URL: one word alone is the password, and a + is a space, as in Ruby.
+func credentials(text string, there *url.Userinfo) (user, password string, err error) {
+	if there == nil {
+		return "", "", nil
+	}
+	_, text, _ = strings.Cut(text, "://")
+	text = text[:strings.LastIndexByte(text[:strings.IndexAny(text+"/", "/?#")], '@')]
+	user, password, both := strings.Cut(text, ":")
+	if !both {
+		user, password = "", user
+	}
+	if user, err = url.QueryUnescape(user); err != nil {
+		return "", "", err
+	}
+	password, err = url.QueryUnescape(password)
+	return user, password, err
 }
 
 func readCA(file string) (*x509.CertPool, error) {

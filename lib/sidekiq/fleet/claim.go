@@ -33,12 +33,20 @@ type Claim struct {
 }
 
 func parseClaim(text string, now time.Time) Claim {
-	ends, by, _ := strings.Cut(text, " ")
-	ms, err := strconv.ParseInt(ends, 10, 64)
-	if left := time.UnixMilli(ms).Sub(now); err == nil && left > 0 {
+	ends, by, ok := strings.Cut(text, " ")
+	if !ok || ends == "" || strings.Trim(ends, "0123456789") != "" {
+		return Claim{}
+	}
+	ms, _ := strconv.ParseFloat(ends, 64) // what is too large for it never ends
+	if left := milliseconds(ms - float64(now.UnixMilli())); left > 0 {
 		return Claim{by, left}
 	}
 	return Claim{}
+}
+
+// milliseconds are at most a few centuries.
+func milliseconds(ms float64) time.Duration {
+	return time.Duration(min(max(ms, -1e12), 1e12)) * time.Millisecond
 }
 
 // Request is what is claimed, and what must stay.
@@ -76,8 +84,12 @@ func (f *Fleet) Claim(r Request) (peers int, err error) {
 	if r.AnyQueue {
 		anyQueue = 1
 	}
+	before, err := f.lastMoment(ctx)
+	if err != nil {
+		return 0, f.refused(err)
+	}
 	text, err := claimScript.Run(ctx, f.redis, []string{f.prefix + "processes"}, f.prefix, r.Identity, r.Least,
-		max(r.TTL.Milliseconds(), 1), anyQueue, r.By, fresh.Milliseconds(), lifetime.Milliseconds()).Text()
+		max(r.TTL.Milliseconds(), 1), anyQueue, r.By, fresh.Milliseconds(), lifetime.Milliseconds(), before).Text()
 	if err != nil {
 		return 0, f.refused(err)
 	}
@@ -92,14 +104,16 @@ func (f *Fleet) verdict(r Request, a answer) error {
 	switch a.Answer {
 	case "granted":
 		return nil
+	case late:
+		return f.tooLate()
 	case "absent":
 		return fmt.Errorf("%s: %w in %s", r.Identity, ErrAbsent, f.where)
 	case "dead":
-		in := Instance{known: a.Silence >= 0, Silence: time.Duration(a.Silence) * time.Millisecond}
+		in := Instance{known: a.Silence >= 0, Silence: milliseconds(a.Silence)}
 		return fmt.Errorf("%s: %w", r.Identity, in.silent())
 	case "held":
-		left := (time.Duration(a.Left) * time.Millisecond).Round(time.Second)
-		return fmt.Errorf("%s: %w: claimed by %s, for another %v at most", r.Identity, ErrNotNow, a.Holder, left)
+		return fmt.Errorf("%s: %w: claimed by %s, for another %v at most", r.Identity, ErrNotNow, a.Holder,
+			milliseconds(a.Left).Round(time.Second))
 	case "unserved":
 		slices.Sort(a.Unserved)
 		return fmt.Errorf("%s: %w: no other instance serves %s", r.Identity, ErrNotNow, strings.Join(a.Unserved, ", "))
@@ -108,15 +122,16 @@ func (f *Fleet) verdict(r Request, a answer) error {
 		r.Identity, ErrNotNow, a.Peers, r.Least, a.Claimed, a.Quiet, a.Dead, a.Strangers)
 }
 
-// Release takes the mark away, whoever made it. The error is ErrAbsent, ErrDead, or why Redis gave no answer.
+// Release takes the mark away, whoever made it. The error is ErrAbsent, ErrDead (and no mark), or why Redis gave no answer.
 func (f *Fleet) Release(identity string) error {
-	if _, err := f.One(identity); err != nil {
-		return err
-	}
 	ctx, cancel := f.question()
 	defer cancel()
-	if err := f.redis.HDel(ctx, f.prefix+identity, claimField).Err(); err != nil {
+	n, err := f.redis.HDel(ctx, f.prefix+identity, claimField).Result()
+	if err != nil && !redis.HasErrorPrefix(err, "WRONGTYPE") {
 		return f.refused(err)
 	}
-	return nil
+	if n == 0 {
+		_, err = f.One(identity)
+	}
+	return err
 }

@@ -5,10 +5,13 @@ package fleet
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 
@@ -23,10 +26,12 @@ func (silence) Printf(context.Context, string, ...any) {}
 
 // Fleet is all instances of one Redis and namespace.
 type Fleet struct {
-	redis   *redis.Client
-	where   string // for messages
-	prefix  string // of all keys
-	timeout time.Duration
+	redis    *redis.Client
+	where    string   // for messages
+	prefix   string   // of all keys
+	secrets  []string // not for messages
+	timeout  time.Duration
+	deadline time.Time // for what is asked now
 }
 
 // Open makes a fleet; an error is a setting that cannot be. Redis is reached with the first question.
@@ -36,6 +41,12 @@ func Open(s Settings) (*Fleet, error) {
 		return nil, err
 	}
 	f := &Fleet{redis: client, where: "Redis at " + address, timeout: s.Timeout}
+	for _, secret := range []string{client.Options().Password, s.SentinelPassword} {
+		if secret != "" {
+			f.secrets = append(f.secrets, secret)
+		}
+	}
+	f.Begin()
 	if s.Namespace != "" {
 		f.prefix = s.Namespace + ":"
 	}
@@ -48,10 +59,25 @@ func (f *Fleet) Close() { f.redis.Close() }
 // Where names the Redis, for messages.
 func (f *Fleet) Where() string { return f.where }
 
+// Begin starts the time in which all that is asked from now on has to be answered.
+func (f *Fleet) Begin() { f.deadline = time.Now().Add(f.timeout) }
+
 // question bounds the time for an answer.
 func (f *Fleet) question() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), f.timeout)
+	return context.WithDeadline(context.Background(), f.deadline)
 }
+
+// lastMoment is when a script must have run, in ms of Redis' clock. One that a slow Redis comes to later does nothing:
+// nobody waits for it any more, and it was said that there is no answer. The other half of the time is the answer's.
+func (f *Fleet) lastMoment(ctx context.Context) (int64, error) {
+	now, err := f.redis.Time(ctx).Result()
+	return now.Add(time.Until(f.deadline) / 2).UnixMilli(), err
+}
+
+// late is what a script says that came too late.
+const late = "late"
+
+func (f *Fleet) tooLate() error { return fmt.Errorf("%s: no answer within %v", f.where, f.timeout) }
 
 // refused says why there is no answer.
 func (f *Fleet) refused(err error) error {
@@ -60,11 +86,14 @@ func (f *Fleet) refused(err error) error {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
 		errors.As(err, &timeout) && timeout.Timeout():
-		return fmt.Errorf("%s: no answer within %v", f.where, f.timeout)
+		return f.tooLate()
 	case !errors.As(err, &said):
-		return fmt.Errorf("%s is away: %w", f.where, root(err))
+		return f.away(err)
 	}
-	text := said.Error()
+	text := scriptError.ReplaceAllString(said.Error(), "")
+	for _, secret := range f.secrets { // an old Redis, or a proxy, quotes what it does not know
+		text = strings.ReplaceAll(text, secret, "(password)")
+	}
 	kind, _, _ := strings.Cut(text, " ")
 	switch {
 	case kind == "WRONGPASS", strings.HasPrefix(text, "ERR invalid password"):
@@ -75,15 +104,36 @@ func (f *Fleet) refused(err error) error {
 		return fmt.Errorf("%s is read-only, a replica: nothing was changed", f.where)
 	case kind == "LOADING":
 		return fmt.Errorf("%s is still reading its data from disk", f.where)
+	case kind == "MASTERDOWN":
+		return fmt.Errorf("%s is a replica that has lost its master", f.where)
+	case kind == "DENIED", kind == "-DENIED":
+		return fmt.Errorf("%s is in protected mode: it answers nobody from another host", f.where)
 	}
 	return fmt.Errorf("%s: %s", f.where, text)
 }
 
-// root is what the kernel said, without the address, which has been said.
-func root(err error) error {
+// scriptError is what a Redis before 7 puts before the error of a command in a script.
+var scriptError = regexp.MustCompile(`^ERR Error running script .*?: -`)
+
+// away says why there was no connection, or none that Redis answers on.
+func (f *Fleet) away(err error) error {
+	var certificate *tls.CertificateVerificationError
 	var op *net.OpError
-	if errors.As(err, &op) && op.Err != nil {
-		return op.Err
+	var alert tls.AlertError
+	var record tls.RecordHeaderError
+	switch {
+	case errors.As(err, &certificate):
+		return fmt.Errorf("%s: its certificate is refused: %w (REDIS_CA_FILE names the CA)", f.where, certificate.Err)
+	case errors.As(err, &record):
+		return fmt.Errorf("%s does not speak TLS (redis:// is without)", f.where)
+	case errors.As(err, &alert):
+		return fmt.Errorf("%s refuses TLS: %w", f.where, alert)
+	case errors.As(err, &op) && op.Err != nil:
+		return fmt.Errorf("%s is away: %w", f.where, op.Err) // without the address, which has been said
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("%s: the connection was closed before an answer", f.where)
+	case strings.HasPrefix(err.Error(), "redis: all sentinels"):
+		return fmt.Errorf("%s: no Sentinel knows a master of that name", f.where)
 	}
-	return err
+	return fmt.Errorf("%s: what answers is no Redis", f.where)
 }

@@ -63,10 +63,11 @@ func (f *Fleet) Of(p *proc.Process) (string, error) {
 	}
 	born := time.Now().Add(p.ID.Born() - proc.Now()) // on the wall clock, as started_at is
 	var alive []string
-	var dead *Instance
+	var dead, older *Instance
 	for i, in := range found {
 		switch {
 		case in.Started.Before(born.Add(-clockSlop)): // one that had this pid before
+			older = &found[i]
 		case in.State() == Dead:
 			dead = &found[i]
 		default:
@@ -81,6 +82,8 @@ func (f *Fleet) Of(p *proc.Process) (string, error) {
 		return "", fmt.Errorf("%w: %s: two hosts with one hostname?", ErrAmbiguous, strings.Join(alive, ", "))
 	case dead != nil:
 		return "", fmt.Errorf("%s: %w", dead.Identity, dead.silent())
+	case older != nil && older.State() != Dead:
+		return "", fmt.Errorf("%w: %s is older than this process, which boots (or its clock was set since)", ErrAbsent, older.Identity)
 	}
 	return "", fmt.Errorf("%w: there is no %s in %s: it boots, or has another Redis or namespace", ErrAbsent, name, f.where)
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -40,11 +39,11 @@ type Instance struct {
 	Tag         string
 	Busy        int
 	Concurrency int
-	RSS         int64 // KB
+	RSS         int64 // KB; 0: it doesn't tell
 	Quiet       bool
 	Embedded    bool // in a program that is no Sidekiq: it takes no signals
 	Queues      []string
-	Started     time.Time     // on its own clock
+	Started     time.Time     // on its own clock; zero: it doesn't tell
 	Silence     time.Duration // since its last heartbeat
 	Age         time.Duration // since it started
 	Claim       Claim
@@ -132,8 +131,23 @@ func (f *Fleet) members() ([]string, error) {
 	return ids, nil
 }
 
-// look reads what these instances said, in one pipeline.
+// batch is how many instances are asked about at once: the identities of those that were killed may be many.
+const batch = 1000
+
+// look reads what these instances said, in a pipeline for each batch.
 func (f *Fleet) look(ids []string) ([]Instance, error) {
+	all := make([]Instance, 0, len(ids))
+	for some := range slices.Chunk(ids, batch) {
+		found, err := f.lookAt(some)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
+	}
+	return all, nil
+}
+
+func (f *Fleet) lookAt(ids []string) ([]Instance, error) {
 	ctx, cancel := f.question()
 	defer cancel()
 	hashes, ttls := make([]*redis.SliceCmd, len(ids)), make([]*redis.DurationCmd, len(ids))
@@ -181,39 +195,62 @@ func instance(id string, values []any, ttl time.Duration, now time.Time) Instanc
 	}
 	var said info
 	beat, err := strconv.ParseFloat(text[2], 64)
-	if err != nil || math.IsNaN(beat) || json.Unmarshal([]byte(text[0]), &said) != nil {
+	last, ok := unix(beat)
+	if err != nil || !ok || !said.read(text[0]) {
 		return in
 	}
 	in.known = true
 	in.Version, in.Tag, in.Queues, in.Embedded = said.Version, said.Tag, said.Queues, said.Embedded
-	in.Concurrency = said.Concurrency
+	in.Concurrency = count(said.Concurrency)
 	for _, c := range said.Capsules {
-		in.Concurrency += c.Concurrency
+		in.Concurrency += count(c.Concurrency)
 	}
-	in.Busy, _ = strconv.Atoi(text[1])
+	busy, _ := strconv.Atoi(text[1])
+	in.Busy = count(busy)
 	in.Quiet = text[3] == "true"
-	in.RSS, _ = strconv.ParseInt(text[4], 10, 64)
-	in.Started = unix(said.StartedAt)
-	in.Age = max(now.Sub(in.Started), 0)
-	in.Silence = silence60(now.Sub(unix(beat)), ttl)
+	rss, _ := strconv.ParseInt(text[4], 10, 64)
+	in.RSS = max(rss, 0)
+	if started, ok := unix(said.StartedAt); ok {
+		in.Started, in.Age = started, max(now.Sub(started), 0)
+	}
+	in.Silence = silent(now.Sub(last), ttl)
 	in.Claim = parseClaim(text[5], now)
 	return in
 }
 
-// silence60 is the time since the last heartbeat: by the clock of its host, which may be wrong, and by what is left
-// of the lifetime that each heartbeat renews. The longer one counts; a clock that is ahead says nothing.
-func silence60(byClock, ttl time.Duration) time.Duration {
-	byTTL := time.Duration(0)
-	if ttl > 0 && ttl <= lifetime {
-		byTTL = lifetime - ttl
+// read reads the JSON. Without a list of queues it is no heartbeat; what else has another type than we know stays zero.
+func (i *info) read(text string) bool {
+	if err := json.Unmarshal([]byte(text), i); err != nil && !errors.As(err, new(*json.UnmarshalTypeError)) {
+		return false
 	}
-	return max(byClock, byTTL)
+	var must struct{ Queues []*string }
+	if json.Unmarshal([]byte(text), &must) != nil || must.Queues == nil || slices.Contains(must.Queues, nil) {
+		return false
+	}
+	i.Queues = i.Queues[:0]
+	for _, queue := range must.Queues {
+		i.Queues = append(i.Queues, *queue)
+	}
+	return true
 }
 
-// unix is a Unix time with a fraction; what is out of all bounds is the start of time.
-func unix(seconds float64) time.Time {
-	if !(seconds > 0 && seconds < 1e11) {
-		return time.Unix(0, 0)
+// count is a number of threads or jobs that somebody could have.
+func count(n int) int { return min(max(n, 0), 1e6) }
+
+// silent is the time since the last heartbeat: by the clock of its host, which may be wrong, and by what is left of
+// the lifetime that each heartbeat renews. The longer one counts. Where nobody renewed that, a clock that is ahead is no
+// better than one that is behind.
+func silent(byClock, ttl time.Duration) time.Duration {
+	if ttl > 0 && ttl <= lifetime {
+		return max(byClock, lifetime-ttl)
 	}
-	return time.UnixMicro(int64(seconds * 1e6))
+	return max(byClock, -byClock)
+}
+
+// unix is a Unix time with a fraction.
+func unix(seconds float64) (at time.Time, ok bool) {
+	if !(seconds > 0 && seconds < 1e11) {
+		return time.Time{}, false
+	}
+	return time.UnixMicro(int64(seconds * 1e6)), true
 }

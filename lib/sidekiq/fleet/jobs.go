@@ -23,11 +23,26 @@ type Job struct {
 // Jobs are the jobs of these instances, the longest running first. One that was started after the last heartbeat
 // (5 s in Sidekiq 6, 10 s from 7 on) is not among them.
 func (f *Fleet) Jobs(identities ...string) ([]Job, error) {
+	var jobs []Job
+	for some := range slices.Chunk(identities, batch) {
+		found, err := f.jobsOf(some)
+		if err != nil {
+			return nil, err
+		}
+		jobs = append(jobs, found...)
+	}
+	slices.SortFunc(jobs, func(a, b Job) int {
+		return cmp.Or(cmp.Compare(b.Running, a.Running), cmp.Compare(a.Identity, b.Identity), cmp.Compare(a.Thread, b.Thread))
+	})
+	return jobs, nil
+}
+
+func (f *Fleet) jobsOf(identities []string) (jobs []Job, err error) {
 	ctx, cancel := f.question()
 	defer cancel()
 	var now *redis.TimeCmd
 	var work [][2]*redis.MapStringStringCmd
-	err := f.pipeline(ctx, func(p redis.Pipeliner) {
+	err = f.pipeline(ctx, func(p redis.Pipeliner) {
 		now = p.Time(ctx)
 		for _, id := range identities {
 			work = append(work, [2]*redis.MapStringStringCmd{
@@ -39,7 +54,6 @@ func (f *Fleet) Jobs(identities ...string) ([]Job, error) {
 	if err != nil {
 		return nil, err
 	}
-	var jobs []Job
 	for i, id := range identities {
 		for _, hash := range work[i] {
 			for thread, text := range hash.Val() {
@@ -49,9 +63,6 @@ func (f *Fleet) Jobs(identities ...string) ([]Job, error) {
 			}
 		}
 	}
-	slices.SortFunc(jobs, func(a, b Job) int {
-		return cmp.Or(cmp.Compare(b.Running, a.Running), cmp.Compare(a.Identity, b.Identity), cmp.Compare(a.Thread, b.Thread))
-	})
 	return jobs, nil
 }
 
@@ -67,7 +78,7 @@ func parseJob(text []byte, now time.Time) Job {
 		Class   string `json:"class"`
 		Wrapped any    `json:"wrapped"`
 	}
-	if json.Unmarshal(text, &noted) == nil {
+	if json.Unmarshal(text, &noted); noted.Payload != nil {
 		inner := []byte(noted.Payload)
 		if quoted := ""; bytes.HasPrefix(inner, []byte(`"`)) && json.Unmarshal(inner, &quoted) == nil {
 			inner = []byte(quoted)
@@ -78,8 +89,8 @@ func parseJob(text []byte, now time.Time) Job {
 		payload.Class = wrapped
 	}
 	job := Job{JID: payload.JID, Class: payload.Class, Queue: noted.Queue}
-	if noted.RunAt > 0 {
-		job.Running = max(now.Sub(unix(noted.RunAt)), 0)
+	if started, ok := unix(noted.RunAt); ok {
+		job.Running = max(now.Sub(started), 0)
 	}
 	return job
 }

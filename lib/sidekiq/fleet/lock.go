@@ -1,7 +1,10 @@
 package fleet
 
 import (
+	"cmp"
+	"context"
 	"crypto/rand"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -42,12 +45,13 @@ func (f *Fleet) Lock(name, by string, ttl time.Duration) (l *Lock, held string, 
 			return nil, "", f.refused(err)
 		}
 	}
-	return nil, held[min(len(held), 27):], nil
+	_, holder, _ := strings.Cut(held, " ")
+	return nil, cmp.Or(holder, "somebody"), nil
 }
 
 // Renew makes it last as long again; false if another one has it by now, or nobody.
-func (l *Lock) Renew() (bool, error) {
-	ctx, cancel := l.f.question()
+func (l *Lock) Renew(before time.Time) (bool, error) {
+	ctx, cancel := context.WithDeadline(context.Background(), before)
 	defer cancel()
 	n, err := renewScript.Run(ctx, l.f.redis, []string{l.key}, l.token, l.ttl.Milliseconds()).Int()
 	if err != nil {

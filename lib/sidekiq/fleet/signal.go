@@ -1,10 +1,16 @@
 package fleet
 
 import (
+	_ "embed"
 	"fmt"
 
 	"github.com/redis/go-redis/v9"
 )
+
+//go:embed signal.lua
+var signalLua string
+
+var signalScript = redis.NewScript(signalLua)
 
 // Signal asks an instance to send itself a signal, TSTP or TERM, as Sidekiq's own Web UI does: it looks once a
 // heartbeat. The error is ErrAbsent, ErrDead, or why Redis gave no answer.
@@ -18,14 +24,19 @@ func (f *Fleet) Signal(identity, name string) error {
 	}
 	ctx, cancel := f.question()
 	defer cancel()
-	key := f.prefix + identity + "-signals"
-	_, err = f.redis.TxPipelined(ctx, func(p redis.Pipeliner) error {
-		p.LPush(ctx, key, name)
-		p.Expire(ctx, key, lifetime)
-		return nil
-	})
+	before, err := f.lastMoment(ctx)
 	if err != nil {
 		return f.refused(err)
+	}
+	said, err := signalScript.Run(ctx, f.redis, []string{f.prefix + "processes", f.prefix + identity + "-signals"},
+		identity, name, int(lifetime.Seconds()), before).Text()
+	switch {
+	case err != nil:
+		return f.refused(err)
+	case said == late:
+		return f.tooLate()
+	case said == "absent":
+		return fmt.Errorf("%s: %w in %s", identity, ErrAbsent, f.where)
 	}
 	return nil
 }

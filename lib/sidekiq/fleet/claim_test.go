@@ -1,0 +1,506 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const everywhere = `"default","low"`
+
+func request(identity string) Request {
+	return Request{Identity: identity, By: "web-1", Least: 1, TTL: time.Hour}
+}
+
+// wants claims, and compares the error: "" is granted.
+func (s *server) wants(f *Fleet, r Request, want string) {
+	s.Helper()
+	_, err := f.Claim(r)
+	if got := fmt.Sprint(err); err == nil && want != "" || err != nil && (want == "" || got != want) {
+		s.Errorf("%+v:\n got %v\nwant %s", r, err, want)
+	}
+	if err == nil && s.mark(r.Identity) == "" {
+		s.Errorf("%+v: granted, and not marked", r)
+	}
+}
+
+func TestClaimsLeaveOne(t *testing.T) {
+	s := startRedis(t)
+	f := s.fleet()
+	ids := s.beats(3, everywhere)
+	s.wants(f, request(ids[0]), "")
+	s.wants(f, request(ids[1]), "")
+	s.wants(f, request(ids[2]), ids[2]+": not now: 0 of 1 others needed can do its work (claimed: 2, quiet: 0, without a heartbeat: 0, of other queues: 0)")
+	if s.mark(ids[2]) != "" {
+		t.Error("marked, though it was refused")
+	}
+	if err := f.Release(ids[0]); err != nil || s.mark(ids[0]) != "" {
+		t.Error(err)
+	}
+	s.wants(f, request(ids[2]), "")
+}
+
+func TestSoManyMustStay(t *testing.T) {
+	s := startRedis(t)
+	f := s.fleet()
+	ids := s.beats(3, everywhere)
+	for _, c := range []struct {
+		least, given int
+	}{{0, 3}, {1, 2}, {2, 1}, {3, 0}, {1000000, 0}} {
+		given := 0
+		for _, id := range ids {
+			r := request(id)
+			r.Least = c.least
+			if _, err := f.Claim(r); err == nil {
+				given++
+			} else if !errors.Is(err, ErrNotNow) {
+				t.Error(err)
+			}
+		}
+		if given != c.given {
+			t.Errorf("--min %d: %d of 3 given, want %d", c.least, given, c.given)
+		}
+		for _, id := range ids {
+			f.Release(id)
+		}
+	}
+}
+
+func TestOthersThatDoNotCount(t *testing.T) {
+	s := startRedis(t)
+	f := s.fleet()
+	me := s.beats(1, everywhere)[0]
+	now := func(ago float64) string { return fmt.Sprintf("%f", float64(time.Now().UnixMilli())/1e3-ago) }
+	s.beat(identity(2), everywhere, "quiet", "true")
+	s.beat(identity(3), everywhere, claimField, "99999999999999 web-2")
+	s.beat(identity(4), everywhere, "beat", now(31))
+	s.beat(identity(5), everywhere)
+	s.do("PEXPIRE", identity(5), 29000)
+	s.beat(identity(6), `"other"`)
+	s.do("SADD", "processes", identity(7))
+	s.wants(f, request(me), me+": not now: 0 of 1 others needed can do its work (claimed: 1, quiet: 1, without a heartbeat: 3, of other queues: 1)")
+	s.beat(identity(8), everywhere, "beat", now(25))
+	s.wants(f, request(me), "")
+}
+
+func TestQueuesAreServedBetweenTheOthers(t *testing.T) {
+	s := startRedis(t)
+	f := s.fleet()
+	me := identity(1)
+	s.beat(me, `"a","b","c"`)
+	s.beat(identity(2), `"a","x"`)
+	s.beat(identity(3), `"x","y"`)
+	s.wants(f, request(me), me+": not now: no other instance serves b, c")
+	s.beat(identity(4), `"c"`)
+	s.wants(f, request(me), me+": not now: no other instance serves b")
+	r := request(me)
+	r.Least = 3
+	s.wants(f, r, me+": not now: 2 of 3 others needed can do its work (claimed: 0, quiet: 0, without a heartbeat: 0, of other queues: 1)")
+	s.beat(identity(5), `"c","b"`)
+	s.wants(f, r, "")
+}
+
+func TestAnyQueue(t *testing.T) {
+	s := startRedis(t)
+	f := s.fleet()
+	me := identity(1)
+	s.beat(me, `"a"`)
+	s.beat(identity(2), `"b"`)
+	r := request(me)
+	s.wants(f, r, me+": not now: 0 of 1 others needed can do its work (claimed: 0, quiet: 0, without a heartbeat: 0, of other queues: 1)")
+	r.AnyQueue = true
+	s.wants(f, r, "")
+	f.Release(me)
+	r.Least = 2
+	s.wants(f, r, me+": not now: 1 of 2 others needed can do its work (claimed: 0, quiet: 0, without a heartbeat: 0, of other queues: 0)")
+}
+
+func TestNoQueueNeedsToBeServedWhereNobodyMustStay(t *testing.T) {
+	s := startRedis(t)
+	me := identity(1)
+	s.beat(me, `"a"`)
+	r := request(me)
+	r.Least = 0
+	s.wants(s.fleet(), r, "")
+}
+
+func TestOneClaims(t *testing.T) {
+	s := startRedis(t)
+	f := s.fleet()
+	ids := s.beats(2, everywhere)
+	r := request(ids[0])
+	s.wants(f, r, "")
+	other := r
+	other.By = "web-2"
+	_, err := f.Claim(other)
+	if !errors.Is(err, ErrNotNow) || !strings.HasPrefix(err.Error(), ids[0]+": not now: claimed by web-1, for another ") {
+		t.Error(err)
+	}
+	s.wants(f, r, "") // the same one may again
+	if !strings.HasSuffix(s.mark(ids[0]), " web-1") {
+		t.Error(s.mark(ids[0]))
+	}
+}
+
+// A restart that had begun goes on, whatever became of the others: else the instance were quiet for good.
+func TestBegunRestartGoesOn(t *testing.T) {
+	s := startRedis(t)
+	f := s.fleet()
+	ids := s.beats(2, everywhere)
+	s.wants(f, request(ids[0]), "")
+	s.do("DEL", ids[1])
+	none := ids[0] + ": not now: 0 of 1 others needed can do its work (claimed: 0, quiet: 0, without a heartbeat: 1, of other queues: 0)"
+	s.wants(f, request(ids[0]), none) // it takes jobs
+	s.do("HSET", ids[0], "quiet", "true")
+	s.wants(f, request(ids[0]), "")
+	s.do("HSET", ids[0], claimField, "1 web-1") // its mark has expired meanwhile
+	s.wants(f, request(ids[0]), "")
+	s.do("HSET", ids[0], claimField, "1 web-2") // somebody else's had
+	s.wants(f, request(ids[0]), none)
+	s.do("HDEL", ids[0], claimField) // quiet by somebody's hand
+	s.wants(f, request(ids[0]), none)
+}
+
+func TestClaimExpires(t *testing.T) {
+	s := startRedis(t)
+	f := s.fleet()
+	ids := s.beats(2, everywhere)
+	r := request(ids[0])
+	r.TTL = 50 * time.Millisecond
+	s.wants(f, r, "")
+	s.until("the end of the claim", func() bool {
+		_, err := f.Claim(request(ids[1]))
+		return err == nil
+	})
+	if in, err := f.One(ids[0]); err != nil || in.State() != Running {
+		t.Error(in, err)
+	}
+}
+
+func TestClaimIsGoneWithTheInstance(t *testing.T) {
+	s := startRedis(t)
+	f := s.fleet()
+	ids := s.beats(2, everywhere)
+	s.wants(f, request(ids[0]), "")
+	if ttl := s.do("TTL", ids[0]).(int64); ttl < 0 || ttl > 60 {
+		t.Errorf("the mark changed the lifetime of the hash: %d", ttl)
+	}
+	s.do("DEL", ids[0])
+	s.beat(ids[0], everywhere) // whoever has that identity next
+	s.wants(f, request(ids[1]), "")
+}
+
+func TestNoSuchInstance(t *testing.T) {
+	s := startRedis(t)
+	f := s.fleet()
+	s.beats(1, everywhere)
+	id := identity(7)
+	absent := id + ": no such instance in Redis at " + s.socket
+	s.wants(f, request(id), absent)
+	s.beat(id, everywhere)
+	s.do("SREM", "processes", id) // it ended, and its hash is left
+	s.wants(f, request(id), absent)
+	if n := s.do("HEXISTS", id, claimField).(int64); n != 0 {
+		t.Error("marked")
+	}
+	for what, err := range map[string]error{"release": f.Release(identity(8)), "signal": f.Signal(id, "TERM")} {
+		if !errors.Is(err, ErrAbsent) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+func TestDeadInstance(t *testing.T) {
+	s := startRedis(t)
+	f := s.fleet()
+	ids := s.beats(2, everywhere)
+	s.do("DEL", ids[0])
+	dead := ids[0] + ": no sign of life: its heartbeat stopped more than 1m0s ago"
+	s.wants(f, request(ids[0]), dead)
+	if s.do("EXISTS", ids[0]).(int64) != 0 {
+		t.Error("written")
+	}
+	s.beat(ids[0], everywhere, "beat", fmt.Sprintf("%d", time.Now().Unix()-90))
+	_, err := f.Claim(request(ids[0]))
+	if !errors.Is(err, ErrDead) || !strings.Contains(err.Error(), "its last heartbeat is 9") || s.mark(ids[0]) != "" {
+		t.Error(err)
+	}
+	if err := f.Signal(ids[0], "TERM"); !errors.Is(err, ErrDead) {
+		t.Error(err)
+	}
+	if s.do("EXISTS", ids[0]+"-signals").(int64) != 0 {
+		t.Error("signalled")
+	}
+}
+
+// A claim of one that is silent now is given back all the same: it may come to itself.
+func TestSilentInstanceIsReleased(t *testing.T) {
+	s := startRedis(t)
+	f := s.fleet()
+	ids := s.beats(2, everywhere)
+	s.wants(f, request(ids[0]), "")
+	s.do("HSET", ids[0], "beat", "1795356200")
+	if err := f.Release(ids[0]); err != nil || s.mark(ids[0]) != "" {
+		t.Error(err, s.mark(ids[0]))
+	}
+}
+
+// Whatever is in Redis: it counts for nothing, and is in nobody's way.
+func TestHostileData(t *testing.T) {
+	s := startRedis(t)
+	f := s.fleet()
+	me := identity(1)
+	info := func(text string) []any { return []any{"info", text} }
+	hostile := 0
+	add := func(fields ...any) {
+		hostile++
+		s.beat(identity(100+hostile), everywhere, fields...)
+	}
+	for _, text := range []string{"", "x", "null", "[]", "7", `"x"`, "{}", `{"queues":null}`, `{"queues":7}`, `{"queues":"default"}`,
+		`{"queues":{"a":"default"}}`, `{"queues":[1,2]}`, `{"queues":["default",null]}`, `{"queues":[["default"]]}`, `{"queues":[nan]}`,
+		strings.Repeat("[", 2000), `{"queues":["default"]`, `{"queues":["default"]}}`} {
+		add(info(text)...)
+	}
+	for _, text := range []string{"", "x", "nan", "-nan", "inf", "-inf", "0", "-1", "1e300", "-1e300", "1e12"} {
+		add("beat", text)
+	}
+	for _, text := range []string{"99999999999999999999999 web-2", strings.Repeat("9", 400) + " web-2", "99999999999999 ", "99999999999999 a\nb"} {
+		add(claimField, text)
+	}
+	for _, kind := range [][]any{{"SET", "7"}, {"LPUSH", "7"}, {"SADD", "7"}, {"ZADD", 1, "7"}} {
+		hostile++
+		id := identity(100 + hostile)
+		s.do("SADD", "processes", id)
+		s.do(append([]any{kind[0], id}, kind[1:]...)...)
+	}
+	far := identity(90)
+	s.beat(far, everywhere, "beat", fmt.Sprintf("%d", time.Now().Unix()+7200))
+	s.do("PERSIST", far) // in the future, and nobody renews it
+	for _, id := range []any{"", "x", "\x00\xff\x1b[31m", strings.Repeat("x", 1<<20), "processes", "-v"} {
+		s.do("SADD", "processes", id)
+	}
+	s.beat(me, everywhere)
+	_, err := f.Claim(request(me))
+	if !errors.Is(err, ErrNotNow) || !strings.Contains(err.Error(), ": not now: 0 of 1 others needed") {
+		t.Error(err)
+	}
+	all, err := f.All()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, in := range all {
+		if state := in.State(); state == Running && in.Identity != me && in.Identity != far {
+			t.Errorf("%.40q is %s", in.Identity, state)
+		}
+		if _, err := f.Jobs(in.Identity); err != nil {
+			t.Errorf("%.40q: %v", in.Identity, err)
+		}
+	}
+	s.beat(identity(2), everywhere)
+	s.wants(f, request(me), "")
+
+	// Nor is any of them claimed, other than by what it says: no, or it cannot be said.
+	for i := range hostile {
+		id := identity(101 + i)
+		if _, err := f.Claim(request(id)); !errors.Is(err, ErrDead) && !errors.Is(err, ErrNotNow) {
+			t.Errorf("%s: %v", id, err)
+		}
+		if err := f.Release(id); err != nil && !errors.Is(err, ErrDead) {
+			t.Errorf("release of %s: %v", id, err)
+		}
+	}
+}
+
+// "quiet" is what Sidekiq writes, and nothing else; a long hash is no longer in the way than a short one.
+func TestLargeHash(t *testing.T) {
+	s := startRedis(t)
+	f := s.fleet()
+	ids := s.beats(2, everywhere)
+	pipe := s.redis.Pipeline()
+	for i := range 100 {
+		pipe.HSet(context.Background(), ids[1], fmt.Sprint("field", i), strings.Repeat("x", 1<<18))
+	}
+	if _, err := pipe.Exec(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	s.wants(f, request(ids[0]), "")
+	if in, err := f.One(ids[1]); err != nil || in.State() != Running {
+		t.Error(in, err)
+	}
+}
+
+func TestProcessesOfAnotherType(t *testing.T) {
+	s := startRedis(t)
+	s.do("SET", "processes", "x")
+	want := "Redis at " + s.socket + ": WRONGTYPE Operation against a key holding the wrong kind of value"
+	_, err := s.fleet().Claim(request(identity(1)))
+	if err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Error(err)
+	}
+	if _, err := s.fleet().All(); err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Error(err)
+	}
+}
+
+// However many ask at once, so many stay as must.
+func TestAllAskAtOnce(t *testing.T) {
+	const n = 200
+	s := startRedis(t)
+	ids := s.beats(n, everywhere)
+	fleets := make([]*Fleet, n)
+	for i := range fleets {
+		fleets[i] = s.fleet()
+	}
+	for _, least := range []int{1, 10, 199} {
+		var given atomic.Int32
+		var wg sync.WaitGroup
+		start := make(chan struct{})
+		for i, f := range fleets {
+			wg.Go(func() {
+				r := request(ids[i])
+				r.Least, r.By = least, fmt.Sprint("host-", i)
+				<-start
+				f.Begin()
+				_, err := f.Claim(r)
+				if err == nil {
+					given.Add(1)
+				} else if !errors.Is(err, ErrNotNow) {
+					t.Error(err)
+				}
+			})
+		}
+		close(start)
+		wg.Wait()
+		if int(given.Load()) != n-least {
+			t.Errorf("--min %d of %d: %d were given", least, n, given.Load())
+		}
+		for _, id := range ids {
+			s.do("HDEL", id, claimField)
+		}
+	}
+}
+
+func TestOneOfManyGetsAnInstance(t *testing.T) {
+	const n = 50
+	s := startRedis(t)
+	ids := s.beats(3, everywhere)
+	var given atomic.Int32
+	var wg sync.WaitGroup
+	for i := range n {
+		f := s.fleet()
+		wg.Go(func() {
+			r := request(ids[0])
+			r.By = fmt.Sprint("host-", i)
+			if _, err := f.Claim(r); err == nil {
+				given.Add(1)
+			} else if !errors.Is(err, ErrNotNow) {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if given.Load() != 1 {
+		t.Errorf("%d were given", given.Load())
+	}
+}
+
+func TestScriptIsLoadedAgain(t *testing.T) {
+	s := startRedis(t)
+	f := s.fleet()
+	ids := s.beats(2, everywhere)
+	s.wants(f, request(ids[0]), "")
+	s.do("SCRIPT", "FLUSH")
+	s.wants(f, request(ids[0]), "")
+}
+
+func TestNamespace(t *testing.T) {
+	s := startRedis(t)
+	f := s.fleet(func(to *Settings) { to.Namespace = "app" })
+	ids := []string{identity(1), identity(2)}
+	for _, id := range ids {
+		s.beat(id, everywhere)
+		s.do("RENAME", id, "app:"+id)
+		s.do("SADD", "app:processes", id)
+	}
+	s.do("DEL", "processes")
+	if _, err := f.Claim(request(ids[0])); err != nil {
+		t.Fatal(err)
+	}
+	if s.mark("app:"+ids[0]) == "" {
+		t.Error("not marked")
+	}
+	if err := f.Signal(ids[0], "TSTP"); err != nil || s.do("EXISTS", "app:"+ids[0]+"-signals").(int64) != 1 {
+		t.Error(err)
+	}
+	if all, err := f.All(); err != nil || len(all) != 2 || all[0].State() != Claimed || all[1].State() != Running {
+		t.Error(all, err)
+	}
+	if all, err := s.fleet().All(); err != nil || len(all) != 0 {
+		t.Error(all, err)
+	}
+	if _, held, err := f.Lock("x", "me", time.Minute); held != "" || err != nil || s.do("EXISTS", "app:gracekit:lock:x").(int64) != 1 {
+		t.Error(held, err)
+	}
+}
+
+// stopBefore stops the Redis right before a script is sent there: it comes to it when nobody waits any more.
+type stopBefore struct{ server *server }
+
+func (h stopBefore) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (h stopBefore) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+func (h stopBefore) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if strings.HasPrefix(cmd.Name(), "eval") {
+			h.server.process.Signal(syscall.SIGSTOP)
+		}
+		return next(ctx, cmd)
+	}
+}
+
+// What Redis comes to after it was said that there is no answer, is not done.
+func TestLateScriptDoesNothing(t *testing.T) {
+	s := startRedis(t)
+	f := s.fleet()
+	ids := s.beats(2, everywhere)
+	s.wants(f, request(ids[1]), "") // the scripts are loaded
+	if f.Release(ids[1]) != nil || f.Signal(ids[1], "TSTP") != nil {
+		t.Fatal("cannot prepare")
+	}
+	for what, ask := range map[string]func(f *Fleet) error{
+		"claim":  func(f *Fleet) error { _, err := f.Claim(request(ids[0])); return err },
+		"signal": func(f *Fleet) error { return f.Signal(ids[0], "TERM") },
+	} {
+		slow := s.fleet(func(to *Settings) { to.Timeout = 300 * time.Millisecond })
+		slow.redis.AddHook(stopBefore{s})
+		before := s.scriptsRun()
+		slow.Begin()
+		err := ask(slow)
+		s.process.Signal(syscall.SIGCONT)
+		if want := "Redis at " + s.socket + ": no answer within 300ms"; fmt.Sprint(err) != want {
+			t.Errorf("%s: %v, want %s", what, err, want)
+		}
+		s.until("the script to have been run", func() bool { return s.scriptsRun() > before })
+	}
+	if s.mark(ids[0]) != "" || s.do("EXISTS", ids[0]+"-signals").(int64) != 0 {
+		t.Error("done late")
+	}
+}
+
+func (s *server) scriptsRun() (n int) {
+	s.Helper()
+	_, text, found := strings.Cut(s.do("INFO", "commandstats").(string), "cmdstat_evalsha:calls=")
+	if _, err := fmt.Sscanf(text, "%d", &n); found && err != nil {
+		s.Fatal(err)
+	}
+	return n
+}
