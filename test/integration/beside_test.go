@@ -46,9 +46,7 @@ func TestKillerBesideAServiceOfRunit(t *testing.T) {
 	s.conf(dir, map[string]string{"SIDEKIQ_MEMORY_KILLER_MAX_RSS": "1", "SIDEKIQ_MEMORY_KILLER_GRACE_TIME": "0", "QUIET_SIGNAL": ""})
 	v := s.runsv(s.path("opt/sidekiq"))
 	s.runsv(dir)
-	first := v.running()
-	second := v.running(first)
-	v.running(first, second)
+	v.running(v.running())
 	if !v.alive() {
 		s.Error("runsv was signalled: the service leads no group, and is in runsv's")
 	}
@@ -89,8 +87,6 @@ func TestKillerBesideAServiceOfAnImage(t *testing.T) {
 		k.interprets(s.path("etc/s6-rc.d"))
 		scan := k.starts(s.path("etc/s6-rc.d/svc-worker"), s.path("etc/s6-rc.d/svc-sidekiq-memory-killer"))
 		v := scan.service("svc-worker")
-		first := v.running()
-		second := v.running(first)
-		v.running(first, second)
+		v.running(v.running())
 	})
 }

@@ -28,19 +28,11 @@ func TestFinishEndsTheGroupThatS6Names(t *testing.T) {
 					sh.script("svc/finish", "read -r pgid <pid\n"+exec+"group-cleanup supervise/pgid \"$pgid\"\n")
 					v := sh.s6()
 					leader := v.running()
-					var members []process
-					s.waitFor("all are there", func() bool {
-						members = nil
-						for _, p := range processesWith(s.mark, nil) {
-							if text := p.String(); strings.HasSuffix(text, "sleep 1000") && !strings.Contains(text, "sh -c") {
-								members = append(members, p)
-							}
-						}
-						if strings.HasPrefix(name, "two") {
-							return len(members) == 3
-						}
-						return len(members) == 2
-					})
+					n := 2
+					if strings.HasPrefix(name, "two") {
+						n = 3
+					}
+					members := s.sleepers(n)
 					for _, p := range members {
 						s.Cleanup(p.kill)
 					}
@@ -51,10 +43,26 @@ func TestFinishEndsTheGroupThatS6Names(t *testing.T) {
 							s.Errorf("left behind when the next one (%d) runs: %v", next.pid, p)
 						}
 					}
+					s.sleepers(n) // those of the next have been noted too, and so end with it
 				})
 			})
 		}
 	}
+}
+
+// sleepers waits until so many processes of the test sleep, and returns them.
+func (s *sandbox) sleepers(n int) (found []process) {
+	s.Helper()
+	s.waitFor(fmt.Sprintf("%d sleep", n), func() bool {
+		found = nil
+		for _, p := range processesWith(s.mark, nil) {
+			if text := p.String(); strings.HasSuffix(text, "sleep 1000") && !strings.Contains(text, "sh -c") {
+				found = append(found, p)
+			}
+		}
+		return len(found) == n
+	})
+	return found
 }
 
 // s6 is s6-supervise over svc, with the shell's PATH.

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"os"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
@@ -170,6 +171,44 @@ func TestOverlayFinishEndsTheGroup(t *testing.T) {
 			if p.alive() {
 				s.Errorf("left behind when the next one (%d) runs: %v", next.pid, p)
 			}
+		}
+	})
+}
+
+// An image whose USER is not root: all of it is that user's, from /init on, and nothing of ours needs root.
+func TestOverlayAsAnOrdinaryUser(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		t.Skip("only root can become somebody else")
+	}
+	inContainers(t, func(s *sandbox, k container) {
+		k.sets(map[string]string{"SIDEKIQ_APP": s.dir, "SIDEKIQ_TIMEOUT": "6", "MEMORY_KILLER_TARGET": s.path("service/svc-sidekiq"),
+			"SIDEKIQ_MEMORY_KILLER_MAX_RSS": "1", "SIDEKIQ_MEMORY_KILLER_GRACE_TIME": "0", "QUIET_SIGNAL": "",
+			"SIDEKIQ_COMMAND": k.program("sleep 1000 &\nexec sleep 1000\n")})
+		dirs := []string{k.overlay("svc-sidekiq"), k.overlay("svc-sidekiq-memory-killer")}
+		s.make("service")
+		s.must("chown", "-R", "nobody", s.dir)
+		svscan, err := exec.LookPath("s6-svscan") // not in the scripts' PATH
+		if err != nil {
+			s.Fatal(err)
+		}
+		scan := s.svscan([]string{"s6-setuidgid", "nobody", svscan}, []string{"PATH=" + k.PATH}, dirs...)
+		v := scan.service("svc-sidekiq")
+		first := v.running()
+		v.running(first)
+		scan.says("msg=restart-done", first.id())
+		if left := group(first.pid); len(left) != 0 {
+			s.Errorf("left of the first: %v", left)
+		}
+		if text := firstLine(dirs[0] + "/timeout-kill"); text != "22000" {
+			s.Errorf("timeout-kill is %q, want 22000", text)
+		}
+		k.sets(map[string]string{"SIDEKIQ_USER": "root"})
+		v.control("-r")
+		scan.says("sidekiq-run: fatal: SIDEKIQ_USER", "root")
+		v.waits("-D")
+		if lines := scan.lines("msg=restart-failed"); len(lines) != 0 {
+			s.Errorf("%v", lines)
 		}
 	})
 }

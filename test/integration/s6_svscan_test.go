@@ -16,9 +16,9 @@ type svscan struct {
 	out string
 }
 
-// svscan starts s6-svscan over service directories, which are links in its scan directory, as in s6-overlay. At the end
+// svscan starts a command that becomes s6-svscan over service directories, which are links in its scan directory, as in s6-overlay. At the end
 // of the test all that it runs is told to end, and it exits.
-func (s *sandbox) svscan(env []string, dirs ...string) *svscan {
+func (s *sandbox) svscan(command []string, env []string, dirs ...string) *svscan {
 	s.Helper()
 	v := &svscan{s: s, dir: s.path("service"), out: s.path("s6-svscan.log")}
 	if err := os.MkdirAll(v.dir, 0o755); err != nil {
@@ -29,7 +29,7 @@ func (s *sandbox) svscan(env []string, dirs ...string) *svscan {
 			s.Fatal(err)
 		}
 	}
-	c := s.command("s6-svscan", v.dir)
+	c := s.command(command[0], append(command[1:], v.dir)...)
 	c.Env = append(c.Env, env...)
 	c.Stdout, c.Stderr = s.log("s6-svscan.log")
 	v.child = s.start(c)
@@ -163,5 +163,5 @@ func (k container) program(text string) string {
 // starts starts its services.
 func (k container) starts(dirs ...string) *svscan {
 	k.s.Helper()
-	return k.s.svscan([]string{"PATH=" + k.PATH}, dirs...)
+	return k.s.svscan([]string{"s6-svscan"}, []string{"PATH=" + k.PATH}, dirs...)
 }
