@@ -1,0 +1,44 @@
+// Package fleet proves that a claim never takes too many: 300 instances of Sidekiq, as far as a real redis-server can
+// tell, are restarted over and over by watchers that all ask at once, and crash. Two observers judge it. One is the
+// fleet itself, which knows who takes jobs; the other reads Redis' append-only file, that is: every change there, in
+// the order in which it happened, so that nothing is missed between two looks.
+package fleet
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"gracekit/test/built"
+)
+
+// patience is how long what must come may take. The machine may be slow; only a fault takes this long.
+const patience = 120 * time.Second
+
+var seed = flag.Uint64("seed", 1, "of what the simulation leaves to chance")
+
+// binary is sidekiq-fleet.
+var binary string
+
+func TestMain(m *testing.M) { os.Exit(runTests(m)) }
+
+func runTests(m *testing.M) int {
+	bin, err := os.MkdirTemp("", "gkfleet")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(bin)
+	if err := built.Programs(bin, "./cmd/sidekiq-fleet"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	binary = bin + "/sidekiq-fleet"
+	for _, name := range []string{"REDIS_PROVIDER", "REDIS_SENTINELS", "SIDEKIQ_NAMESPACE", "SIDEKIQ_FLEET_TIMEOUT"} {
+		os.Unsetenv(name)
+	}
+	built.Parallel("8")
+	return m.Run()
+}

@@ -1,0 +1,350 @@
+package fleet
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"gracekit/lib/sidekiq/fleet"
+)
+
+// size of the fleet.
+const size = 300
+
+// Whatever its watchers do, and whichever of them or of the instances crash: the number of instances that take jobs
+// never falls under what must stay, no queue is left to nobody, and every instance has its turn in the end.
+func TestNeverFewer(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		least  int
+		queues func(number int) []string
+	}{{1, manyQueues}, {10, manyQueues}, {299, fewQueues}} {
+		t.Run(fmt.Sprintf("min=%d", test.least), func(t *testing.T) {
+			t.Parallel()
+			s := newSimulation(t, test.least, test.queues)
+			s.start()
+			s.until("every instance has had its turn", func() bool { return s.waiting.Load() == 0 })
+			calm := s.asked.Load()
+			s.storm.Store(true)
+			s.until("20 instances have died", func() bool { return s.died.Load() >= 20 })
+			granted := s.granted.Load()
+			s.storm.Store(false)
+			s.until("claims are given after that", func() bool { return s.granted.Load() > granted })
+			s.end()
+			s.judge()
+			t.Logf("asked %d times (%d while instances died), by the binary %d times; %d claims, %d failed restarts, %d forgotten, %d begun again",
+				s.asked.Load(), s.asked.Load()-calm, s.byBinary.Load(), s.granted.Load(), s.failed.Load(), s.forgotten.Load(), s.again.Load())
+		})
+	}
+}
+
+// manyQueues are served by some of the instances each. The last instance is the only one for its queue.
+func manyQueues(number int) []string {
+	switch {
+	case number == size-1:
+		return []string{"default", "lonely"}
+	case number%25 == 3:
+		return []string{"rare", "low"}
+	case number%10 == 1:
+		return []string{"mailers"}
+	case number%10 == 2:
+		return []string{"mailers", "default"}
+	}
+	return []string{"default", "low"}
+}
+
+// fewQueues: every instance can do something for every other.
+func fewQueues(number int) []string {
+	switch {
+	case number%100 == 3:
+		return []string{"default", "rare"}
+	case number%2 == 0:
+		return []string{"default", "low"}
+	}
+	return []string{"default"}
+}
+
+// A simulation is a fleet, and a watcher for each instance.
+type simulation struct {
+	*testing.T
+	redis     *server
+	least     int
+	instances []*instance
+	count     *count
+
+	stop     chan struct{}
+	watchers sync.WaitGroup
+	first    sync.WaitGroup // of them: that have not asked yet
+	storm    atomic.Bool    // instances die
+	waiting  atomic.Int64   // for their first turn
+
+	asked, byBinary, granted, failed, forgotten, again, died atomic.Int64
+}
+
+func newSimulation(t *testing.T, least int, queues func(number int) []string) *simulation {
+	t.Helper()
+	s := &simulation{T: t, redis: newServer(t), least: least, count: newCount(least), stop: make(chan struct{})}
+	for i := range size {
+		in := newInstance(s.redis, i, queues(i)...)
+		s.instances = append(s.instances, in)
+		s.count.starts(in)
+		if err := in.boot(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
+}
+
+// start starts all watchers, and the hearts.
+func (s *simulation) start() {
+	s.first.Add(size)
+	for i, in := range s.instances {
+		w := &watcher{simulation: s, in: in, name: fmt.Sprintf("watcher%d", i), rand: rand.New(rand.NewPCG(*seed, uint64(size+i))),
+			fleet: s.redis.fleet(), external: i%20 == 7, lonely: in.queues[len(in.queues)-1] == "lonely"}
+		if !w.lonely {
+			s.waiting.Add(1)
+		}
+		s.watchers.Go(w.watch)
+	}
+	s.watchers.Go(func() {
+		for !s.over() {
+			for _, in := range s.instances {
+				s.must(in.beat())
+			}
+			select {
+			case <-s.stop:
+			case <-time.After(500 * time.Millisecond):
+			}
+		}
+	})
+	s.Cleanup(s.end)
+}
+
+func (s *simulation) over() bool {
+	select {
+	case <-s.stop:
+		return true
+	default:
+		return false
+	}
+}
+
+func (s *simulation) end() {
+	if !s.over() {
+		close(s.stop)
+	}
+	s.watchers.Wait()
+}
+
+func (s *simulation) must(err error) {
+	if err != nil && !s.over() {
+		s.Error(err)
+	}
+}
+
+func (s *simulation) until(what string, cond func() bool) {
+	s.Helper()
+	for deadline := time.Now().Add(patience); !cond(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.Fatalf("after %v still not: %s (%d instances wait for their turn, %d claims of %d)", patience, what,
+				s.waiting.Load(), s.granted.Load(), s.asked.Load())
+		}
+		if s.Failed() {
+			s.FailNow()
+		}
+	}
+}
+
+// judge asks both observers.
+func (s *simulation) judge() {
+	s.Helper()
+	h := newHistorian(s.least)
+	h.read(s.redis.history())
+	for i, fault := range append(h.faults, s.count.faults...) {
+		if i == 10 {
+			s.Fatal("and more")
+		}
+		s.Error(fault)
+	}
+	s.Logf("history: %d claims, %d of them with no more left than must stay, %d deaths, at least %d available; at least %d took jobs",
+		h.grants, h.tight, h.deaths, h.lowest, s.count.lowest)
+	if h.grants == 0 || int64(h.grants) != s.granted.Load() {
+		s.Errorf("the history has %d claims, the watchers %d", h.grants, s.granted.Load())
+	}
+	if h.tight == 0 {
+		s.Error("it never came to the least that must stay: that proves nothing")
+	}
+	if all, err := s.redis.fleet().All(); err != nil || len(all) < size {
+		s.Errorf("%d instances at the end, want %d: %v", len(all), size, err)
+	}
+}
+
+// A watcher is what runs beside an instance, and wants to restart it, over and over.
+type watcher struct {
+	*simulation
+	in       *instance
+	name     string
+	rand     *rand.Rand
+	fleet    *fleet.Fleet // a connection of its own
+	external bool         // asks through the program, a process each time
+	lonely   bool         // never has its turn
+	turns    int
+}
+
+func (w *watcher) watch() {
+	given := w.ask(w.name)
+	w.first.Done()
+	w.first.Wait() // nobody comes back before all have asked: so many are claimed as can be
+	if given {
+		w.restart()
+	}
+	for !w.over() {
+		w.pause()
+		if w.storm.Load() && w.rand.IntN(30) == 0 {
+			w.die()
+			continue
+		}
+		switch w.rand.IntN(40) {
+		case 0: // it crashes right after the claim, and has forgotten it: nobody can restart this instance for a while
+			if w.ask(strings.Replace(w.name, "watcher", "forgetful", 1)) {
+				w.forgotten.Add(1)
+			}
+		case 1, 2: // the restart fails before anything was told to the instance
+			if w.ask(w.name) {
+				w.failed.Add(1)
+				w.must(w.fleet.Release(w.in.identity))
+			}
+		case 3: // the instance dies before its restart begins
+			if w.storm.Load() && w.ask(w.name) {
+				w.die()
+			}
+		default:
+			if w.ask(w.name) {
+				w.restart()
+			}
+		}
+	}
+}
+
+// pause is such that Redis always has something to answer, most of it to those that have not had their turn.
+func (w *watcher) pause() {
+	waiting := int(w.waiting.Load())
+	among, each := waiting, 8*time.Millisecond
+	if w.storm.Load() {
+		among = size
+	} else if w.turns > 0 {
+		among, each = size-waiting, 60*time.Millisecond
+	}
+	most := each * time.Duration(max(among, 1))
+	if w.external {
+		most = max(most, 100*time.Millisecond)
+	}
+	w.sleep(most)
+}
+
+func (w *watcher) sleep(most time.Duration) {
+	select {
+	case <-time.After(time.Duration(w.rand.Int64N(int64(most)))):
+	case <-w.stop:
+	}
+}
+
+// ask claims.
+func (w *watcher) ask(by string) bool {
+	if w.over() {
+		return false
+	}
+	w.asked.Add(1)
+	ask := w.askHere
+	if w.external {
+		w.byBinary.Add(1)
+		ask = w.askProgram
+	}
+	given, err := ask(by)
+	w.must(err)
+	if given {
+		w.granted.Add(1)
+		if w.lonely {
+			w.Errorf("%s was claimed, the only one that serves its queue", w.in.identity)
+		}
+	}
+	return given
+}
+
+func (w *watcher) askHere(by string) (bool, error) {
+	_, err := w.fleet.Claim(fleet.Request{Identity: w.in.identity, By: by, Least: w.least, TTL: ttlOf(by)})
+	if errors.Is(err, fleet.ErrNotNow) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (w *watcher) askProgram(by string) (bool, error) {
+	c := exec.Command(binary, "--timeout", patience.String(), "claim", "--min", fmt.Sprint(w.least), "--ttl", ttlOf(by).String(),
+		"--as", by, w.in.identity)
+	c.Env = append(os.Environ(), "REDIS_URL="+w.redis.url())
+	var stderr bytes.Buffer
+	c.Stderr = &stderr
+	err := c.Run()
+	if c.ProcessState != nil && c.ProcessState.ExitCode() == 1 && strings.Contains(stderr.String(), fleet.ErrNotNow.Error()) {
+		return false, nil
+	}
+	if err != nil {
+		err = fmt.Errorf("%v: %w: %s", c.Args, err, &stderr)
+	}
+	return err == nil, err
+}
+
+// away is how long an instance may be away: few may be at once where many must stay.
+func (w *watcher) away() time.Duration {
+	return time.Duration(1+size-w.least) * time.Millisecond
+}
+
+// restart is that of an instance that was claimed. Its next process has another identity.
+func (w *watcher) restart() {
+	w.count.stops(w.in)
+	w.in.tstp()
+	if w.rand.IntN(4) == 0 { // the watcher crashes once more; the next one finds a quiet instance and its own claim
+		w.must(w.in.beat())
+		w.again.Add(1)
+		if !w.ask(w.name) && !w.over() {
+			w.Errorf("%s is quiet, and its restart is not allowed to go on", w.in.identity)
+		}
+	}
+	w.sleep(w.away())
+	w.must(w.in.exit(w.rand.IntN(4) == 0))
+	w.sleep(w.away())
+	w.boot()
+	if w.turns++; w.turns == 1 {
+		w.waiting.Add(-1)
+	}
+}
+
+// die is KILL from elsewhere. Whether the next process is there before Redis knows of the death is left to chance.
+func (w *watcher) die() {
+	w.died.Add(1)
+	w.count.dies(w.in)
+	w.in.die()
+	dead := w.in.identity
+	know := func() { w.sleep(30 * time.Millisecond); w.must(w.in.late(dead)); w.sleep(30 * time.Millisecond) }
+	if w.rand.IntN(2) == 0 {
+		know()
+		w.boot()
+		return
+	}
+	w.boot()
+	know()
+}
+
+func (w *watcher) boot() {
+	w.count.starts(w.in)
+	w.must(w.in.boot())
+}
