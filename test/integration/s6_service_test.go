@@ -56,10 +56,10 @@ func TestPlainS6InAContainer(t *testing.T) {
 			s.write("sv/"+filepath.Base(d)+"/run", strings.ReplaceAll(string(text), "/run/s6/container_environment", s.path("environment")), 0o755)
 		}
 		s.conf(dir, map[string]string{"SIDEKIQ_APP": s.dir, "ONLY_CONF": "1",
-			"SIDEKIQ_COMMAND": k.program("echo \"told $ONLY_CONF $RAILS_ENV $LINES_OF $*\"\nexec sleep 1000\n")})
+			"SIDEKIQ_COMMAND": k.program("echo \"told $MEMORY_KILLER_CONTROL $ONLY_CONF $RAILS_ENV $LINES_OF $*\"\nexec sleep 1000\n")})
 		k.sets(map[string]string{"RAILS_ENV": "staging", "SIDEKIQ_TIMEOUT": "7", "LINES_OF": "a\nb", "SIDEKIQ_MEMORY_KILLER_GRACE_TIME": "77"})
 		scan := k.starts(dir, killer)
-		scan.says("told 1 staging a")
+		scan.says("told /run/gracekit/sidekiq.control 1 staging a")
 		scan.says("b --timeout 7 --environment staging")
 		scan.says("msg=watching", "soft_kb=2000000", "grace_s=77")
 	})
