@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"golang.org/x/sys/unix"
 )
 
 func init() { redis.SetLogger(silence{}) } // errors are told by whom they reach
@@ -106,8 +107,6 @@ func (f *Fleet) refused(err error) error {
 		return fmt.Errorf("%s is still reading its data from disk", f.where)
 	case kind == "MASTERDOWN":
 		return fmt.Errorf("%s is a replica that has lost its master", f.where)
-	case kind == "DENIED", kind == "-DENIED":
-		return fmt.Errorf("%s is in protected mode: it answers nobody from another host", f.where)
 	}
 	return fmt.Errorf("%s: %s", f.where, text)
 }
@@ -128,10 +127,10 @@ func (f *Fleet) away(err error) error {
 		return fmt.Errorf("%s does not speak TLS (redis:// is without)", f.where)
 	case errors.As(err, &alert):
 		return fmt.Errorf("%s refuses TLS: %w", f.where, alert)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EPIPE):
+		return fmt.Errorf("%s closed the connection without an answer, as in protected mode for another host", f.where)
 	case errors.As(err, &op) && op.Err != nil:
 		return fmt.Errorf("%s is away: %w", f.where, op.Err) // without the address, which has been said
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return fmt.Errorf("%s: the connection was closed before an answer", f.where)
 	case strings.HasPrefix(err.Error(), "redis: all sentinels"):
 		return fmt.Errorf("%s: no Sentinel knows a master of that name", f.where)
 	}

@@ -195,7 +195,7 @@ func instance(id string, values []any, ttl time.Duration, now time.Time) Instanc
 	}
 	var said info
 	beat, err := strconv.ParseFloat(text[2], 64)
-	last, ok := unix(beat)
+	last, ok := clock(beat)
 	if err != nil || !ok || !said.read(text[0]) {
 		return in
 	}
@@ -210,7 +210,7 @@ func instance(id string, values []any, ttl time.Duration, now time.Time) Instanc
 	in.Quiet = text[3] == "true"
 	rss, _ := strconv.ParseInt(text[4], 10, 64)
 	in.RSS = max(rss, 0)
-	if started, ok := unix(said.StartedAt); ok {
+	if started, ok := clock(said.StartedAt); ok {
 		in.Started, in.Age = started, max(now.Sub(started), 0)
 	}
 	in.Silence = silent(now.Sub(last), ttl)
@@ -247,8 +247,8 @@ func silent(byClock, ttl time.Duration) time.Duration {
 	return max(byClock, -byClock)
 }
 
-// unix is a Unix time with a fraction.
-func unix(seconds float64) (at time.Time, ok bool) {
+// clock is a Unix time with a fraction.
+func clock(seconds float64) (at time.Time, ok bool) {
 	if !(seconds > 0 && seconds < 1e11) {
 		return time.Time{}, false
 	}

@@ -89,7 +89,7 @@ func parseJob(text []byte, now time.Time) Job {
 		payload.Class = wrapped
 	}
 	job := Job{JID: payload.JID, Class: payload.Class, Queue: noted.Queue}
-	if started, ok := unix(noted.RunAt); ok {
+	if started, ok := clock(noted.RunAt); ok {
 		job.Running = max(now.Sub(started), 0)
 	}
 	return job

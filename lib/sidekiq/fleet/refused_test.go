@@ -1,0 +1,318 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const password = "QzQz-secret"
+
+// refuses tells that every question is refused with that text, in time, and that nothing is written.
+// The error is none of those that mean no.
+func (s *server) refuses(want string, change func(*Settings)) {
+	s.Helper()
+	id := identity(1)
+	for what, ask := range map[string]func(f *Fleet) error{
+		"ps":      func(f *Fleet) error { _, err := f.All(); return err },
+		"claim":   func(f *Fleet) error { _, err := f.Claim(request(id)); return err },
+		"signal":  func(f *Fleet) error { return f.Signal(id, "TERM") },
+		"release": func(f *Fleet) error { return f.Release(id) },
+		"lock":    func(f *Fleet) error { _, _, err := f.Lock("x", "me", time.Minute); return err },
+	} {
+		f := s.fleet(change)
+		done := make(chan error, 1)
+		f.Begin()
+		go func() { done <- ask(f) }()
+		select {
+		case err := <-done:
+			s.refused(what, err, want)
+		case <-time.After(f.timeout + patience):
+			s.Fatalf("%s: no answer after %v", what, f.timeout+patience)
+		}
+	}
+}
+
+func (s *server) refused(what string, err error, want string) {
+	s.Helper()
+	switch {
+	case err == nil || !strings.Contains(err.Error(), want):
+		s.Errorf("%s: %v, want %s", what, err, want)
+	case errors.Is(err, ErrNotNow) || errors.Is(err, ErrAbsent) || errors.Is(err, ErrDead) || errors.Is(err, ErrAmbiguous):
+		s.Errorf("%s: %v means no", what, err)
+	case strings.Contains(err.Error(), password) || strings.Contains(err.Error(), "\n"):
+		s.Errorf("%s: %q", what, err)
+	}
+}
+
+// nothingWritten compares what is there with the heartbeats of two.
+func (s *server) nothingWritten() {
+	s.Helper()
+	keys, err := s.redis.Keys(context.Background(), "*").Result()
+	if err != nil {
+		s.Fatal(err)
+	}
+	if len(keys) != 3 || s.mark(identity(1)) != "" {
+		s.Errorf("written: %v", keys)
+	}
+}
+
+func nowhere(t *testing.T) *server { return &server{T: t} }
+
+func at(url string) func(*Settings) {
+	return func(to *Settings) { to.URL, to.Variable, to.Timeout = url, "REDIS_URL", patience }
+}
+
+func TestRefusedPort(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	nowhere(t).refuses("Redis at "+l.Addr().String()+" is away: connect: connection refused", at("redis://:"+password+"@"+l.Addr().String()))
+}
+
+func TestMissingSocket(t *testing.T) {
+	socket := t.TempDir() + "/no.sock"
+	nowhere(t).refuses("Redis at "+socket+" is away: connect: no such file or directory", at("unix://"+socket))
+}
+
+func TestUnknownHost(t *testing.T) {
+	nowhere(t).refuses("Redis at nosuch.invalid:6379 is away: lookup nosuch.invalid", at("redis://nosuch.invalid"))
+}
+
+func within(timeout time.Duration) func(*Settings) {
+	return func(to *Settings) { to.Timeout = timeout }
+}
+
+func TestStoppedRedis(t *testing.T) {
+	s := startRedis(t)
+	s.beats(2, everywhere)
+	s.process.Signal(syscall.SIGSTOP)
+	started := time.Now()
+	s.refuses("Redis at "+s.socket+": no answer within 200ms", within(200*time.Millisecond))
+	if took := time.Since(started); took > patience { // five questions
+		t.Errorf("it took %v to give up", took)
+	}
+	s.process.Signal(syscall.SIGCONT)
+	s.do("PING")
+	s.nothingWritten()
+}
+
+func TestServerThatNeverAnswers(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for _, scheme := range []string{"redis", "rediss"} {
+		nowhere(t).refuses("no answer within 200ms", func(to *Settings) {
+			to.URL, to.Variable, to.Timeout = scheme+"://:"+password+"@"+l.Addr().String(), "REDIS_URL", 200*time.Millisecond
+		})
+	}
+}
+
+func TestPausedRedis(t *testing.T) {
+	s := startRedis(t)
+	s.beats(2, everywhere)
+	s.do("CLIENT", "PAUSE", 3_600_000, "WRITE")
+	f := s.fleet(within(300 * time.Millisecond))
+	_, err := f.Claim(request(identity(1)))
+	s.refused("claim", err, ": no answer within 300ms")
+	f.Begin()
+	s.refused("signal", f.Signal(identity(1), "TERM"), ": no answer within 300ms")
+	s.do("CLIENT", "UNPAUSE")
+	s.nothingWritten()
+}
+
+// One timeout is for all the questions of a command together.
+func TestTimeoutIsForAllQuestions(t *testing.T) {
+	s := startRedis(t)
+	s.beats(2, everywhere)
+	f := s.fleet(within(time.Hour))
+	f.deadline = time.Now().Add(-time.Second)
+	s.refused("claim", func() error { _, err := f.Claim(request(identity(1))); return err }(), ": no answer within 1h0m0s")
+	s.nothingWritten()
+	f.Begin()
+	s.wants(f, request(identity(1)), "")
+}
+
+func TestReadOnlyReplica(t *testing.T) {
+	master := startRedis(t)
+	master.beats(2, everywhere)
+	l, err := net.Listen("tcp", "127.0.0.1:0") // nobody answers there: it stays without a master
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	host, port, _ := net.SplitHostPort(l.Addr().String())
+	master.do("REPLICAOF", host, port)
+	f := master.fleet()
+	_, err = f.Claim(request(identity(1)))
+	want := "Redis at " + master.socket + " is read-only, a replica: nothing was changed"
+	master.refused("claim", err, want)
+	master.refused("signal", f.Signal(identity(1), "TERM"), want)
+	master.refused("release", f.Release(identity(1)), want)
+	_, _, err = f.Lock("x", "me", time.Minute)
+	master.refused("lock", err, want)
+	master.nothingWritten()
+	if all, err := f.All(); err != nil || len(all) != 2 { // it can be read
+		t.Error(all, err)
+	}
+	master.do("CONFIG", "SET", "replica-serve-stale-data", "no")
+	want = "Redis at " + master.socket + " is a replica that has lost its master"
+	_, err = f.All()
+	master.refused("ps", err, want)
+	_, err = f.Claim(request(identity(1)))
+	master.refused("claim", err, want)
+	master.refused("signal", f.Signal(identity(1), "TERM"), want)
+}
+
+func TestPasswords(t *testing.T) {
+	s := startRedis(t)
+	s.beats(2, everywhere)
+	s.do("ACL", "SETUSER", "reader", "on", ">"+password, "~*", "+hello", "+auth", "+smembers", "+sismember")
+	s.do("CONFIG", "SET", "requirepass", "other")
+	s.redis.Do(context.Background(), "AUTH", "other") // the pool's connection stays
+	for _, credentials := range []string{":" + password, "reader:wrong", "nobody:" + password, password} {
+		s.refuses("Redis at "+s.socket+" refuses the user or password of its URL", func(to *Settings) { to.URL = "unix://" + credentials + "@" + s.socket })
+	}
+	s.refuses("and its URL do not agree whether there is a password", func(*Settings) {})
+	s.refuses(": NOPERM", func(to *Settings) { to.URL = "unix://reader:" + password + "@" + s.socket })
+	s.nothingWritten()
+	s.do("ACL", "SETUSER", "reader", "+@all")
+	f := s.fleet(func(to *Settings) { to.URL = "unix://reader:" + password + "@" + s.socket })
+	s.wants(f, request(identity(1)), "")
+}
+
+func TestFullMemory(t *testing.T) {
+	s := startRedis(t)
+	s.beats(2, everywhere)
+	s.do("CONFIG", "SET", "maxmemory", "1")
+	f := s.fleet()
+	_, err := f.Claim(request(identity(1)))
+	s.refused("claim", err, ": OOM")
+	s.refused("signal", f.Signal(identity(1), "TERM"), ": OOM")
+	s.nothingWritten()
+}
+
+func TestNoSuchDatabase(t *testing.T) {
+	s := startRedis(t)
+	s.refuses(": ERR DB index is out of range", func(to *Settings) { to.URL += "?db=99" })
+}
+
+func TestLoading(t *testing.T) {
+	s := startRedis(t, "enable-debug-command yes", "loading-process-events-interval-bytes 1024", "rdbcompression no")
+	for i := range 500 {
+		s.do("SET", fmt.Sprint("k", i), strings.Repeat("x", 2000))
+	}
+	s.do("CONFIG", "SET", "key-load-delay", 100_000) // so that it takes most of a minute
+	client := redis.NewClient(&redis.Options{Network: "unix", Addr: s.socket, Protocol: 2, DisableIdentity: true, MaxRetries: -1})
+	defer client.Close()
+	go client.Do(context.Background(), "DEBUG", "RELOAD")
+	s.until("it loads", func() bool {
+		return strings.HasPrefix(fmt.Sprint(s.redis.Get(context.Background(), "x").Err()), "LOADING")
+	})
+	s.refuses("Redis at "+s.socket+" is still reading its data from disk", func(*Settings) {})
+}
+
+func TestNoRedis(t *testing.T) {
+	web := httptest.NewServer(http.NotFoundHandler())
+	defer web.Close()
+	host := strings.TrimPrefix(web.URL, "http://")
+	nowhere(t).refuses("Redis at "+host+": what answers is no Redis", at("redis://:"+password+"@"+host))
+	nowhere(t).refuses("Redis at "+host+" does not speak TLS (redis:// is without)", at("rediss://:"+password+"@"+host))
+}
+
+// answering is a server that says the same to whatever it is asked.
+func answering(t *testing.T, answer func(c net.Conn)) (host string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() { defer c.Close(); answer(c) }()
+		}
+	}()
+	return l.Addr().String()
+}
+
+func TestOddAnswers(t *testing.T) {
+	echo := answering(t, func(c net.Conn) { io.Copy(c, c) })
+	nowhere(t).refuses("Redis at "+echo, at("redis://:"+password+"@"+echo))
+	closing := answering(t, func(c net.Conn) {})
+	nowhere(t).refuses("Redis at "+closing, at("redis://:"+password+"@"+closing))
+	// as Redis 5 and older do with what they do not know
+	quoting := answering(t, func(c net.Conn) {
+		for buf := make([]byte, 4096); ; {
+			if _, err := c.Read(buf); err != nil {
+				return
+			}
+			fmt.Fprintf(c, "-ERR unknown command `AUTH`, with args beginning with: `%s`, \r\n", password)
+		}
+	})
+	nowhere(t).refuses("ERR unknown command `AUTH`, with args beginning with: `(password)`", at("redis://:"+password+"@"+quoting))
+}
+
+func TestProtectedMode(t *testing.T) {
+	address := ""
+	addresses, _ := net.InterfaceAddrs()
+	for _, a := range addresses {
+		if ip, ok := a.(*net.IPNet); ok && ip.IP.IsGlobalUnicast() && ip.IP.To4() != nil {
+			address = ip.IP.String()
+		}
+	}
+	if address == "" {
+		t.Skip("this machine has no address but loopback's, which protected mode lets in")
+	}
+	port := freePort(t)
+	startRedis(t, "port "+port, "bind "+address, "protected-mode yes")
+	nowhere(t).refuses(" closed the connection without an answer, as in protected mode for another host", at("redis://"+address+":"+port))
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return port
+}
+
+// What a Redis before 7 says of an error in a script is read like that of any command.
+func TestErrorsOfOldRedis(t *testing.T) {
+	f := &Fleet{where: "Redis at x"}
+	for text, want := range map[string]string{
+		"ERR Error running script (call to f_0123): @user_script:60: @user_script: 60: -READONLY You can't write against a read only replica.": "Redis at x is read-only, a replica: nothing was changed",
+		"ERR Error running script (call to f_0123): @user_script:60: @user_script: 60: -OOM command not allowed":                               "Redis at x: OOM command not allowed",
+		"ERR invalid password": "Redis at x refuses the user or password of its URL",
+		"ERR AUTH <password> called without any password configured for the default user": "Redis at x and its URL do not agree whether there is a password: ERR AUTH <password> called without any password configured for the default user",
+	} {
+		if got := f.refused(replied(text)); got.Error() != want {
+			t.Errorf("%s\n got %s\nwant %s", text, got, want)
+		}
+	}
+}
+
+type replied string
+
+func (r replied) Error() string { return string(r) }
+func (r replied) RedisError()   {}
