@@ -89,9 +89,7 @@ func TestOverlayWrongSetting(t *testing.T) {
 			k.sets(map[string]string{c.name: c.value})
 			c.v.control("-r") // it is started again, with another environment
 			scan.says(c.program+": fatal: "+c.name, strings.Fields(c.value)[0])
-			s.waitFor("it is left down", func() bool {
-				return slices.Equal(c.v.stat("up,wantedup,normallyup"), []string{"false", "false", "true"})
-			})
+			c.v.isLeftDown()
 			if lines := scan.lines(c.program+": fatal: "+c.name, strings.Fields(c.value)[0]); len(lines) != 1 {
 				s.Errorf("%s=%s: %d lines, want one: %s", c.name, c.value, len(lines), lines)
 			}
@@ -99,6 +97,15 @@ func TestOverlayWrongSetting(t *testing.T) {
 			c.v.control("-u")
 		}
 		killer.running()
+	})
+}
+
+// isLeftDown waits until finish has told s6 to leave it down, which is looked at: root's s6-svwait is not told of another
+// user's service.
+func (v *s6) isLeftDown() {
+	v.s.Helper()
+	v.s.waitFor(v.dir+" is left down", func() bool {
+		return slices.Equal(v.stat("up,wantedup,normallyup"), []string{"false", "false", "true"})
 	})
 }
 
@@ -218,7 +225,7 @@ func TestOverlayAsAnOrdinaryUser(t *testing.T) {
 		k.sets(map[string]string{"SIDEKIQ_USER": "root"})
 		v.control("-r")
 		scan.says("sidekiq-run: fatal: SIDEKIQ_USER", "root")
-		v.waits("-D")
+		v.isLeftDown()
 		if lines := scan.lines("msg=restart-failed"); len(lines) != 0 {
 			s.Errorf("%v", lines)
 		}
