@@ -88,6 +88,8 @@ func (f *Fleet) refused(err error) error {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
 		errors.As(err, &timeout) && timeout.Timeout():
 		return f.tooLate()
+	case errors.Is(err, redis.Nil): // what a Sentinel says
+		return fmt.Errorf("%s: no Sentinel knows a master of that name", f.where)
 	case !errors.As(err, &said):
 		return f.away(err)
 	}
@@ -131,7 +133,7 @@ func (f *Fleet) away(err error) error {
 		return fmt.Errorf("%s closed the connection without an answer, as in protected mode for another host", f.where)
 	case errors.As(err, &op) && op.Err != nil:
 		return fmt.Errorf("%s is away: %w", f.where, op.Err) // without the address, which has been said
-	case strings.HasPrefix(err.Error(), "redis: all sentinels"):
+	case strings.HasPrefix(err.Error(), "redis: all sentinels"): // and what is made of that
 		return fmt.Errorf("%s: no Sentinel knows a master of that name", f.where)
 	}
 	return fmt.Errorf("%s: what answers is no Redis", f.where)

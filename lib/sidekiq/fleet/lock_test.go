@@ -1,0 +1,90 @@
+package fleet
+
+import (
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func TestLock(t *testing.T) {
+	s := startRedis(t)
+	f, other := s.fleet(), s.fleet()
+	soon := func() time.Time { return time.Now().Add(patience) }
+	l, held, err := f.Lock("cron", "web-1, pid 7", time.Hour)
+	if l == nil || held != "" || err != nil {
+		t.Fatal(held, err)
+	}
+	if second, held, err := other.Lock("cron", "web-2, pid 8", time.Hour); second != nil || held != "web-1, pid 7" || err != nil {
+		t.Error(second, held, err)
+	}
+	if another, _, err := other.Lock("another", "web-2, pid 8", time.Hour); another == nil || err != nil {
+		t.Error(err)
+	}
+	s.do("PEXPIRE", "gracekit:lock:cron", 60_000)
+	if held, err := l.Renew(soon()); !held || err != nil || s.do("PTTL", "gracekit:lock:cron").(int64) <= 60_000 {
+		t.Error("not renewed:", held, err)
+	}
+	if err := l.Unlock(); err != nil || s.do("EXISTS", "gracekit:lock:cron").(int64) != 0 {
+		t.Error(err)
+	}
+	next, _, err := other.Lock("cron", "web-2, pid 8", time.Hour)
+	if next == nil || err != nil {
+		t.Fatal(err)
+	}
+	if held, err := l.Renew(soon()); held || err != nil {
+		t.Error("the lock of another is renewed:", err)
+	}
+	if err := l.Unlock(); err != nil || s.do("EXISTS", "gracekit:lock:cron").(int64) != 1 {
+		t.Error("the lock of another is taken away:", err)
+	}
+}
+
+func TestLockEnds(t *testing.T) {
+	s := startRedis(t)
+	f := s.fleet()
+	if l, _, err := f.Lock("cron", "one", 50*time.Millisecond); l == nil || err != nil {
+		t.Fatal(err)
+	}
+	s.until("the end of the lock", func() bool {
+		l, _, err := f.Lock("cron", "two", time.Hour)
+		return l != nil && err == nil
+	})
+}
+
+func TestOneHasTheLock(t *testing.T) {
+	s := startRedis(t)
+	var holders atomic.Int32
+	var wg sync.WaitGroup
+	for range 30 {
+		f := s.fleet()
+		wg.Go(func() {
+			l, held, err := f.Lock("cron", "me", time.Hour)
+			if err != nil {
+				t.Error(err)
+			} else if l != nil {
+				holders.Add(1)
+			} else if held != "me" {
+				t.Errorf("held by %q", held)
+			}
+		})
+	}
+	wg.Wait()
+	if holders.Load() != 1 {
+		t.Errorf("%d have it", holders.Load())
+	}
+}
+
+func TestLockOfAnotherType(t *testing.T) {
+	s := startRedis(t)
+	s.do("LPUSH", "gracekit:lock:cron", "x")
+	l, _, err := s.fleet().Lock("cron", "me", time.Hour)
+	if l != nil || err == nil || !strings.Contains(err.Error(), "WRONGTYPE") {
+		t.Error(l, err)
+	}
+	s.do("SET", "gracekit:lock:text", "")
+	if l, held, err := s.fleet().Lock("text", "me", time.Hour); l != nil || held != "somebody" || err != nil {
+		t.Error(l, held, err)
+	}
+}

@@ -1,0 +1,66 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+func TestSentinel(t *testing.T) {
+	port := freePort(t)
+	master := startRedis(t, "port "+port, "bind 127.0.0.1", "requirepass "+password)
+	master.do("AUTH", password)
+	ids := master.beats(2, everywhere)
+
+	sentinel := &server{T: t, dir: master.dir, socket: master.path("sentinel.sock")}
+	sentinelPort := freePort(t)
+	conf := sentinel.path("sentinel.conf")
+	err := os.WriteFile(conf, fmt.Appendf(nil, "port %s\nbind 127.0.0.1\nunixsocket %s\ndir %s\nset-proc-title no\nrequirepass sentinels-own\n"+
+		"sentinel monitor shop 127.0.0.1 %s 1\nsentinel auth-pass shop %s\n", sentinelPort, sentinel.socket, master.dir, port, password), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sentinel.run("redis-server", conf, "--sentinel")
+	client := redis.NewSentinelClient(&redis.Options{Addr: "127.0.0.1:" + sentinelPort, Password: "sentinels-own", Protocol: 2, DisableIdentity: true})
+	defer client.Close()
+	sentinel.until("the Sentinel answers", func() bool {
+		_, err := client.GetMasterAddrByName(context.Background(), "shop").Result()
+		return err == nil
+	})
+	address := "127.0.0.1:" + sentinelPort
+	set := func(url, sentinels, its string) func(*Settings) {
+		return func(to *Settings) {
+			to.URL, to.Variable, to.Sentinels, to.SentinelPassword = url, "REDIS_URL", sentinels, its
+		}
+	}
+	closed := "127.0.0.1:" + freePort(t)
+	master.wants(master.fleet(set("redis://:"+password+"@shop", address, "sentinels-own")), request(ids[0]), "")
+	master.wants(master.fleet(set("redis://:"+password+"@shop/0", closed+","+address, "sentinels-own")), request(ids[0]), "")
+	master.wants(master.fleet(set("redis://:"+password+"@"+address+"?master_name=shop", "", "sentinels-own")), request(ids[0]), "")
+
+	where := "Redis at shop (by Sentinel " + address + ")"
+	nowhere(t).refuses(where, set("redis://:"+password+"@shop", address, "wrong"))
+	nowhere(t).refuses(where+" refuses the user or password of its URL", set("redis://:wrong@shop", address, "sentinels-own"))
+	nowhere(t).refuses("Redis at other (by Sentinel "+address+"): no Sentinel knows a master of that name", set("redis://:"+password+"@other", address, "sentinels-own"))
+	nowhere(t).refuses("Redis at shop (by Sentinel "+closed+") is away: connect: connection refused", set("redis://:"+password+"@shop", closed, "sentinels-own"))
+
+	// The Sentinel is there, and the master is not: that is no Sentinel's fault, and no answer.
+	master.process.Kill()
+	f := master.fleet(set("redis://:"+password+"@shop", address, "sentinels-own"))
+	var said error
+	done := make(chan struct{})
+	go func() { defer close(done); _, said = f.Claim(request(ids[0])) }()
+	select {
+	case <-done:
+	case <-time.After(2 * patience):
+		t.Fatal("no answer")
+	}
+	if said == nil || errors.Is(said, ErrNotNow) || errors.Is(said, ErrAbsent) {
+		t.Error(said)
+	}
+}
