@@ -169,8 +169,8 @@ func word(path string) string {
 
 func isFile(path string) error {
 	info, err := os.Lstat(path)
-	if err == nil && (!info.Mode().IsRegular() || info.Mode()&0o022 != 0) {
-		err = fmt.Errorf("mode %v, want a regular file that others cannot write", info.Mode())
+	if err == nil && (!info.Mode().IsRegular() || info.Mode()&0o002 != 0) { // for the group the umask of a clone decides
+		err = fmt.Errorf("mode %v, want a regular file that not everybody can write", info.Mode())
 	}
 	return err
 }
@@ -206,12 +206,11 @@ func isSignal(path string) error {
 
 // isScript: the kernel can run it, and shellcheck knows its shell.
 func isScript(path string) error {
-	info, err := os.Lstat(path)
-	if err != nil {
+	if err := isFile(path); err != nil {
 		return err
 	}
-	if info.Mode() != 0o755 {
-		return fmt.Errorf("mode %v, want -rwxr-xr-x", info.Mode())
+	if info, err := os.Lstat(path); err != nil || info.Mode()&0o100 == 0 {
+		return fmt.Errorf("mode %v, want an executable file", info.Mode())
 	}
 	text, err := os.ReadFile(path)
 	lines := strings.Split(string(text), "\n")
