@@ -423,9 +423,10 @@ func TestAStartThatFails(t *testing.T) {
 	t.Parallel()
 	underShells(t, func(s *sandbox, sh *shell) {
 		a := s.background(sh)
+		sh.script("fails", "echo no app here\nexit 1\n")
 		for setting, want := range map[string]result{
 			"SIDEKIQ_COMMAND=no-such-program":            {code: 127, stderr: "no-such-program"},
-			"SIDEKIQ_COMMAND=sidekiq -r /no/such/app":    {code: 111, stderr: "log/sidekiq.log ends with: "},
+			"SIDEKIQ_COMMAND=" + s.path("fails"):         {code: 111, stderr: "log/sidekiq.log ends with: no app here"},
 			"SIDEKIQ_MEMORY_KILLER_MAX_RSS=2G":           {code: 111, stderr: "SIDEKIQ_MEMORY_KILLER_MAX_RSS"},
 			"SIDEKIQ_TIMEOUT=2x":                         {code: 100, stderr: "SIDEKIQ_TIMEOUT"},
 			"SIDEKIQ_WORKERS=0":                          {code: 100, stderr: "SIDEKIQ_WORKERS"},
