@@ -103,7 +103,7 @@ func (h *historian) see(c change) {
 			}
 		}
 	case "hdel":
-		h.of(c[1]).ends = 0
+		h.of(c[1]).by, h.of(c[1]).ends = "", 0
 	case "hset", "hmset":
 		fields := map[string]string{}
 		for i := 2; i+1 < len(c); i += 2 {
@@ -156,7 +156,7 @@ func (h *historian) grant(id, mark string) {
 	if h.claimed(in) && in.by != by {
 		h.fault("%s was claimed by %s while %s had it", id, by, in.by)
 	}
-	if begun := h.claimed(in) && in.quiet; !begun { // else it takes no jobs as it is
+	if begun := in.by == by && in.quiet; !begun { // else it takes no jobs as it is
 		h.mayGo(id, in)
 	}
 	in.by, in.ends = by, until

@@ -1,0 +1,415 @@
+package integration
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+)
+
+// A pair is two instances of Sidekiq that do the same jobs, and a third one for jobs of its own, which nobody ever
+// restarts: what that one cannot do in time, the machine is to blame for.
+type pair struct {
+	s             *sandbox
+	redis         *redis
+	two           [2]*sidekiq
+	ledger, other ledger
+}
+
+func (s *sandbox) pair() *pair {
+	s.Helper()
+	s.need("sidekiq")
+	p := &pair{s: s, redis: s.redis(), ledger: ledger{s, s.path("ledger")}, other: ledger{s, s.path("other.ledger")}}
+	p.two = [2]*sidekiq{p.instance("a", nil), p.instance("b", nil)}
+	return p
+}
+
+// instance starts a Sidekiq as a service of that name.
+func (p *pair) instance(name string, conf map[string]string) *sidekiq {
+	p.s.Helper()
+	dir := p.s.serviceDir("runit/sidekiq", name)
+	p.s.conf(dir, sidekiqConf(p.s, p.redis, p.ledger))
+	p.s.conf(dir, conf)
+	return &sidekiq{p.s.runsv(dir), p.redis, p.ledger}
+}
+
+// fleet runs sidekiq-fleet.
+func (p *pair) fleet(args ...string) result {
+	p.s.Helper()
+	return p.s.runCommand(p.command("sidekiq-fleet", args...))
+}
+
+func (p *pair) command(name string, args ...string) *exec.Cmd {
+	c := p.s.command(name, args...)
+	c.Env = append(c.Env, "REDIS_URL="+p.redis.url(), "SIDEKIQ_TIMEOUT=2")
+	return c
+}
+
+// fleetWants runs sidekiq-fleet, and compares its exit code and a piece of what it says.
+func (p *pair) fleetWants(code int, says string, args ...string) result {
+	p.s.Helper()
+	r := p.fleet(args...)
+	if r.code != code || !strings.Contains(r.stdout+r.stderr, says) {
+		p.s.Errorf("sidekiq-fleet %v: exit %d, want %d and %q\n%s%s", args, r.code, code, says, r.stdout, r.stderr)
+	}
+	return r
+}
+
+// is waits until Redis has a process in that state, and returns its identity there.
+func (p *pair) is(of process, state string) (id string) {
+	p.s.Helper()
+	p.s.waitFor(fmt.Sprintf("sidekiq-fleet ps says that %d is %s", of.pid, state), func() bool {
+		for line := range strings.Lines(p.fleetWants(0, "", "ps").stdout) {
+			f := strings.Fields(line)
+			if id = f[0]; strings.Contains(id, fmt.Sprintf(":%d:", of.pid)) && f[4] == state {
+				return true
+			}
+		}
+		return false
+	})
+	return id
+}
+
+// bothOverTheLimit has both leak until they are.
+func (p *pair) bothOverTheLimit() (old [2]process, jids []string) {
+	p.s.Helper()
+	for i, k := range p.two {
+		old[i] = k.working()
+	}
+	for {
+		small := slices.ContainsFunc(old[:], func(o process) bool { return rssKB(o) < 1.2*softLimit })
+		if !small {
+			return old, jids
+		}
+		jids = append(jids, p.redis.enqueue(1, "LeakJob", beyondLimit, 0.3)...)
+		p.s.waitFor("it is done", func() bool { return p.ledger.count("done") == len(jids) })
+	}
+}
+
+const softLimit = 90000 // KB, as softKB
+
+func rssKB(p process) (kb int) {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.pid))
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			fmt.Sscan(rest, &kb)
+		}
+	}
+	return kb
+}
+
+// A stream is jobs that come in all the while: at each beat one for the pair, and one for the other Sidekiq.
+type stream struct {
+	p          *pair
+	stop, gone chan struct{}
+	once       sync.Once
+	jids, also []string
+	err        error
+}
+
+func (p *pair) stream() *stream {
+	p.s.Helper()
+	conf := map[string]string{"SIDEKIQ_COMMAND": "sidekiq -c 2 -q other -r " + p.s.app(), "LEDGER": p.other.file}
+	p.instance("other", conf).working()
+	st := &stream{p: p, stop: make(chan struct{}), gone: make(chan struct{})}
+	go st.run()
+	p.s.Cleanup(st.end)
+	p.s.waitFor("both streams flow", func() bool { return p.other.count("done") > 0 && p.ledger.count("done") > 0 })
+	return st
+}
+
+func (st *stream) run() {
+	defer close(st.gone)
+	client := goredis.NewClient(&goredis.Options{Network: "unix", Addr: st.p.redis.socket})
+	defer client.Close()
+	beat := time.NewTicker(40 * time.Millisecond)
+	defer beat.Stop()
+	ctx := context.Background()
+	for st.err == nil {
+		select {
+		case <-st.stop:
+			return
+		case <-beat.C:
+		}
+		n := len(st.jids)
+		jid, also := fmt.Sprintf("aa%022x", n), fmt.Sprintf("bb%022x", n)
+		_, st.err = client.Pipelined(ctx, func(pipe goredis.Pipeliner) error {
+			pipe.LPush(ctx, "queue:default", tinyJob(jid, "default"))
+			pipe.LPush(ctx, "queue:other", tinyJob(also, "other"))
+			return nil
+		})
+		st.jids, st.also = append(st.jids, jid), append(st.also, also)
+	}
+}
+
+func tinyJob(jid, queue string) string {
+	now := float64(time.Now().UnixMicro()) / 1e6
+	job, err := json.Marshal(map[string]any{"class": "LeakJob", "args": []any{0, 0}, "queue": queue, "jid": jid, "retry": false,
+		"created_at": now, "enqueued_at": now})
+	if err != nil {
+		panic(err) // there is nothing in it that can't be
+	}
+	return string(job)
+}
+
+func (st *stream) end() {
+	st.once.Do(func() { close(st.stop) })
+	<-st.gone
+}
+
+// judge ends the stream, waits for its last job, and tells what was wrong: a job was lost or done twice, or for a second
+// nobody took one. jids are jobs that were there besides.
+func (st *stream) judge(jids []string) {
+	p := st.p
+	p.s.Helper()
+	st.end()
+	if st.err != nil {
+		p.s.Fatal(st.err)
+	}
+	jids = append(jids, st.jids...)
+	p.s.waitFor("all jobs are done", func() bool { return p.ledger.count("done") >= len(jids) && p.other.count("done") >= len(st.also) })
+	p.ledger.exactlyOnce(jids)
+	p.other.exactlyOnce(st.also)
+	var longest, when float64
+	starts, others := p.ledger.starts("aa"), p.other.starts("bb")
+	for i := 1; i < len(starts); i++ {
+		gap := starts[i] - starts[i-1]
+		if gap > longest {
+			longest, when = gap, starts[i-1]
+		}
+		if idle := longestGap(others, starts[i-1], starts[i]); gap-idle >= 1 {
+			p.s.Errorf("for %.2f s no job was started; the Sidekiq that nobody restarts had started none for %.2f s of these", gap, idle)
+		}
+	}
+	p.s.Logf("%d jobs in processes %v; the longest gap between two starts is %.0f ms, that of the other Sidekiq then %.0f ms",
+		len(jids), p.ledger.pids(), longest*1000, longestGap(others, when, when+longest)*1000)
+}
+
+// starts are the times at which jobs were started, in order.
+func (l ledger) starts(prefix string) (at []float64) {
+	for _, e := range l.entries() {
+		if e.what == "start" && strings.HasPrefix(e.jid, prefix) {
+			at = append(at, e.seconds)
+		}
+	}
+	slices.Sort(at)
+	return at
+}
+
+// longestGap is the longest time between from and to in which nothing was.
+func longestGap(at []float64, from, to float64) (longest float64) {
+	last := from
+	for _, t := range at {
+		if t > from && t < to {
+			longest, last = max(longest, t-last), t
+		}
+	}
+	return max(longest, to-last)
+}
+
+// Both instances are over the limit at the same time, and jobs come in all the while: they are restarted one after the
+// other, one of them takes jobs at every moment, no job is lost and none is done twice.
+func TestTwoOverTheLimitGoOneAfterTheOther(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	p := s.pair()
+	old, jids := p.bothOverTheLimit()
+	jobs := p.stream()
+	var watch [2]*gracewatch
+	for i, k := range p.two {
+		watch[i] = s.watchedBy(p.command("gracewatch", "-s", softKB, "-g", "0", "-i", "1", "-r", "1", k.dir, "fleet-restart", "{}"))
+	}
+	p.bothReplaced(old, watch)
+	jobs.judge(jids)
+}
+
+// bothReplaced waits until both were restarted, and checks that one of them had to wait for the other.
+func (p *pair) bothReplaced(old [2]process, watch [2]*gracewatch) {
+	p.s.Helper()
+	var done [2]event
+	for i, w := range watch {
+		done[i] = w.event("restart-done", 1)
+		p.two[i].working(old[i])
+	}
+	first, second := 0, 1
+	if done[1].at.Before(done[0].at) {
+		first, second = 1, 0
+	}
+	if n := watch[second].count("restart-put-off"); n == 0 {
+		p.s.Error("the second one was never put off")
+	}
+	p.takesJobs(p.two[first])
+	p.takesJobs(p.two[second])
+	for i, w := range watch {
+		if n := w.count("restart-failed"); n > 0 {
+			p.s.Errorf("%d restarts of %s failed", n, p.two[i].dir)
+		}
+	}
+}
+
+// takesJobs waits until a job was started by the process that an instance has now.
+func (p *pair) takesJobs(k *sidekiq) {
+	p.s.Helper()
+	now := k.working()
+	p.s.waitFor("the next process takes jobs", func() bool { return slices.Contains(p.ledger.pids(), now.pid) })
+}
+
+// memory-killer does the same where SIDEKIQ_MEMORY_KILLER_MIN_PEERS is set. Who was put off is asked again after a
+// minute, or when it is told to.
+func TestMemoryKillerLeavesTheLastOne(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	p := s.pair()
+	old, jids := p.bothOverTheLimit()
+	jobs := p.stream()
+	var watch [2]*gracewatch
+	for i, k := range p.two {
+		c := p.command("memory-killer", "-t", k.dir)
+		c.Env = append(c.Env, "SIDEKIQ_DAEMON_MEMORY_KILLER=1", "SIDEKIQ_MEMORY_KILLER_MIN_PEERS=1", "MEMORY_KILLER_CONTROL="+k.dir+"/control",
+			"SIDEKIQ_MEMORY_KILLER_MAX_RSS="+softKB, "SIDEKIQ_MEMORY_KILLER_GRACE_TIME=0", "SIDEKIQ_MEMORY_KILLER_CHECK_INTERVAL=1")
+		watch[i] = s.watchedBy(c)
+	}
+	s.waitFor("one is restarted, the other is put off", func() bool {
+		return watch[0].count("restart-done")+watch[1].count("restart-done") == 1 &&
+			watch[0].count("restart-put-off")+watch[1].count("restart-put-off") == 1
+	})
+	first, second := 0, 1
+	if watch[1].count("restart-done") == 1 {
+		first, second = 1, 0
+	}
+	if !old[second].alive() {
+		s.Error("both were restarted")
+	}
+	p.is(p.two[first].working(old[first]), "running")
+	if err := os.WriteFile(p.two[second].dir+"/control", []byte("t"), 0); err != nil {
+		s.Fatal(err)
+	}
+	p.bothReplaced(old, watch)
+	jobs.judge(jids)
+}
+
+// From one host, with nothing beside the instances: round by round, fleet-memory-killer restarts one after the other.
+func TestFleetMemoryKillerRestartsOneAfterTheOther(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	p := s.pair()
+	old, jids := p.bothOverTheLimit()
+	jobs := p.stream()
+	for rounds := 1; old[0].alive() || old[1].alive(); rounds++ {
+		c := p.command("fleet-memory-killer")
+		c.Env = append(c.Env, "SIDEKIQ_MEMORY_KILLER_MAX_RSS="+softKB, "FLEET_MEMORY_KILLER_MIN_AGE=0")
+		if r := s.runCommand(c); r.code != 0 || rounds > 9 {
+			s.Fatalf("%d. round: exit %d\n%s", rounds, r.code, r.stderr)
+		}
+		for i, k := range p.two {
+			if !old[i].alive() {
+				p.takesJobs(k)
+			}
+		}
+	}
+	jobs.judge(jids)
+}
+
+// An instance may go while the other is there, and not while that one is being restarted, or down.
+func TestTheRightToRestart(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	p := s.pair()
+	a, b := p.two[0], p.two[1]
+	first, second := a.working(), b.working()
+	p.is(first, "running")
+	p.is(second, "running")
+	p.fleetWants(0, "", "claim", a.dir)
+	p.is(first, "claimed")
+	p.fleetWants(1, "0 of 1 others needed can do its work (claimed: 1,", "claim", b.dir)
+	p.fleetWants(0, "", "release", a.dir)
+	p.fleetWants(0, second.id()+"\n", "claim", b.dir, "echo", "{}")
+	p.fleetWants(1, "claimed: 1", "claim", a.dir)
+
+	b.control("t") // the claim goes with the process
+	third := b.working(second)
+	p.is(third, "running")
+	p.fleetWants(0, "", "claim", a.dir)
+	p.fleetWants(0, "", "release", first.id())
+
+	b.control("d")
+	s.waitFor("it is down", func() bool { return b.stat() == "down" })
+	p.fleetWants(1, "not now: 0 of 1 others needed", "claim", a.dir)
+	p.fleetWants(1, b.dir, "claim", b.dir)
+	p.fleetWants(0, "", "claim", "--min", "0", a.dir)
+}
+
+// An instance that hangs is no help, though its process is there and Redis has it.
+func TestOneThatHangsDoesNotCount(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	p := s.pair()
+	a, b := p.two[0], p.two[1]
+	p.is(a.working(), "running")
+	p.is(b.working(), "running")
+	b.control("p") // STOP
+	s.waitFor("its heartbeat is missed", func() bool {
+		r := p.fleet("claim", a.dir)
+		if r.code == 0 {
+			p.fleetWants(0, "", "release", a.dir)
+		}
+		return r.code == 1 && strings.Contains(r.stderr, "0 of 1 others needed can do its work (claimed: 0, quiet: 0, without a heartbeat: 1,")
+	})
+	b.control("c")
+	s.waitFor("its heartbeat is there again", func() bool { return p.fleet("claim", a.dir).code == 0 })
+}
+
+// Through Redis alone: what runs is told, a long job holds a restart off, TSTP makes quiet, and TERM ends.
+func TestSignalsAndJobsThroughRedis(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	p := s.pair()
+	busy, other := p.two[0], p.two[1]
+	busy.working()
+	other.working()
+	release := s.path("release")
+	jid := p.redis.enqueue(1, "WaitJob", release)[0]
+	s.waitFor("the job runs", func() bool { return len(p.ledger.of(jid, "start")) == 1 })
+	if p.ledger.of(jid, "start")[0].pid == other.working().pid {
+		busy, other = other, busy
+	}
+	old := busy.working()
+	id := p.is(old, "running")
+	told := id + " " + jid + " WaitJob default "
+	s.waitFor("the job is told", func() bool { return strings.HasPrefix(p.fleetWants(0, "", "jobs").stdout, told) })
+	p.fleetWants(0, told, "jobs", busy.dir)
+	p.fleetWants(0, told, "jobs", id)
+	p.fleetWants(1, told, "jobs", "--idle", "--class", "Import* Wait*", busy.dir)
+	if r := p.fleetWants(0, "", "jobs", "--idle", "--class", "Import*", busy.dir); r.stdout != "" {
+		s.Errorf("jobs of another class: %s", r.stdout)
+	}
+	if r := p.fleetWants(0, "", "jobs", "--idle", other.dir); r.stdout != "" {
+		s.Errorf("jobs of the other instance: %s", r.stdout)
+	}
+
+	c := p.command("fleet-restart", busy.dir)
+	c.Env = append(c.Env, "LONG_WORKERS=Wait*")
+	if r := s.runCommand(c); r.code != 1 || !old.alive() || !strings.Contains(r.stderr, "jid="+jid+" class=WaitJob") {
+		s.Errorf("fleet-restart while one of LONG_WORKERS runs: exit %d, it lives: %v\n%s", r.code, old.alive(), r.stderr)
+	}
+	p.is(old, "running") // not claimed
+
+	p.fleetWants(0, "", "signal", "-w", "60", id, "TSTP")
+	p.is(old, "quiet")
+	p.fleetWants(1, "0 of 1 others needed can do its work (claimed: 0, quiet: 1,", "claim", other.dir)
+	p.fleetWants(1, told, "jobs", "--idle", id)
+	s.write("release", "", 0o644)
+	p.fleetWants(0, "", "jobs", "--idle", "-w", "60", id)
+	p.ledger.exactlyOnce([]string{jid})
+	p.fleetWants(0, "", "signal", "-w", "60", id, "TERM")
+	p.is(busy.working(old), "running")
+	p.fleetWants(1, "no such instance", "signal", "host:1:0123456789ab", "TERM")
+}
