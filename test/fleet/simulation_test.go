@@ -40,8 +40,8 @@ func TestNeverFewer(t *testing.T) {
 			s.until("claims are given after that", func() bool { return s.granted.Load() > granted })
 			s.end()
 			s.judge()
-			t.Logf("asked %d times (%d while instances died), by the binary %d times; %d claims, %d failed restarts, %d forgotten, %d begun again",
-				s.asked.Load(), s.asked.Load()-calm, s.byBinary.Load(), s.granted.Load(), s.failed.Load(), s.forgotten.Load(), s.again.Load())
+			t.Logf("asked %d times (%d while instances died), by the binary %d times; %d claims, %d failed restarts, %d forgotten, %d begun again, %d unfinished",
+				s.asked.Load(), s.asked.Load()-calm, s.byBinary.Load(), s.granted.Load(), s.failed.Load(), s.forgotten.Load(), s.again.Load(), s.unfinished.Load())
 		})
 	}
 }
@@ -86,7 +86,7 @@ type simulation struct {
 	storm    atomic.Bool    // instances die
 	waiting  atomic.Int64   // for their first turn
 
-	asked, byBinary, granted, failed, forgotten, again, died atomic.Int64
+	asked, byBinary, granted, failed, forgotten, again, unfinished, died atomic.Int64
 }
 
 func newSimulation(t *testing.T, least int, queues func(number int) []string) *simulation {
@@ -241,7 +241,7 @@ func (w *watcher) pause() {
 	if w.storm.Load() {
 		among = size
 	} else if w.turns > 0 {
-		among, each = size-waiting, 60*time.Millisecond
+		among, each = size-waiting, 120*time.Millisecond
 	}
 	most := each * time.Duration(max(among, 1))
 	if w.external {
@@ -312,7 +312,7 @@ func (w *watcher) away() time.Duration {
 func (w *watcher) restart() {
 	w.count.stops(w.in)
 	w.in.tstp()
-	if w.rand.IntN(4) == 0 { // the watcher crashes once more; the next one finds a quiet instance and its own claim
+	if w.rand.IntN(8) == 0 { // the watcher crashes once more; the next one finds a quiet instance and its claim
 		w.must(w.in.beat())
 		w.again.Add(1)
 		if !w.ask(w.name) && !w.over() {
@@ -320,6 +320,14 @@ func (w *watcher) restart() {
 		}
 	}
 	w.sleep(w.away())
+	if w.rand.IntN(16) == 0 { // it fails: the claim is given back, the instance stays quiet until another one is given
+		w.unfinished.Add(1)
+		w.must(w.in.beat())
+		w.must(w.fleet.Release(w.in.identity))
+		for !w.ask(w.name) && !w.over() {
+			w.pause()
+		}
+	}
 	w.must(w.in.exit(w.rand.IntN(4) == 0))
 	w.sleep(w.away())
 	w.boot()
