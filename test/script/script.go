@@ -64,6 +64,9 @@ func Run(t *testing.T, packages ...string) {
 			"events":     events,
 			"attrs":      attrs,
 			"json-lines": jsonLines,
+			"redis":      redis,
+			"redis-cli":  redisCLI,
+			"beat":       beat,
 		},
 	})
 }

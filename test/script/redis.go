@@ -1,0 +1,63 @@
+package script
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// redis [CONF...] starts a redis-server of the script's own; $REDIS_URL is where it is, and $redis its pid.
+func redis(ts *testscript.TestScript, neg bool, args []string) {
+	socket := ts.MkAbs("redis.sock")
+	if len(socket) > 100 {
+		dir, err := os.MkdirTemp("", "redis") // a path of a socket is short
+		ts.Check(err)
+		ts.Defer(func() { os.RemoveAll(dir) })
+		socket = dir + "/redis.sock"
+	}
+	ts.Setenv("REDIS_SOCKET", socket)
+	ts.Setenv("REDIS_URL", "unix://"+socket)
+	// A title would be written over $WORK in its environment.
+	start(ts, false, append([]string{"redis", "redis-server", "--port", "0", "--unixsocket", socket, "--save", "", "--dir", ts.MkAbs("."),
+		"--set-proc-title", "no"}, args...))
+	until(ts, "redis-server", func() bool {
+		return exec.Command("redis-cli", "-s", socket, "PING").Run() == nil
+	})
+}
+
+// redis-cli WORD... asks the Redis of the script; its answer is what stdout has then.
+func redisCLI(ts *testscript.TestScript, neg bool, args []string) {
+	ts.Check(ts.Exec("redis-cli", append([]string{"-s", ts.Getenv("REDIS_SOCKET")}, args...)...))
+	if out := ts.ReadFile("stdout"); strings.HasPrefix(out, "ERR") || strings.HasPrefix(out, "WRONGTYPE") {
+		ts.Fatalf("%s", out)
+	}
+}
+
+// beat IDENTITY QUEUE,QUEUE... [FIELD VALUE]... writes a heartbeat of now as Sidekiq 7 does, of an instance that started
+// 100 s ago. The field "info.NAME" is one of the JSON; "busy", "rss", "quiet" and others are of the hash.
+func beat(ts *testscript.TestScript, neg bool, args []string) {
+	arguments(ts, args, 2, "beat IDENTITY QUEUES [FIELD VALUE]...")
+	identity := args[0]
+	now := float64(time.Now().UnixMicro()) / 1e6
+	info := map[string]any{"started_at": now - 100, "tag": "shop", "concurrency": 5, "queues": strings.Split(args[1], ","), "version": "7.3.2"}
+	hash := []string{"HSET", identity, "busy", "0", "rss", "100000", "quiet", "false", "beat", fmt.Sprintf("%f", now)}
+	for rest := args[2:]; len(rest) > 1; rest = rest[2:] {
+		if name, ok := strings.CutPrefix(rest[0], "info."); ok {
+			var value any
+			ts.Check(json.Unmarshal([]byte(rest[1]), &value))
+			info[name] = value
+			continue
+		}
+		hash = append(hash, rest[0], rest[1])
+	}
+	text, err := json.Marshal(info)
+	ts.Check(err)
+	redisCLI(ts, false, append(hash, "info", string(text)))
+	redisCLI(ts, false, []string{"SADD", "processes", identity})
+	redisCLI(ts, false, []string{"EXPIRE", identity, "60"})
+}
