@@ -27,6 +27,7 @@ func main() {
 	watch(target)
 	flat(target)
 	family()
+	fleet()
 	sizes()
 }
 
@@ -165,12 +166,17 @@ func sizes() {
 
 const mb = 1024.0 // KB
 
-const row = "%-44s %10s %10s %7s %8s %s\n"
+const row = "%-46s %10s %10s %7s %8s %s\n"
 
 // compare prints a row whose limit is that of the ratio.
 func compare(what string, ours, other time.Duration, limit float64) {
 	ratio := float64(ours) / float64(other)
 	fmt.Printf(row, what, short(ours), short(other), fmt.Sprintf("%.2f", ratio), fmt.Sprint(limit), mark(ratio > limit))
+}
+
+// within prints a row whose limit is that of our own time.
+func within(what string, ours, other, limit time.Duration) {
+	fmt.Printf(row, what, short(ours), short(other), fmt.Sprintf("%.2f", float64(ours)/float64(other)), short(limit), mark(ours > limit))
 }
 
 // memory prints a row whose limit is that of our own size. All in KB.
