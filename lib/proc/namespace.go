@@ -2,7 +2,6 @@ package proc
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -29,19 +28,18 @@ func (p *Process) InnerPID() (int, error) {
 // namespace. Another one than the caller's takes CAP_SYS_ADMIN to ask.
 func (p *Process) Hostname() (string, error) {
 	var own, its unix.Stat_t
-	err := unix.Fstatat(p.dir, "ns/uts", &its, 0)
-	if err == nil {
-		err = unix.Stat("/proc/self/ns/uts", &own)
+	if err := unix.Stat("/proc/self/ns/uts", &own); err != nil {
+		return os.Hostname() // a kernel without
 	}
-	if err != nil && !errors.Is(err, unix.ENOENT) {
-		return "", fmt.Errorf("/proc/%d/ns/uts: %w", p.ID.PID, err)
+	if err := unix.Fstatat(p.dir, "ns/uts", &its, 0); err != nil {
+		return "", p.noNamespace(err)
 	}
-	if own.Ino == its.Ino {
+	if own.Dev == its.Dev && own.Ino == its.Ino {
 		return os.Hostname()
 	}
 	fd, err := unix.Openat(p.dir, "ns/uts", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return "", fmt.Errorf("/proc/%d/ns/uts: %w", p.ID.PID, err)
+		return "", p.noNamespace(err)
 	}
 	defer unix.Close(fd)
 	type answer struct {
@@ -63,4 +61,12 @@ func (p *Process) Hostname() (string, error) {
 		return "", fmt.Errorf("the hostname of %d, in a UTS namespace of its own: %w", p.ID.PID, got.err)
 	}
 	return got.name, nil
+}
+
+// noNamespace is ErrGone for a process that has ended, which has none, zombie or not.
+func (p *Process) noNamespace(err error) error {
+	if p.Ended() {
+		return ErrGone
+	}
+	return fmt.Errorf("/proc/%d/ns/uts: %w", p.ID.PID, err)
 }
