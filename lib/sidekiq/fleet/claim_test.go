@@ -354,12 +354,12 @@ func TestProcessesOfAnotherType(t *testing.T) {
 func TestAllAskAtOnce(t *testing.T) {
 	const n = 200
 	s := startRedis(t)
-	ids := s.beats(n, everywhere)
 	fleets := make([]*Fleet, n)
 	for i := range fleets {
 		fleets[i] = s.fleet()
 	}
 	for _, least := range []int{1, 10, 199} {
+		ids := s.beats(n, everywhere)
 		var given atomic.Int32
 		var wg sync.WaitGroup
 		start := make(chan struct{})
