@@ -95,11 +95,12 @@ func (h *historian) see(c change) {
 			h.of(c[2]).member = true // a heartbeat follows in the same transaction
 		}
 	case "srem":
-		h.loses("the end of "+c[2], func() { delete(h.instances, c[2]) })
+		h.loses(c[2], "its end", func(in *known) { in.member = false })
+		delete(h.instances, c[2])
 	case "del", "unlink":
 		for _, key := range c[1:] {
-			if in := h.instances[key]; in != nil {
-				h.loses("the end of the hash of "+key, func() { *in = known{member: in.member} })
+			if h.instances[key] != nil {
+				h.loses(key, "the end of its hash", func(in *known) { *in = known{member: in.member} })
 			}
 		}
 	case "hdel":
@@ -118,12 +119,13 @@ func (h *historian) see(c change) {
 	}
 }
 
-// loses does what is no claim, and so must not take anything away.
-func (h *historian) loses(what string, do func()) {
-	before := h.number()
-	do()
-	if now := h.number(); now < before {
-		h.fault("%s took an instance away that nobody had claimed", what)
+// loses does what is no claim, and so must not take an instance away.
+func (h *historian) loses(id, what string, do func(in *known)) {
+	in := h.of(id)
+	before := h.available(in)
+	do(in)
+	if before && !h.available(in) {
+		h.fault("%s was taken away by %s, and nobody had claimed it", id, what)
 	}
 }
 
@@ -136,7 +138,7 @@ func (h *historian) heartbeat(id string, fields map[string]string) {
 		return
 	}
 	h.now = max(h.now, int64(beat*1000))
-	h.loses("a heartbeat of "+id, func() {
+	h.loses(id, "its heartbeat", func(in *known) {
 		in.beat, in.quiet = beat, fields["quiet"] == "true"
 		var info struct{ Queues []string }
 		json.Unmarshal([]byte(fields["info"]), &info)
@@ -337,8 +339,8 @@ func TestHistorianFindsFaults(t *testing.T) {
 		"one is gone, another goes": {"with 1 others", slices.Concat(claim("a", "x"),
 			[]change{{"SREM", "processes", "a"}}, claim("b", "x"))},
 		"it is claimed by two":         {"while x had it", slices.Concat(claim("a", "x"), claim("a", "y"))},
-		"it is quiet without a claim":  {"nobody had claimed", beat("a", "q", true, 0)},
-		"it ends without a claim":      {"nobody had claimed", []change{{"SREM", "processes", "a"}}},
+		"it is quiet without a claim":  {"nobody had claimed it", beat("a", "q", true, 0)},
+		"it ends without a claim":      {"nobody had claimed it", []change{{"SREM", "processes", "a"}}},
 		"its queue is left to nobody":  {"nobody else serves r", slices.Concat(beat("d", "r", false, 0), claim("d", "x"))},
 		"one goes that is not there":   {"not there", claim("e", "x")},
 		"its hash goes, and its claim": {"with 1 others", slices.Concat(claim("a", "x"), []change{{"DEL", "a"}}, claim("b", "x"))},

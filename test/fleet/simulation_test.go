@@ -33,10 +33,9 @@ func TestNeverFewer(t *testing.T) {
 			s.start()
 			s.until("every instance has had its turn", func() bool { return s.waiting.Load() == 0 })
 			calm := s.asked.Load()
-			s.storm.Store(true)
+			close(s.storm)
 			s.until("20 instances have died", func() bool { return s.died.Load() >= 20 })
 			granted := s.granted.Load()
-			s.storm.Store(false)
 			s.until("claims are given after that", func() bool { return s.granted.Load() > granted })
 			s.end()
 			s.judge()
@@ -80,10 +79,10 @@ type simulation struct {
 	instances []*instance
 	count     *count
 
+	storm    chan struct{} // closed: instances die from here on
 	stop     chan struct{}
 	watchers sync.WaitGroup
 	first    sync.WaitGroup // of them: that have not asked yet
-	storm    atomic.Bool    // instances die
 	waiting  atomic.Int64   // for their first turn
 
 	asked, byBinary, granted, failed, forgotten, again, unfinished, died atomic.Int64
@@ -91,7 +90,7 @@ type simulation struct {
 
 func newSimulation(t *testing.T, least int, queues func(number int) []string) *simulation {
 	t.Helper()
-	s := &simulation{T: t, redis: newServer(t), least: least, count: newCount(least), stop: make(chan struct{})}
+	s := &simulation{T: t, redis: newServer(t), least: least, count: newCount(least), storm: make(chan struct{}), stop: make(chan struct{})}
 	for i := range size {
 		in := newInstance(s.redis, i, queues(i)...)
 		s.instances = append(s.instances, in)
@@ -128,9 +127,11 @@ func (s *simulation) start() {
 	s.Cleanup(s.end)
 }
 
-func (s *simulation) over() bool {
+func (s *simulation) over() bool { return closed(s.stop) }
+
+func closed(c chan struct{}) bool {
 	select {
-	case <-s.stop:
+	case <-c:
 		return true
 	default:
 		return false
@@ -208,7 +209,7 @@ func (w *watcher) watch() {
 	}
 	for !w.over() {
 		w.pause()
-		if w.storm.Load() && w.rand.IntN(30) == 0 {
+		if closed(w.storm) && w.rand.IntN(30) == 0 {
 			w.die()
 			continue
 		}
@@ -223,7 +224,7 @@ func (w *watcher) watch() {
 				w.must(w.fleet.Release(w.in.identity))
 			}
 		case 3: // the instance dies before its restart begins
-			if w.storm.Load() && w.ask(w.name) {
+			if closed(w.storm) && w.ask(w.name) {
 				w.die()
 			}
 		default:
@@ -236,10 +237,10 @@ func (w *watcher) watch() {
 
 // pause is such that Redis always has something to answer, most of it to those that have not had their turn.
 func (w *watcher) pause() {
-	waiting := int(w.waiting.Load())
+	waiting, wake := int(w.waiting.Load()), w.storm
 	among, each := waiting, 8*time.Millisecond
-	if w.storm.Load() {
-		among = size
+	if closed(w.storm) {
+		among, wake = size, nil
 	} else if w.turns > 0 {
 		among, each = size-waiting, 120*time.Millisecond
 	}
@@ -247,12 +248,14 @@ func (w *watcher) pause() {
 	if w.external {
 		most = max(most, 100*time.Millisecond)
 	}
-	w.sleep(most)
+	w.sleep(most, wake)
 }
 
-func (w *watcher) sleep(most time.Duration) {
+// sleep is cut short at the end, and when what may wake it comes.
+func (w *watcher) sleep(most time.Duration, wake chan struct{}) {
 	select {
 	case <-time.After(time.Duration(w.rand.Int64N(int64(most)))):
+	case <-wake:
 	case <-w.stop:
 	}
 }
@@ -319,7 +322,7 @@ func (w *watcher) restart() {
 			w.Errorf("%s is quiet, and its restart is not allowed to go on", w.in.identity)
 		}
 	}
-	w.sleep(w.away())
+	w.sleep(w.away(), nil)
 	if w.rand.IntN(16) == 0 { // it fails: the claim is given back, the instance stays quiet until another one is given
 		w.unfinished.Add(1)
 		w.must(w.in.beat())
@@ -329,7 +332,7 @@ func (w *watcher) restart() {
 		}
 	}
 	w.must(w.in.exit(w.rand.IntN(4) == 0))
-	w.sleep(w.away())
+	w.sleep(w.away(), nil)
 	w.boot()
 	if w.turns++; w.turns == 1 {
 		w.waiting.Add(-1)
@@ -342,7 +345,7 @@ func (w *watcher) die() {
 	w.count.dies(w.in)
 	w.in.die()
 	dead := w.in.identity
-	know := func() { w.sleep(30 * time.Millisecond); w.must(w.in.late(dead)); w.sleep(30 * time.Millisecond) }
+	know := func() { w.sleep(30*time.Millisecond, nil); w.must(w.in.late(dead)); w.sleep(30*time.Millisecond, nil) }
 	if w.rand.IntN(2) == 0 {
 		know()
 		w.boot()
