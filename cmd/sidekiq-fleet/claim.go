@@ -64,22 +64,23 @@ func claim(above *command, args []string) int {
 			return code
 		}
 	}
-	id, braces, code := c.identity(words[0])
-	if code != cli.Continue {
-		return code
+	in, err := c.find(words[0])
+	if err != nil {
+		return c.failed(err)
 	}
-	r.Identity = id
+	defer in.close()
+	r.Identity = in.identity
 	peers, err := c.fleet.Claim(r)
 	if err != nil {
 		return c.failed(err)
 	}
-	c.Info("%s: claimed by %s for %v, others that can do its work: %d", id, r.By, ttl, peers)
+	c.Info("%s: claimed by %s for %v, others that can do its work: %d", in.identity, r.By, ttl, peers)
 	if len(words) == 1 {
 		return cli.Yes
 	}
-	code = c.Exec(cli.Expand(words[1:], braces))
+	code = c.Exec(cli.Expand(words[1:], in.braces))
 	c.fleet.Begin()
-	if err := c.fleet.Release(id); err != nil {
+	if err := c.fleet.Release(in.identity); err != nil {
 		c.Error("%v", err)
 	}
 	return code
@@ -92,11 +93,12 @@ func release(above *command, args []string) int {
 		return code
 	}
 	defer c.fleet.Close()
-	id, _, code := c.identity(words[0])
-	if code != cli.Continue {
-		return code
+	in, err := c.find(words[0])
+	if err != nil {
+		return c.failed(err)
 	}
-	if err := c.fleet.Release(id); err != nil {
+	defer in.close()
+	if err := c.fleet.Release(in.identity); err != nil {
 		return c.failed(err)
 	}
 	return cli.Yes

@@ -11,6 +11,7 @@ import (
 
 	"gracekit/lib/cli"
 	"gracekit/lib/limit"
+	"gracekit/lib/proc"
 	"gracekit/lib/sidekiq/fleet"
 )
 
@@ -58,22 +59,24 @@ func jobs(above *command, args []string) int {
 	}
 	var running []fleet.Job
 	var free bool
-	var err error
 	if len(words) == 0 {
-		running, err = c.allJobs(classes)
+		var err error
+		if running, err = c.allJobs(classes); err != nil {
+			return c.failed(err)
+		}
 		free = len(running) == 0
 	} else {
-		var id string
-		if id, _, code = c.identity(words[0]); code != cli.Continue {
-			if code == cli.No && c.Given("wait") {
-				return cli.Yes // it is gone, and so are its jobs
-			}
-			return code
+		in, err := c.find(words[0])
+		if errors.Is(err, proc.ErrGone) && c.Given("wait") {
+			return cli.Yes // and so are its jobs
 		}
-		running, free, err = c.jobsOf(id, classes, wait)
-	}
-	if err != nil {
-		return c.failed(err)
+		if err != nil {
+			return c.failed(err)
+		}
+		defer in.close()
+		if running, free, err = c.jobsOf(in, classes, wait); err != nil {
+			return c.failed(err)
+		}
 	}
 	if code := c.printJobs(running, *asJSON); code != cli.Yes || !*idle || free {
 		return code
@@ -95,18 +98,18 @@ func (c *command) allJobs(classes globs) ([]fleet.Job, error) {
 }
 
 // jobsOf are the jobs of one instance that are left at the end of the wait, and whether it is free of them.
-func (c *command) jobsOf(id string, classes globs, wait limit.Duration) (running []fleet.Job, free bool, err error) {
+func (c *command) jobsOf(of instance, classes globs, wait limit.Duration) (running []fleet.Job, free bool, err error) {
 	waits := c.Given("wait")
 	err = c.until(wait, func() (bool, error) {
-		in, err := c.fleet.One(id)
+		in, err := c.fleet.One(of.identity)
 		if err != nil {
-			if waits && gone(err) {
+			if waits && of.gone(err) {
 				running, free = nil, true
 				return true, nil
 			}
-			return gone(err), err
+			return !waits, err
 		}
-		all, err := c.fleet.Jobs(id)
+		all, err := c.fleet.Jobs(of.identity)
 		if err != nil {
 			return false, err
 		}
@@ -189,6 +192,3 @@ func (c *command) until(wait limit.Duration, ask func() (done bool, err error)) 
 		time.Sleep(min(pause, left))
 	}
 }
-
-// gone tells whether an instance is no more.
-func gone(err error) bool { return errors.Is(err, fleet.ErrAbsent) || errors.Is(err, fleet.ErrDead) }

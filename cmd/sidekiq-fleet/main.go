@@ -131,28 +131,54 @@ func (c *command) checkTimeout(given bool) error {
 	return nil
 }
 
-// identity reads IDENTITY|TARGET: how the instance calls itself, and what stands for it in {}.
-func (c *command) identity(text string) (identity, braces string, code int) {
+// instance is which one is meant.
+type instance struct {
+	identity string
+	braces   string        // what stands for it in {}
+	process  *proc.Process // nil if it was named by its identity
+}
+
+// find reads IDENTITY|TARGET. The error says why there is none; close the instance.
+func (c *command) find(text string) (in instance, err error) {
 	if id, ok := fleet.ParseIdentity(text); ok {
-		return id.Text, id.Text, cli.Continue
+		return instance{identity: id.Text, braces: id.Text}, nil
 	}
 	target, err := service.Parse(text)
 	if err != nil {
-		return "", "", c.Misused(fmt.Errorf("%w; nor an instance (HOST:PID:NONCE, as sidekiq-fleet ps prints it)", err))
+		return in, misused{fmt.Errorf("%w; nor an instance (HOST:PID:NONCE, as sidekiq-fleet ps prints it)", err)}
 	}
 	p, err := target.Open()
 	if err != nil {
-		return "", "", c.failed(err)
+		return in, err
 	}
-	defer p.Close()
-	if identity, err = c.fleet.Of(p); err != nil {
-		return "", "", c.failed(fmt.Errorf("%s: %w", target.Text, err))
+	id, err := c.fleet.Of(p)
+	if err != nil {
+		p.Close()
+		return in, fmt.Errorf("%s: %w", target.Text, err)
 	}
-	return identity, p.ID.String(), cli.Continue
+	return instance{id, p.ID.String(), p}, nil
 }
+
+func (in instance) close() {
+	if in.process != nil {
+		in.process.Close()
+	}
+}
+
+// gone tells whether an error of Redis means that the instance is no more. A process that lives, which Redis has
+// forgotten or not heard of for long, is not gone.
+func (in instance) gone(err error) bool {
+	return (errors.Is(err, fleet.ErrAbsent) || errors.Is(err, fleet.ErrDead)) && (in.process == nil || in.process.Ended())
+}
+
+// misused is the error of an argument that cannot be.
+type misused struct{ error }
 
 // failed says why not, and is the exit code for that.
 func (c *command) failed(err error) int {
+	if errors.As(err, new(misused)) {
+		return c.Misused(err)
+	}
 	for _, no := range []error{fleet.ErrNotNow, fleet.ErrAbsent, fleet.ErrDead, proc.ErrGone} {
 		if errors.Is(err, no) {
 			c.Warn("%v", err)

@@ -33,33 +33,35 @@ func signal(above *command, args []string) int {
 	if name != "TSTP" && name != "TERM" {
 		return c.Misused(fmt.Errorf("%q is neither TSTP nor TERM", words[1]))
 	}
-	id, _, code := c.identity(words[0])
-	if code != cli.Continue {
-		return code
+	in, err := c.find(words[0])
+	if err != nil {
+		return c.failed(err)
 	}
-	if err := c.fleet.Signal(id, name); err != nil {
+	defer in.close()
+	if c.Given("wait") && name == "TSTP" {
+		if now, err := c.fleet.One(in.identity); err == nil && now.Quiet {
+			return cli.Yes // and no signal is left that delays the next by a heartbeat
+		}
+	}
+	if err := c.fleet.Signal(in.identity, name); err != nil {
 		return c.failed(err)
 	}
 	if !c.Given("wait") {
 		return cli.Yes
 	}
-	var done bool
-	err := c.until(wait, func() (bool, error) {
-		in, err := c.fleet.One(id)
-		switch {
-		case err == nil:
-			done = name == "TSTP" && in.Quiet
-		case gone(err):
-			done = true
-		default:
-			return false, err
+	done := false
+	err = c.until(wait, func() (bool, error) {
+		now, err := c.fleet.One(in.identity)
+		done = in.gone(err) || err == nil && name == "TSTP" && now.Quiet
+		if done {
+			err = nil
 		}
-		return done, nil
+		return done, err
 	})
 	if done {
 		return cli.Yes
 	}
-	return c.unheard(id, name, wait, err)
+	return c.unheard(in.identity, name, wait, err)
 }
 
 // unheard takes back what was not heard: nobody is to find a quiet instance later, and not know why.

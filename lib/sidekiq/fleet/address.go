@@ -147,6 +147,9 @@ func credentials(text string, there *url.Userinfo) (user, password string, err e
 	if !both {
 		user, password = "", user
 	}
+	if user == "default" { // before Redis 6 there are no names
+		user = ""
+	}
 	if user, err = url.QueryUnescape(user); err != nil {
 		return "", "", err
 	}

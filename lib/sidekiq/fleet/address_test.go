@@ -28,6 +28,7 @@ func TestURLs(t *testing.T) {
 		"rediss://[::1]":                     {"tcp", "[::1]:6379", "", "", 0, true},
 		"redis://:pw@h":                      {"tcp", "h:6379", "", "pw", 0, false},
 		"redis://user:pw@h":                  {"tcp", "h:6379", "user", "pw", 0, false},
+		"redis://default:pw@h":               {"tcp", "h:6379", "", "pw", 0, false},
 		"redis://pw@h":                       {"tcp", "h:6379", "", "pw", 0, false}, // as redis-client reads it
 		"redis://u%40x:p%2Fw%3F%23%40%25@h":  {"tcp", "h:6379", "u@x", "p/w?#@%", 0, false},
 		"redis://:a+b%2Bc@h":                 {"tcp", "h:6379", "", "a b+c", 0, false}, // as Ruby decodes it

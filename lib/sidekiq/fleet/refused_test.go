@@ -195,6 +195,19 @@ func TestPasswords(t *testing.T) {
 	s.wants(f, request(identity(1)), "")
 }
 
+// Redis before 6 knows no HELLO and no names of users.
+func TestRedisWithoutHello(t *testing.T) {
+	s := startRedis(t, "requirepass "+password, "rename-command HELLO \"\"")
+	s.do("AUTH", password)
+	id := s.beats(2, everywhere)[0]
+	for _, credentials := range []string{":", "default:"} {
+		f := s.fleet(func(to *Settings) { to.URL = "unix://" + credentials + password + "@" + s.socket })
+		s.wants(f, request(id), "")
+	}
+	s.refuses("Redis at "+s.socket+" refuses the user or password of its URL", func(to *Settings) { to.URL = "unix://:wrong@" + s.socket })
+	s.refuses("and its URL do not agree whether there is a password: NOAUTH", func(*Settings) {})
+}
+
 func TestFullMemory(t *testing.T) {
 	s := startRedis(t)
 	s.beats(2, everywhere)
