@@ -288,9 +288,13 @@ func TestHostileData(t *testing.T) {
 		s.do("SADD", "processes", id)
 	}
 	s.beat(me, everywhere)
-	_, err := f.Claim(request(me))
-	if !errors.Is(err, ErrNotNow) || !strings.Contains(err.Error(), ": not now: 0 of 1 others needed") {
-		t.Error(err)
+	for _, anyQueue := range []bool{false, true} {
+		r := request(me)
+		r.AnyQueue = anyQueue
+		_, err := f.Claim(r)
+		if !errors.Is(err, ErrNotNow) || !strings.Contains(err.Error(), ": not now: 0 of 1 others needed") {
+			t.Error(err)
+		}
 	}
 	all, err := f.All()
 	if err != nil {
