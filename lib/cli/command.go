@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/pflag"
 )
@@ -174,7 +175,7 @@ func (c *Command) Info(format string, args ...any) {
 // say prints one line, whatever is in a name that somebody else chose.
 func (c *Command) say(level, text string) {
 	text = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
+		if unicode.IsControl(r) {
 			return '?'
 		}
 		return r

@@ -29,14 +29,14 @@ func newCommand() (cmd *Command, stdout, stderr *bytes.Buffer) {
 }
 
 func TestAMessageIsOneLine(t *testing.T) {
-	for _, text := range []string{"plain", "a\nb", "a\r\nfatal: b", "a\x1b[31mb", "\x00\x07\x7f", "tab\there", "ümlaut", "\xff\xfe"} {
+	for _, text := range []string{"plain", "a\nb", "a\r\nfatal: b", "a\x1b[31mb", "\x00\x07\x7f", "tab\there", "ümlaut", "\xff\xfe", "a\u009b31mb"} {
 		cmd, stdout, stderr := newCommand()
 		if code := cmd.Refused(errors.New(text)); code != 111 {
 			t.Errorf("exit %d", code)
 		}
 		got := stderr.String()
 		if !strings.HasPrefix(got, "prog: fatal: ") || strings.Count(got, "\n") != 1 || !strings.HasSuffix(got, "\n") ||
-			strings.ContainsAny(got[:len(got)-1], "\x00\x07\t\r\x1b\x7f") || stdout.Len() > 0 {
+			strings.ContainsAny(got[:len(got)-1], "\x00\x07\t\r\x1b\x7f\u009b") || stdout.Len() > 0 {
 			t.Errorf("%q is said as %q", text, got)
 		}
 	}
