@@ -120,4 +120,6 @@ func instanceLine(in *fleet.Instance, asJSON bool) string {
 }
 
 // seconds is d to the millisecond.
-func seconds(d time.Duration) float64 { return d.Round(time.Millisecond).Seconds() }
+func seconds(d time.Duration) float64 {
+	return float64(d.Round(time.Millisecond).Milliseconds()) / 1000
+}

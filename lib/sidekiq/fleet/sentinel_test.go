@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"testing"
 	"time"
@@ -63,4 +64,16 @@ func TestSentinel(t *testing.T) {
 	if said == nil || errors.Is(said, ErrNotNow) || errors.Is(said, ErrAbsent) {
 		t.Error(said)
 	}
+}
+
+func TestSentinelThatNeverAnswers(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	silent := l.Addr().String()
+	nowhere(t).refuses("Redis at shop (by Sentinel "+silent+", "+silent+"): no answer within 200ms", func(to *Settings) {
+		to.URL, to.Variable, to.Sentinels, to.Timeout = "redis://shop", "REDIS_URL", silent+","+silent, 200*time.Millisecond
+	})
 }
