@@ -27,32 +27,43 @@ func (p *Process) InnerPID() (int, error) {
 // Hostname is the name that the process has for its host, in its own UTS
 // namespace. Another one than the caller's takes CAP_SYS_ADMIN to ask.
 func (p *Process) Hostname() (string, error) {
-	var own, its unix.Stat_t
-	if err := unix.Stat("/proc/self/ns/uts", &own); err != nil {
+	const own = "/proc/thread-self/ns/uts" // not self, the main thread's
+	var ours, its unix.Stat_t
+	if err := unix.Stat(own, &ours); err != nil {
 		return os.Hostname() // a kernel without
 	}
 	if err := unix.Fstatat(p.dir, "ns/uts", &its, 0); err != nil {
 		return "", p.noNamespace(err)
 	}
-	if own.Dev == its.Dev && own.Ino == its.Ino {
+	if ours.Dev == its.Dev && ours.Ino == its.Ino {
 		return os.Hostname()
 	}
-	fd, err := unix.Openat(p.dir, "ns/uts", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	there, err := unix.Openat(p.dir, "ns/uts", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return "", p.noNamespace(err)
 	}
-	defer unix.Close(fd)
+	defer unix.Close(there)
+	back, err := unix.Open(own, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", own, err)
+	}
+	defer unix.Close(back)
 	type answer struct {
 		name string
 		err  error
 	}
 	in := make(chan answer)
 	go func() {
-		runtime.LockOSThread() // never unlocked: the thread in the other namespace ends with the goroutine
+		runtime.LockOSThread()
 		var name unix.Utsname
-		err := unix.Setns(fd, unix.CLONE_NEWUTS)
-		if err == nil {
+		err := unix.Setns(there, unix.CLONE_NEWUTS)
+		home := err != nil
+		if !home {
 			err = unix.Uname(&name)
+			home = unix.Setns(back, unix.CLONE_NEWUTS) == nil
+		}
+		if home {
+			runtime.UnlockOSThread() // else the thread ends with the goroutine
 		}
 		in <- answer{unix.ByteSliceToString(name.Nodename[:]), err}
 	}()

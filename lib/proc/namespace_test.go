@@ -52,7 +52,7 @@ func TestProcessKnowsItselfByItsInnerPIDAndHostname(t *testing.T) {
 	if pid, err := p.InnerPID(); pid != 1 || err != nil {
 		t.Errorf("inner pid %d, %v", pid, err)
 	}
-	for range 3 { // each asks in a thread of its own
+	for range 100 { // in whatever thread
 		if host, err := p.Hostname(); host != "inner.example" || err != nil {
 			t.Errorf("hostname %q, %v", host, err)
 		}
@@ -60,8 +60,8 @@ func TestProcessKnowsItselfByItsInnerPIDAndHostname(t *testing.T) {
 	if host, err := os.Hostname(); host != own || err != nil {
 		t.Errorf("our own hostname is %q since, %v", host, err)
 	}
-	if p.ID.PID == 1 {
-		t.Error("the outer pid is 1")
+	if p.Ended() { // its parent, for the kernel, is the thread that started it
+		t.Error("a thread that ended took it along")
 	}
 }
 
