@@ -130,7 +130,7 @@ func (f *Fleet) away(err error) error {
 	case errors.As(err, &alert):
 		return fmt.Errorf("%s refuses TLS: %w", f.where, alert)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EPIPE):
-		return fmt.Errorf("%s closed the connection without an answer, as in protected mode for another host", f.where)
+		return fmt.Errorf("%s closed the connection without an answer (too many clients, or in protected mode one of another host)", f.where)
 	case errors.As(err, &op) && op.Err != nil:
 		return fmt.Errorf("%s is away: %w", f.where, op.Err) // without the address, which has been said
 	case strings.HasPrefix(err.Error(), "redis: all sentinels"): // and what is made of that

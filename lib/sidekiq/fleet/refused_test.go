@@ -219,6 +219,12 @@ func TestFullMemory(t *testing.T) {
 	s.nothingWritten()
 }
 
+func TestTooManyClients(t *testing.T) {
+	s := startRedis(t, "maxclients 1")
+	s.do("PING") // that one is here
+	s.refuses("Redis at "+s.socket+" closed the connection without an answer (too many clients,", func(*Settings) {})
+}
+
 func TestNoSuchDatabase(t *testing.T) {
 	s := startRedis(t)
 	s.refuses(": ERR DB index is out of range", func(to *Settings) { to.URL += "?db=99" })
@@ -296,7 +302,7 @@ func TestProtectedMode(t *testing.T) {
 	}
 	port := freePort(t)
 	startRedis(t, "port "+port, "bind "+address, "protected-mode yes")
-	nowhere(t).refuses(" closed the connection without an answer, as in protected mode for another host", at("redis://"+address+":"+port))
+	nowhere(t).refuses(" closed the connection without an answer (too many clients, or in protected mode one of another host)", at("redis://"+address+":"+port))
 }
 
 func freePort(t *testing.T) string {
