@@ -37,9 +37,10 @@ type known struct {
 // A historian reads the history of Redis, and notes each change that should not have been. The rule:
 //
 // Available is an instance that is in the list, whose heartbeat is less than 30 s old, that is not quiet and not
-// claimed. Whenever an instance is claimed that takes jobs, at least as many others are available as must stay, each
-// with one of its queues at least, and each of its queues is served by one of them. Nothing but a claim makes an
-// available instance unavailable, or a death that becomes known.
+// claimed. Whenever an instance is claimed, at least as many others are available as must stay, each with one of its
+// queues at least, and each of its queues is served by one of them; but for one that is quiet already, and claimed
+// once more by the same. Nothing but a claim makes an available instance unavailable, or a death that becomes known.
+// So no claim takes the number available under what must stay; a death may, and then none is given until it is back.
 type historian struct {
 	least     int
 	instances map[string]*known

@@ -105,12 +105,16 @@ func newSimulation(t *testing.T, least int, queues func(number int) []string) *s
 // start starts all watchers, and the hearts.
 func (s *simulation) start() {
 	s.first.Add(size)
+	var all []*watcher
 	for i, in := range s.instances {
 		w := &watcher{simulation: s, in: in, name: fmt.Sprintf("watcher%d", i), rand: rand.New(rand.NewPCG(*seed, uint64(size+i))),
 			fleet: s.redis.fleet(), external: i%20 == 7, lonely: in.queues[len(in.queues)-1] == "lonely"}
 		if !w.lonely {
 			s.waiting.Add(1)
 		}
+		all = append(all, w)
+	}
+	for _, w := range all { // at once
 		s.watchers.Go(w.watch)
 	}
 	s.watchers.Go(func() {
