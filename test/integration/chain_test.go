@@ -172,3 +172,18 @@ cat >`+s.path("rest")+`
 	s.waitFor("Ctrl-C has ended the program", func() bool { return firstLine(s.path("code")) == "130" })
 	s.waitFor("the watcher has ended with its process", func() bool { return !watcher.alive() })
 }
+
+// Pid 1 is never signalled: that is said when it starts, not when it has grown too large at night.
+func TestPid1IsWarnedOf(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	if out, err := exec.Command("unshare", "--pid", "--fork", "--mount-proc", "true").CombinedOutput(); err != nil {
+		t.Skipf("no pid namespaces here: %s", out)
+	}
+	if r := s.wants(0, "unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "memory-killer", "true"); !strings.Contains(r.stderr, "memory-killer: warning: this is pid 1") {
+		s.Errorf("no warning: %s", r.stderr)
+	}
+	if r := s.wants(0, "memory-killer", "true"); strings.Contains(r.stderr, "pid 1") {
+		s.Errorf("a warning where it is not pid 1: %s", r.stderr)
+	}
+}
