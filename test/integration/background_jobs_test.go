@@ -314,6 +314,39 @@ func TestAStalePidfileStopsNoStartAndNoStranger(t *testing.T) {
 	})
 }
 
+// A bare pid is nothing that was noted here: however fresh the file is, a program that is no Sidekiq is a stranger, whom
+// neither a start nor a stop takes for theirs; a Sidekiq is not started twice, and not stopped by whoever did not start it.
+func TestABarePidIsOfAStrangerOrOfAnotherScript(t *testing.T) {
+	t.Parallel()
+	underShells(t, func(s *sandbox, sh *shell) {
+		a := s.background(sh)
+		stranger := s.start(s.command("sleep", "1000"))
+		note := func(pid int) {
+			s.write("shop/tmp/pids/sidekiq.pid", fmt.Sprintln(pid), 0o644)
+			s.write("shop/tmp/pids/sidekiq.loop", fmt.Sprintln(pid), 0o644)
+		}
+		note(stranger.pid)
+		a.wants(0, "stop")
+		note(stranger.pid)
+		a.started()
+		a.wants(0, "stop")
+		if !stranger.alive() {
+			s.Fatal("a stranger was signalled")
+		}
+		c := a.call("start")
+		c.Path, c.Args, c.Dir = mustLook(s.T, "sidekiq"), []string{"sidekiq", "-c", "2", "-r", s.app()}, a.dir
+		other := s.start(c)
+		s.waitFor("another script's Sidekiq has booted", func() bool { return booted(other.process) })
+		s.write("shop/tmp/pids/sidekiq.pid", fmt.Sprintln(other.pid), 0o644)
+		a.wants(1, "start")
+		a.wants(1, "stop")
+		if !other.alive() {
+			s.Error("a Sidekiq was stopped that background_jobs has not started")
+		}
+		os.Remove(a.path("tmp/pids/sidekiq.pid"))
+	})
+}
+
 // A pidfile that anybody could have written is believed by nobody.
 func TestAPidfileOfAnybodyIsRefused(t *testing.T) {
 	t.Parallel()
@@ -471,6 +504,25 @@ func TestWhereTheAppIs(t *testing.T) {
 			s.Errorf("%s: exit %d: %s", name, r.code, r.stderr)
 		}
 	}
+}
+
+// The PATH of cron has nothing of gracekit: the parts are found beside the script, or what bin/background_jobs links to.
+func TestBackgroundJobsOfCron(t *testing.T) {
+	t.Parallel()
+	underShells(t, func(s *sandbox, sh *shell) {
+		a := s.background(sh)
+		for _, name := range []string{"svpid", "rssprobe", "gracewatch", "pgsignal", "pgexec", "sidekiq-busy"} {
+			s.link(mustLook(s.T, name), "recipes/"+name)
+		}
+		s.must("ln", "-sf", sh.bin+"/background_jobs", a.path("bin"))
+		a.env = append(a.env, "PATH=/usr/bin:/bin")
+		first := a.started()
+		a.wants(0, "status")
+		a.wants(0, "restart")
+		a.running(1, first)
+		a.wants(0, "stop")
+		a.nothing()
+	})
 }
 
 func mustLook(t *testing.T, program string) string {
