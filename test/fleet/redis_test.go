@@ -55,7 +55,7 @@ func newServer(t *testing.T) *server {
 	}
 	t.Cleanup(func() { c.Process.Kill(); <-gone })
 	r := &server{t, redis.NewClient(&redis.Options{Network: "unix", Addr: dir + "/redis.sock", Protocol: 2, DisableIdentity: true,
-		PoolSize: 4, PipelinePoolSize: -1, PoolTimeout: patience, ReadTimeout: patience}), dir}
+		PoolSize: 16, PipelinePoolSize: -1, PoolTimeout: patience, ReadTimeout: patience}), dir}
 	t.Cleanup(func() { r.Client.Close() })
 	deadline := time.Now().Add(patience)
 	for r.Ping(context.Background()).Err() != nil {

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -84,13 +85,15 @@ type simulation struct {
 	watchers sync.WaitGroup
 	first    sync.WaitGroup // of them: that have not asked yet
 	waiting  atomic.Int64   // for their first turn
+	door     chan struct{}  // so many ask at once after the first time, else a busy machine has 300 questions before each answer
 
 	asked, byBinary, granted, failed, forgotten, again, unfinished, died atomic.Int64
 }
 
 func newSimulation(t *testing.T, least int, queues func(number int) []string) *simulation {
 	t.Helper()
-	s := &simulation{T: t, redis: newServer(t), least: least, count: newCount(least), storm: make(chan struct{}), stop: make(chan struct{})}
+	s := &simulation{T: t, redis: newServer(t), least: least, count: newCount(least),
+		storm: make(chan struct{}), stop: make(chan struct{}), door: make(chan struct{}, 8)}
 	for i := range size {
 		in := newInstance(s.redis, i, queues(i)...)
 		s.instances = append(s.instances, in)
@@ -117,18 +120,23 @@ func (s *simulation) start() {
 	for _, w := range all { // at once
 		s.watchers.Go(w.watch)
 	}
-	s.watchers.Go(func() {
-		for !s.over() {
-			for _, in := range s.instances {
-				s.must(in.beat())
-			}
-			select {
-			case <-s.stop:
-			case <-time.After(500 * time.Millisecond):
-			}
-		}
-	})
+	for some := range slices.Chunk(s.instances, size/10) {
+		s.watchers.Go(func() { s.beat(some) })
+	}
 	s.Cleanup(s.end)
+}
+
+// beat is the hearts of some.
+func (s *simulation) beat(some []*instance) {
+	for !s.over() {
+		for _, in := range some {
+			s.must(in.beat())
+		}
+		select {
+		case <-s.stop:
+		case <-time.After(time.Second):
+		}
+	}
 }
 
 func (s *simulation) over() bool { return closed(s.stop) }
@@ -205,7 +213,7 @@ type watcher struct {
 }
 
 func (w *watcher) watch() {
-	given := w.ask(w.name)
+	given := w.claim(w.name)
 	w.first.Done()
 	w.first.Wait() // nobody comes back before all have asked: so many are claimed as can be
 	if given {
@@ -264,8 +272,14 @@ func (w *watcher) sleep(most time.Duration, wake chan struct{}) {
 	}
 }
 
-// ask claims.
+// ask claims when its turn to ask comes.
 func (w *watcher) ask(by string) bool {
+	w.door <- struct{}{}
+	defer func() { <-w.door }()
+	return w.claim(by)
+}
+
+func (w *watcher) claim(by string) bool {
 	if w.over() {
 		return false
 	}
