@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // An enrolled Sidekiq is what an instance of Sidekiq says of itself in Redis.
@@ -196,7 +198,7 @@ func TestSettingsOfTheFleet(t *testing.T) {
 	}
 }
 
-// A round over the fleet: the worst first; what an earlier round left quiet is seen to its end; what is too young,
+// A round over the fleet: the worst first; what an earlier round has claimed is seen to its end; what is too young,
 // or in the hands of others, is left alone; one that fails does not keep the others from their turn.
 func TestARoundOverTheFleet(t *testing.T) {
 	t.Parallel()
@@ -210,6 +212,7 @@ func TestARoundOverTheFleet(t *testing.T) {
 		{host: "largest", rss: 500000, started: long},
 		{host: "young", rss: 600000, started: time.Now()},
 		{host: "unfinished", rss: 700, started: long, quiet: true, claimedBy: "fleet-memory-killer"},
+		{host: "unquiet", rss: 800, started: long, claimedBy: "fleet-memory-killer"}, // the round ended before TSTP was taken
 		{host: "deployed", rss: 700000, started: long, quiet: true},
 		{host: "watched", rss: 800000, started: long, quiet: true, claimedBy: "watched"},
 		{host: "dead", rss: 900000, started: long},
@@ -231,7 +234,7 @@ func TestARoundOverTheFleet(t *testing.T) {
 	got := round()
 	text, _ := os.ReadFile(s.path("restarted"))
 	want := ""
-	for _, id := range []string{"unfinished:6", "largest:4", "larger:3", "large:2"} {
+	for _, id := range []string{"unfinished:6", "unquiet:7", "largest:4", "larger:3", "large:2"} {
 		want += id + ":0123456789ab --as fleet-memory-killer --ttl 24h\n"
 	}
 	if string(text) != want || got.code != 111 {
@@ -244,7 +247,73 @@ func TestARoundOverTheFleet(t *testing.T) {
 
 	r.command("SET", "gracekit:lock:fleet-memory-killer", "another", "PX", "60000")
 	got = round()
-	if _, err := os.Stat(s.path("restarted")); err == nil || got.code != 0 || got.stderr != "" {
+	if _, err := os.Stat(s.path("restarted")); err == nil || got.code != 1 || got.stderr != "" {
 		s.Errorf("while another round is under way: exit %d, restarted: %v\n%s", got.code, err == nil, got.stderr)
+	}
+}
+
+// A restart through Redis that failed keeps its claim, unless nothing was begun: the instance may be quiet, and
+// the next round sees it to its end.
+func TestAFailedRemoteRestartGoesOnInTheNextRound(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	r := s.redis()
+	for _, c := range []struct{ says, code, state string }{
+		{"as it was", "1", "running"},
+		{"a setting", "100", "running"},
+		{"no answer, or it did not end", "111", "claimed"},
+		{"killed", "137", "claimed"},
+	} {
+		r.command("FLUSHALL")
+		for i, rss := range []int{1000, 300000} {
+			r.beats(enrolled{host: "web", pid: i + 1, nonce: "0123456789ab", rss: rss, started: time.Now().Add(-time.Hour)})
+		}
+		s.write("bin/remote-restart", "#!/bin/sh\necho $1 >>"+s.path("restarted")+"\nexit "+c.code+"\n", 0o755)
+		os.Remove(s.path("restarted"))
+		round := func() {
+			run := s.command("fleet-memory-killer")
+			run.Env = append(run.Env, "REDIS_URL="+r.url(), "SIDEKIQ_MEMORY_KILLER_MAX_RSS=200000", "PATH="+s.path("bin")+":"+os.Getenv("PATH"))
+			s.runCommand(run)
+		}
+		round()
+		ps := s.command("sidekiq-fleet", "ps", "--over", "200000")
+		ps.Env = append(ps.Env, "REDIS_URL="+r.url())
+		if got := s.runCommand(ps).stdout; !strings.Contains(got, " "+c.state+" ") {
+			s.Errorf("%s: want %s: %s", c.says, c.state, got)
+		}
+		round()
+		if text, _ := os.ReadFile(s.path("restarted")); strings.Count(string(text), "web:2:") != 2 || strings.Contains(string(text), "web:1:") {
+			s.Errorf("%s: restarted in two rounds:\n%s", c.says, text)
+		}
+	}
+}
+
+// sv down of the shipped service: the restart under way is seen to its end, no other is begun, and then it is down.
+func TestTheServiceOfTheFleetEndsBetweenTwoRestarts(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	r := s.redis()
+	for i, rss := range []int{1000, 300000, 400000} {
+		r.beats(enrolled{host: "web", pid: i + 1, nonce: "0123456789ab", rss: rss, started: time.Now().Add(-time.Hour)})
+	}
+	if err := unix.Mkfifo(s.path("go"), 0o600); err != nil {
+		s.Fatal(err)
+	}
+	s.write("bin/fleet-restart", "#!/bin/sh\necho begun $1 >>"+s.path("said")+"\nread -r _ <"+s.path("go")+"\necho done >>"+s.path("said")+"\n", 0o755)
+	said := func() string { text, _ := os.ReadFile(s.path("said")); return string(text) }
+	dir := s.serviceDir("runit/fleet-memory-killer", "fleet-memory-killer")
+	s.conf(dir, map[string]string{"REDIS_URL": r.url(), "SIDEKIQ_MEMORY_KILLER_MAX_RSS": "200000"})
+	v := s.runsv(dir, "PATH="+s.path("bin")+":"+os.Getenv("PATH"))
+	s.waitFor("the first restart", func() bool { return said() != "" })
+	v.control("d")
+	s.waitFor("TERM has come", func() bool { return strings.Contains(v.stat(), "got TERM") })
+	held := r.command("GET", "gracekit:lock:fleet-memory-killer")
+	if v.stat() != "run, got TERM, want down" || held == "" {
+		s.Errorf("while the restart is under way: %s, lock: %q", v.stat(), held)
+	}
+	s.write("go", "\n", 0o600)
+	s.waitFor("it is down", func() bool { return v.stat() == "down" })
+	if want := "begun web:3:0123456789ab\ndone\n"; said() != want || r.command("EXISTS", "gracekit:lock:fleet-memory-killer") != "0" {
+		s.Errorf("%swant:\n%s", said(), want)
 	}
 }
