@@ -15,7 +15,7 @@ import (
 )
 
 // patience is how long what must come may take. The machine may be slow; only a fault takes this long.
-const patience = 120 * time.Second
+const patience = 240 * time.Second
 
 var seed = flag.Uint64("seed", 1, "of what the simulation leaves to chance")
 

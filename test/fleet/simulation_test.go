@@ -93,7 +93,7 @@ type simulation struct {
 func newSimulation(t *testing.T, least int, queues func(number int) []string) *simulation {
 	t.Helper()
 	s := &simulation{T: t, redis: newServer(t), least: least, count: newCount(least),
-		storm: make(chan struct{}), stop: make(chan struct{}), door: make(chan struct{}, 8)}
+		storm: make(chan struct{}), stop: make(chan struct{}), door: make(chan struct{}, 3)}
 	for i := range size {
 		in := newInstance(s.redis, i, queues(i)...)
 		s.instances = append(s.instances, in)
@@ -233,7 +233,7 @@ func (w *watcher) watch() {
 		case 1, 2: // the restart fails before anything was told to the instance
 			if w.ask(w.name) {
 				w.failed.Add(1)
-				w.must(w.fleet.Release(w.in.identity))
+				w.must(w.release())
 			}
 		case 3: // the instance dies before its restart begins
 			if closed(w.storm) && w.ask(w.name) {
@@ -301,6 +301,7 @@ func (w *watcher) claim(by string) bool {
 }
 
 func (w *watcher) askHere(by string) (bool, error) {
+	w.fleet.Begin()
 	_, err := w.fleet.Claim(fleet.Request{Identity: w.in.identity, By: by, Least: w.least, TTL: ttlOf(by)})
 	if errors.Is(err, fleet.ErrNotNow) {
 		return false, nil
@@ -324,6 +325,11 @@ func (w *watcher) askProgram(by string) (bool, error) {
 	return err == nil, err
 }
 
+func (w *watcher) release() error {
+	w.fleet.Begin()
+	return w.fleet.Release(w.in.identity)
+}
+
 // away is how long an instance may be away: few may be at once where many must stay.
 func (w *watcher) away() time.Duration {
 	return time.Duration(1+size-w.least) * time.Millisecond
@@ -344,7 +350,7 @@ func (w *watcher) restart() {
 	if w.rand.IntN(16) == 0 { // it fails: the claim is given back, the instance stays quiet until another one is given
 		w.unfinished.Add(1)
 		w.must(w.in.beat())
-		w.must(w.fleet.Release(w.in.identity))
+		w.must(w.release())
 		for !w.ask(w.name) && !w.over() {
 			w.pause()
 		}
