@@ -398,10 +398,45 @@ func TestBackgroundJobsInTheForeground(t *testing.T) {
 		first.kill()
 		second := k.working(first)
 		v.control("d")
-		s.waitFor("it is down", func() bool { return !second.alive() })
+		s.waitFor("it is down, with its last thread", func() bool { return !second.alive() && a.do("status").code == 1 })
 		a.started()
 		a.wants(0, "stop")
 	})
+}
+
+// The run and finish scripts of the manual page, where root's runsv runs an ordinary user's Sidekiq: what it left behind ends.
+func TestTheForegroundOfAnOrdinaryUser(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		t.Skip("only root can become somebody else")
+	}
+	s := newSandbox(t)
+	s.need("chpst")
+	s.make("shop/bin", "shop/config", "svc/conf")
+	s.link(mustLook(t, "background_jobs"), "shop/bin/background_jobs")
+	s.write("svc/conf/SIDEKIQ_COMMAND", s.write("prog", "#!/bin/sh\nsleep 1000 &\nexec sleep 1000\n", 0o755)+"\n", 0o644)
+	page, err := os.ReadFile(repo + "/lib/recipes/background_jobs.8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	here := strings.NewReplacer("/srv/shop", s.path("shop"), "-u git", "-u nobody")
+	for _, script := range []struct{ name, last string }{{"svc/run", "start_foreground"}, {"svc/finish", "group-cleanup"}} {
+		for line := range strings.Lines(string(page)) {
+			if strings.HasPrefix(line, "exec ") && strings.Contains(line, script.last) {
+				s.write(script.name, "#!/bin/sh\nexec 2>&1\n"+here.Replace(line), 0o755)
+			}
+		}
+	}
+	s.must("chown", "-R", "nobody", s.path("shop"))
+	s.must("chmod", "755", s.dir)
+	v := s.runsv(s.path("svc"))
+	first := v.running()
+	s.waitFor("it has a child", func() bool { return len(group(first.pid)) == 2 })
+	first.kill()
+	v.running(first)
+	if left := group(first.pid); len(left) != 0 {
+		s.Errorf("left of the first: %v", left)
+	}
 }
 
 func TestManyBackgroundWorkers(t *testing.T) {
