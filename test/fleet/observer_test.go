@@ -252,6 +252,12 @@ func (c *count) dies(in *instance) {
 	}
 }
 
+func (c *count) wrong() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.faults) > 0
+}
+
 func (c *count) less(in *instance) {
 	c.taking--
 	for _, queue := range in.queues {

@@ -170,7 +170,9 @@ func (s *simulation) until(what string, cond func() bool) {
 			s.Fatalf("after %v still not: %s (%d instances wait for their turn, %d claims of %d)", patience, what,
 				s.waiting.Load(), s.granted.Load(), s.asked.Load())
 		}
-		if s.Failed() {
+		if s.Failed() || s.count.wrong() { // what comes now may never end
+			s.end()
+			s.judge()
 			s.FailNow()
 		}
 	}
