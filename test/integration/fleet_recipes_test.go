@@ -182,6 +182,8 @@ func TestSettingsOfTheFleet(t *testing.T) {
 	for _, c := range []struct{ program, setting, says string }{
 		{"memory-killer", "SIDEKIQ_MEMORY_KILLER_MIN_PEERS=two", `SIDEKIQ_MEMORY_KILLER_MIN_PEERS: "two" is no number of instances (1)`},
 		{"memory-killer", "SIDEKIQ_MEMORY_KILLER_HARD_WITHOUT_PEERS=yes", `SIDEKIQ_MEMORY_KILLER_HARD_WITHOUT_PEERS: "yes" is neither 0 nor 1`},
+		{"memory-killer", "LONG_WORKERS=Import[", `LONG_WORKERS: "Import[" is no list of patterns (Import* ExportJob)`},
+		{"memory-killer", "LONG_WORKERS= ", `LONG_WORKERS: " " is no list of patterns (Import* ExportJob)`},
 		{"fleet-restart", "SIDEKIQ_MEMORY_KILLER_MIN_PEERS=-1", `SIDEKIQ_MEMORY_KILLER_MIN_PEERS: "-1" is no number of instances (1)`},
 		{"fleet-restart", "SIDEKIQ_MEMORY_KILLER_HARD_WITHOUT_PEERS=11", `SIDEKIQ_MEMORY_KILLER_HARD_WITHOUT_PEERS: "11" is neither 0 nor 1`},
 		{"remote-restart", "SHUTDOWN_WAIT=soon", `SHUTDOWN_WAIT: "soon" is no duration (30, 90s, inf)`},
