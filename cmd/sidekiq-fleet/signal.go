@@ -16,8 +16,9 @@ own Web UI does: it looks once a heartbeat (5 s in Sidekiq 6, 10 s from 7 on).
   -w, --wait DURATION  wait up to that long until it is quiet, or gone. If it did not
                        even take the signal by then, that is taken back
 
-Exit: 0 sent, or with -w done; 1 it is not done, or there is no such instance;
-      100 used wrongly; 111 Redis gave no answer.
+Exit: 0 sent, or with -w done; 1 it was taken back, has not ended, or there is no
+      such instance; 100 used wrongly; 111 Redis gave no answer, or it took TSTP and
+      has not said yet that it is quiet.
 `
 
 func signal(above *command, args []string) int {
@@ -54,9 +55,12 @@ func signal(above *command, args []string) int {
 		now, err := c.fleet.One(in.identity)
 		done = in.gone(err) || err == nil && name == "TSTP" && now.Quiet
 		if done {
-			err = nil
+			return true, nil
 		}
-		return done, err
+		if err == nil {
+			err = c.fleet.Keep(in.identity)
+		}
+		return false, err
 	})
 	if done {
 		return cli.Yes
@@ -75,6 +79,8 @@ func (c *command) unheard(id, name string, wait limit.Duration, err error) int {
 		c.Warn("%s: it did not take %s within %v, which was taken back", id, name, wait)
 	case err != nil:
 		return c.failed(err)
+	case name == "TSTP": // no is for one that goes on as it was
+		return c.Refused(fmt.Errorf("%s: it took %s, and has not said within %v that it is quiet", id, name, wait))
 	default:
 		c.Warn("%s: it took %s, and is not done after %v", id, name, wait)
 	}

@@ -41,6 +41,16 @@ func (f *Fleet) Signal(identity, name string) error {
 	return nil
 }
 
+// Keep lets the signals that were not taken yet live as long again. Else one that has expired looks as if it was taken.
+func (f *Fleet) Keep(identity string) error {
+	ctx, cancel := f.question()
+	defer cancel()
+	if err := f.redis.Expire(ctx, f.prefix+identity+"-signals", lifetime).Err(); err != nil {
+		return f.refused(err)
+	}
+	return nil
+}
+
 // Withdraw takes back a signal that was not taken yet, and tells whether there was one.
 func (f *Fleet) Withdraw(identity, name string) (bool, error) {
 	ctx, cancel := f.question()

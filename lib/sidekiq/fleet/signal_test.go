@@ -21,6 +21,10 @@ func TestSignals(t *testing.T) {
 	if ttl := s.do("TTL", key).(int64); ttl < 50 || ttl > 60 {
 		t.Errorf("it lives %d s", ttl)
 	}
+	s.do("EXPIRE", key, "9")
+	if err := f.Keep(id); err != nil || s.do("TTL", key).(int64) < 50 {
+		t.Errorf("kept, it lives %d s: %v", s.do("TTL", key), err)
+	}
 	for _, want := range []string{"TSTP", "TERM"} {
 		if got := s.do("RPOP", key); got != want {
 			t.Errorf("it takes %v, want %s", got, want)
