@@ -40,7 +40,7 @@ func (s *sandbox) background(sh *shell, env ...string) *app {
 	s.Cleanup(func() {
 		if r := a.do("stop"); r.code != 0 {
 			s.Errorf("stop at the end: exit %d: %s", r.code, r.stderr)
-			for _, id := range append(a.ids("pid"), a.ids("loop")...) {
+			for _, id := range append(a.ids("id"), a.ids("loop")...) {
 				if p, alive := look(pidOf(id)); alive && p.id() == id {
 					p.kill()
 				}
@@ -82,7 +82,7 @@ func (a *app) wants(code int, args ...string) result {
 	return r
 }
 
-// ids are the identities in tmp/pids; a kind is pid or loop.
+// ids are what is in tmp/pids; a kind is id or loop, which have identities, or pid.
 func (a *app) ids(kind string) (ids []string) {
 	files, _ := filepath.Glob(a.path("tmp/pids/*." + kind))
 	for _, f := range files {
@@ -101,7 +101,7 @@ func (a *app) running(n int, not ...process) (now []process) {
 	a.s.Helper()
 	a.s.waitFor(fmt.Sprintf("%d others than %v run", n, not), func() bool {
 		now = nil
-		for _, id := range a.ids("pid") {
+		for _, id := range a.ids("id") {
 			if p, alive := look(pidOf(id)); alive && p.id() == id && booted(p) && !slices.ContainsFunc(not, func(old process) bool { return old.id() == id }) {
 				now = append(now, p)
 			}
@@ -126,7 +126,7 @@ func (a *app) started(args ...string) process {
 // nothing fails the test if anything of it is left: processes (what a watcher does last it does a little later) or files.
 func (a *app) nothing(but ...process) {
 	a.s.Helper()
-	for _, id := range append(a.ids("pid"), a.ids("loop")...) {
+	for _, id := range slices.Concat(a.ids("pid"), a.ids("id"), a.ids("loop")) {
 		a.s.Errorf("%s is still in tmp/pids", id)
 	}
 	a.s.waitFor("nothing of it is left", func() bool {
@@ -266,8 +266,8 @@ func TestStopEndsItsGroupAndNoStranger(t *testing.T) {
 		stranger := s.start(s.command("sleep", "1000"))
 		s.make("shop/tmp/pids")
 		for name, text := range map[string]string{ // of a process before the last boot, say, and of what others left
-			"sidekiq.loop": fmt.Sprintf("%d:1\n", stranger.pid), "sidekiq.pid": fmt.Sprintf("%d:1\n", stranger.pid),
-			"sidekiq-2.loop": "", "sidekiq-2.pid": "", "sidekiq_2.pid": stranger.id(), "puma.pid": stranger.id(),
+			"sidekiq.loop": fmt.Sprintf("%d:1\n", stranger.pid), "sidekiq.id": fmt.Sprintf("%d:1\n", stranger.pid),
+			"sidekiq-2.loop": "", "sidekiq-2.id": "", "sidekiq_2.pid": stranger.id(), "puma.pid": stranger.id(),
 		} {
 			s.write("shop/tmp/pids/"+name, text, 0o644)
 		}
@@ -292,82 +292,324 @@ func TestStopEndsItsGroupAndNoStranger(t *testing.T) {
 	})
 }
 
-// A plain pid that another process has taken since.
-func TestAStalePidfileStopsNoStartAndNoStranger(t *testing.T) {
+// In tmp/pids/sidekiq.pid is the pid of Sidekiq as long as it runs, a line of digits, for kill(1), monit and whoever else.
+func TestThePidfileOfBackgroundJobs(t *testing.T) {
 	t.Parallel()
 	underShells(t, func(s *sandbox, sh *shell) {
-		a := s.background(sh)
-		stranger := s.start(s.command("sleep", "1000"))
-		for _, name := range []string{"sidekiq.pid", "sidekiq.loop"} {
-			file := s.write("shop/tmp/pids/"+name, fmt.Sprintln(stranger.pid), 0o644)
-			old := time.Now().Add(-time.Hour)
-			if err := os.Chtimes(file, old, old); err != nil {
-				s.Fatal(err)
+		a := s.background(sh, "SIDEKIQ_WORKERS=2")
+		kept := s.write("kept", "", 0o644)
+		a.wants(0, "stop")
+		s.make("shop/tmp/pids")
+		s.link(kept, "shop/tmp/pids/sidekiq.pid") // neither written through, nor in the way
+		s.link(kept, "shop/tmp/pids/sidekiq.pid.new")
+		s.make("folder")
+		s.link(s.path("folder"), "shop/tmp/pids/sidekiq-2.pid")
+		a.wants(0, "start")
+		both := a.running(2)
+		says := func(p process, name string) bool {
+			text, _ := os.ReadFile(a.path("tmp/pids/" + name + ".pid"))
+			return string(text) == fmt.Sprintln(p.pid)
+		}
+		named := func(p process) string {
+			if firstLine(a.path("tmp/pids/sidekiq.id")) == p.id() {
+				return "sidekiq"
+			}
+			return "sidekiq-2"
+		}
+		for _, p := range both {
+			if !says(p, named(p)) {
+				s.Errorf("tmp/pids has %v, want %d in %s.pid", a.ids("pid"), p.pid, named(p))
 			}
 		}
+		if text, _ := os.ReadFile(kept); len(text) != 0 {
+			s.Errorf("written through a link: %q", text)
+		}
+		if files, _ := os.ReadDir(s.path("folder")); len(files) != 0 {
+			s.Errorf("made in a folder that a link pointed to: %v", files)
+		}
+		if st, err := os.Lstat(a.path("tmp/pids/sidekiq.pid")); err != nil || st.Mode() != 0o644 {
+			s.Errorf("not a file that all can read, and one can write: %v %v", st, err)
+		}
+		name := named(both[0])
+		s.must("sh", "-c", "kill -KILL $(cat "+a.path("tmp/pids/"+name+".pid")+")")
+		next := a.running(1, both...)[0]
+		if !says(next, name) {
+			s.Errorf("%s.pid has %q after a restart, want %d", name, firstLine(a.path("tmp/pids/"+name+".pid")), next.pid)
+		}
 		a.wants(0, "stop")
-		a.started()
+		a.nothing()
+	})
+}
+
+// Between two Sidekiqs no pid is there that another program could take for one.
+func TestThePidfileIsGoneWithItsProcess(t *testing.T) {
+	t.Parallel()
+	underShells(t, func(s *sandbox, sh *shell) {
+		sh.script("fake", "[ ! -e "+s.path("started")+" ] || exit 3\nexec sleep 1000\n")
+		a := s.background(sh, "SIDEKIQ_COMMAND="+s.path("fake"))
+		a.wants(0, "start")
+		s.write("started", "", 0o644)
+		p, _ := look(pidOf(a.ids("id")[0]))
+		worker, _ := look(pidOf(a.ids("loop")[0]))
+		p.kill()
+		s.waitFor("it is down, and its pidfile gone", func() bool { // longer from time to time
+			return len(a.ids("pid")) == 0 && !p.alive() && worker.alive()
+		})
+		syscall.Kill(worker.pid, syscall.SIGTERM) // by whoever, not by stop
+		s.waitFor("the worker ends", func() bool { return !worker.alive() })
+		if pids := a.ids("pid"); len(pids) != 0 {
+			s.Errorf("the worker has ended, and tmp/pids has %v", pids)
+		}
 		a.wants(0, "stop")
+		a.nothing()
+	})
+}
+
+// Whatever is in a .pid, no start or stop minds it, and nobody is signalled for it.
+func TestNothingIsDecidedByThePidfile(t *testing.T) {
+	t.Parallel()
+	underShells(t, func(s *sandbox, sh *shell) {
+		sh.script("fake", "exec sleep 1000\n")
+		a := s.background(sh, "SIDEKIQ_COMMAND="+s.path("fake"))
+		stranger := s.start(s.command("sleep", "1000"))
+		s.make("shop/tmp/pids")
+		file := a.path("tmp/pids/sidekiq.pid")
+		text := func(text string, mode os.FileMode) func() {
+			return func() { s.write("shop/tmp/pids/sidekiq.pid", text, mode) }
+		}
+		hostile := map[string]func(){
+			"stale":           text("4194304\n", 0o644),
+			"a stranger":      text(fmt.Sprintln(stranger.pid), 0o644),
+			"its identity":    text(stranger.id()+"\n", 0o644),
+			"garbage":         text("\x00\x00-1\n$(touch pwned)", 0o644),
+			"pid -1":          text("-1\n", 0o644),
+			"empty":           text("", 0o644),
+			"of anybody":      text(fmt.Sprintln(stranger.pid), 0o666),
+			"a FIFO":          func() { s.must("mkfifo", file) },
+			"a dangling link": func() { s.must("ln", "-s", "/nonexistent/file", file) },
+		}
+		for name, put := range hostile {
+			put()
+			a.wants(1, "status")
+			a.wants(0, "stop")
+			if _, err := os.Lstat(file); err == nil {
+				s.Errorf("%s: is left by stop", name)
+			}
+		}
+		for _, name := range []string{"a stranger", "of anybody", "garbage", "a FIFO"} {
+			hostile[name]()
+			a.wants(0, "start")
+			if pids, ids := a.ids("pid"), a.ids("id"); len(pids) != 1 || len(ids) != 1 || !strings.HasPrefix(ids[0], pids[0]+":") {
+				s.Errorf("%s: tmp/pids has %v, %v", name, pids, ids)
+			}
+			os.Remove(file)
+			hostile[name]() // while it runs
+			a.wants(1, "start")
+			a.wants(0, "status")
+			a.wants(0, "stop")
+			a.nothing(stranger.process)
+		}
+		s.must("mkdir", file) // cannot be put out of the way: that is said, and nothing else
+		a.wants(0, "start")
+		a.wants(0, "stop")
+		if log, _ := os.ReadFile(a.path("log/sidekiq.log")); !strings.Contains(string(log), "warning: tmp/pids/sidekiq.pid is not written: ") {
+			s.Errorf("a pidfile that cannot be written is not told: %s", log)
+		}
+		os.Remove(file)
 		if !stranger.alive() {
 			s.Error("a stranger was signalled")
 		}
 	})
 }
 
-// A bare pid is nothing that was noted here: however fresh the file is, a program that is no Sidekiq is a stranger, whom
-// neither a start nor a stop takes for theirs; a Sidekiq is not started twice, and not stopped by whoever did not start it.
+// A pidfile with nothing of ours beside it counts while it names a Sidekiq: that is not started twice, and not stopped by
+// whoever did not start it.
 func TestABarePidIsOfAStrangerOrOfAnotherScript(t *testing.T) {
 	t.Parallel()
 	underShells(t, func(s *sandbox, sh *shell) {
 		a := s.background(sh)
-		stranger := s.start(s.command("sleep", "1000"))
-		note := func(pid int) {
-			s.write("shop/tmp/pids/sidekiq.pid", fmt.Sprintln(pid), 0o644)
-			s.write("shop/tmp/pids/sidekiq.loop", fmt.Sprintln(pid), 0o644)
-		}
-		note(stranger.pid)
-		a.wants(0, "stop")
-		note(stranger.pid)
-		a.started()
-		a.wants(0, "stop")
-		if !stranger.alive() {
-			s.Fatal("a stranger was signalled")
-		}
 		c := a.call("start")
 		c.Path, c.Args, c.Dir = mustLook(s.T, "sidekiq"), []string{"sidekiq", "-c", "2", "-r", s.app()}, a.dir
 		other := s.start(c)
 		s.waitFor("another script's Sidekiq has booted", func() bool { return booted(other.process) })
-		s.write("shop/tmp/pids/sidekiq.pid", fmt.Sprintln(other.pid), 0o644)
-		a.wants(1, "start")
-		a.wants(1, "stop")
-		if !other.alive() {
-			s.Error("a Sidekiq was stopped that background_jobs has not started")
+		text := fmt.Sprintln(other.pid)
+		file := s.write("shop/tmp/pids/sidekiq.pid", text, 0o644)
+		for _, left := range []string{"", "4194304:1\n", "\x00\x00\x00"} { // of a crash of ours before that
+			if left != "" {
+				s.write("shop/tmp/pids/sidekiq.id", left, 0o644)
+				s.write("shop/tmp/pids/sidekiq.loop", left, 0o644)
+			}
+			for _, action := range []string{"start", "start_foreground", "stop"} {
+				if r := a.wants(1, action); !strings.Contains(r.stderr, other.id()+": another script has started it") {
+					s.Errorf("%s does not say whose it is: %s", action, r.stderr)
+				}
+			}
+			if r := a.wants(0, "status"); !strings.HasPrefix(r.stdout, "sidekiq "+other.id()+" ") || !strings.Contains(r.stderr, "another script") {
+				s.Errorf("status: %q, %q", r.stdout, r.stderr)
+			}
+			if now, _ := os.ReadFile(file); !other.alive() || string(now) != text {
+				s.Fatalf("a Sidekiq was stopped that background_jobs has not started, or its pidfile changed: %q", now)
+			}
 		}
-		os.Remove(a.path("tmp/pids/sidekiq.pid"))
+		other.kill()
+		<-other.gone
+		a.started()
+		a.wants(0, "stop")
+		a.nothing()
 	})
 }
 
-// A pidfile that anybody could have written is believed by nobody.
-func TestAPidfileOfAnybodyIsRefused(t *testing.T) {
+// What a power loss leaves of our own files is told, is no reason to signal anybody, and stops nothing for ever.
+func TestATornFileOfOurs(t *testing.T) {
+	t.Parallel()
+	underShells(t, func(s *sandbox, sh *shell) {
+		sh.script("fake", "exec sleep 1000\n")
+		a := s.background(sh, "SIDEKIQ_COMMAND="+s.path("fake"))
+		stranger := s.start(s.command("sleep", "1000"))
+		for name, text := range map[string]string{
+			"NULs": strings.Repeat("\x00", 14), "empty": "", "a bare pid": fmt.Sprintln(stranger.pid), "cut": fmt.Sprintf("%d:", stranger.pid),
+			"an end of NULs": stranger.id() + "\x00\x00", "long": strings.Repeat("1", 5000), "binary": "\xff\xfe\n\x01", "two": stranger.id() + "\n" + stranger.id(),
+		} {
+			s.write("shop/tmp/pids/sidekiq.id", text, 0o644)
+			s.write("shop/tmp/pids/sidekiq.loop", text, 0o644)
+			told := func(r result) {
+				for _, kind := range []string{"id", "loop"} {
+					if !strings.Contains(r.stderr, "warning: tmp/pids/sidekiq."+kind+" holds no identity") {
+						s.Errorf("%s in .%s is not told: %s", name, kind, r.stderr)
+					}
+				}
+			}
+			told(a.wants(1, "status"))
+			if name == "NULs" || name == "a bare pid" { // the others are judged by the same status
+				told(a.wants(0, "start"))
+				s.write("shop/tmp/pids/sidekiq.id", text, 0o644) // its worker is known
+				a.wants(1, "start")
+			} else {
+				told(a.wants(0, "stop"))
+				continue
+			}
+			a.wants(0, "stop")
+			a.nothing(stranger.process)
+		}
+		if !stranger.alive() {
+			s.Error("a stranger was signalled")
+		}
+	})
+}
+
+// What anybody could have written is believed by nobody, whatever it says.
+func TestAnIdentityOfAnybodyIsRefused(t *testing.T) {
 	t.Parallel()
 	underShells(t, func(s *sandbox, sh *shell) {
 		a := s.background(sh)
 		stranger := s.start(s.command("sleep", "1000"))
-		for _, name := range []string{"sidekiq.pid", "sidekiq.loop"} {
-			file := s.write("shop/tmp/pids/"+name, stranger.id(), 0o666)
-			for _, action := range []string{"start", "stop", "restart", "status"} {
-				if r := a.do(action); r.code != 111 || !strings.Contains(r.stderr, "tmp/pids/"+name) {
-					s.Errorf("%s: exit %d, want 111: %s", action, r.code, r.stderr)
+		for _, kind := range []string{"id", "loop"} {
+			for _, text := range []string{stranger.id(), fmt.Sprint(stranger.pid), "\x00"} {
+				file := s.write("shop/tmp/pids/sidekiq."+kind, text, 0o666)
+				for _, action := range []string{"start", "stop", "restart", "status"} {
+					if r := a.do(action); r.code != 111 || !strings.Contains(r.stderr, "tmp/pids/sidekiq."+kind) {
+						s.Errorf("%q, %s: exit %d, want 111: %s", text, action, r.code, r.stderr)
+					}
 				}
+				os.Remove(file)
 			}
-			os.Remove(file)
-			if name == "sidekiq.pid" {
-				os.Remove(a.path("tmp/pids/sidekiq.loop"))
+			for _, to := range []string{s.write("elsewhere", stranger.id(), 0o644), "/nonexistent"} {
+				s.link(to, "shop/tmp/pids/sidekiq."+kind)
+				if r := a.do("start"); r.code != 111 || !strings.Contains(r.stderr, "tmp/pids/sidekiq."+kind) {
+					s.Errorf("a link to %s: exit %d, want 111: %s", to, r.code, r.stderr)
+				}
+				os.Remove(a.path("tmp/pids/sidekiq." + kind))
 			}
 		}
 		if !stranger.alive() {
 			s.Error("a stranger was signalled")
 		}
+	})
+}
+
+// Root believes nothing that an ordinary user has written without a process of that user's.
+func TestATornFileOfSomebodyElse(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		t.Skip("only root can own another user's file")
+	}
+	underShells(t, func(s *sandbox, sh *shell) {
+		a := s.background(sh)
+		file := s.write("shop/tmp/pids/sidekiq.id", "\x00", 0o644)
+		s.must("chown", "nobody", file)
+		if r := a.do("start"); r.code != 111 || !strings.Contains(r.stderr, "somebody else could have written it") {
+			s.Errorf("exit %d, want 111: %s", r.code, r.stderr)
+		}
+		os.Remove(file)
+	})
+}
+
+// Without flock two could start at once: that is refused, and said.
+func TestNoFlockInPath(t *testing.T) {
+	t.Parallel()
+	underShells(t, func(s *sandbox, sh *shell) {
+		a := s.background(sh)
+		s.make("no flock")
+		for _, dir := range filepath.SplitList(sh.PATH + ":/usr/local/bin") {
+			files, _ := os.ReadDir(dir)
+			for _, f := range files {
+				if f.Name() != "flock" {
+					os.Symlink(filepath.Join(dir, f.Name()), s.path("no flock", f.Name()))
+				}
+			}
+		}
+		link := s.path("no flock/background_jobs")
+		c := a.call("start")
+		c.Path, c.Args[0] = link, link
+		os.Remove(link) // a copy: the folder of what a link points to is in PATH, too
+		s.must("cp", sh.bin+"/background_jobs", link)
+		c.Env = append(c.Env, "PATH="+s.path("no flock"), "SIDEKIQ_APP="+a.dir)
+		if r := s.runCommand(c); r.code != 111 || r.stderr != "background_jobs: fatal: no flock in PATH (util-linux, or busybox)\n" {
+			s.Errorf("exit %d: %s", r.code, r.stderr)
+		}
+	})
+}
+
+// As a deployment lays it out: releases, a link to the current one, and tmp/pids and log linked to what they share.
+func TestBackgroundJobsInReleaseFolders(t *testing.T) {
+	t.Parallel()
+	underShells(t, func(s *sandbox, sh *shell) {
+		a := s.background(sh)
+		s.make("srv/shared/tmp/pids", "srv/shared/log", "srv/releases")
+		for _, release := range []string{"1", "2"} {
+			s.must("cp", "-r", a.dir, s.path("srv/releases", release))
+			s.make("srv/releases/" + release + "/tmp")
+			s.link(s.path("srv/shared/tmp/pids"), "srv/releases/"+release+"/tmp/pids")
+			s.link(s.path("srv/shared/log"), "srv/releases/"+release+"/log")
+		}
+		deploy := func(release string) { s.must("ln", "-sfn", "releases/"+release, s.path("srv/current")) }
+		folder := func(p process) string {
+			dir, _ := os.Readlink(fmt.Sprintf("/proc/%d/cwd", p.pid))
+			return dir
+		}
+		deploy("1")
+		a.dir = s.path("srv/current")
+		first := a.started()
+		deploy("2")
+		first.kill()
+		second := a.running(1, first)[0]
+		if folder(second) != s.path("srv/releases/1") {
+			s.Errorf("what comes back after a deployment runs in %s", folder(second))
+		}
+		a.wants(1, "start")
+		a.env = append(a.env, "SIDEKIQ_APP="+a.dir) // as good as the path of the script
+		a.wants(0, "restart")
+		third := a.running(1, first, second)[0]
+		if folder(third) != s.path("srv/releases/2") || second.alive() {
+			s.Errorf("after restart it runs in %s; the one before it: %v", folder(third), second.alive())
+		}
+		s.must("cp", "-r", s.path("srv/releases/2"), s.path("srv/releases/3"))
+		deploy("3")
+		os.Remove(s.path("srv/releases/3/tmp/pids")) // not linked: nothing is known of the one that runs
+		a.wants(1, "status")
+		deploy("2")
+		a.wants(0, "stop")
+		a.nothing()
 	})
 }
 
@@ -379,8 +621,9 @@ func TestBackgroundJobsInTheForeground(t *testing.T) {
 		v := s.runsv(s.path("svc"), a.env...)
 		k := &sidekiq{runsv: v}
 		first := k.working()
-		if ids := a.ids("pid"); len(ids) != 1 || ids[0] != first.id() || len(a.ids("loop")) != 0 {
-			s.Errorf("runsv has %s, tmp/pids %v", first.id(), ids)
+		if ids, pids := a.ids("id"), a.ids("pid"); len(ids) != 1 || ids[0] != first.id() || len(a.ids("loop")) != 0 ||
+			len(pids) != 1 || pids[0] != fmt.Sprint(first.pid) {
+			s.Errorf("runsv has %s, tmp/pids %v %v", first.id(), ids, pids)
 		}
 		for fd, file := range opened(first) {
 			if file == a.path("tmp/pids") {
@@ -421,9 +664,13 @@ func TestTheForegroundOfAnOrdinaryUser(t *testing.T) {
 	}
 	here := strings.NewReplacer("/srv/shop", s.path("shop"), "-u git", "-u nobody")
 	for _, script := range []struct{ name, last string }{{"svc/run", "start_foreground"}, {"svc/finish", "group-cleanup"}} {
+		text := ""
 		for line := range strings.Lines(string(page)) {
-			if strings.HasPrefix(line, "exec ") && strings.Contains(line, script.last) {
-				s.write(script.name, "#!/bin/sh\nexec 2>&1\n"+here.Replace(line), 0o755)
+			if strings.HasPrefix(line, "#!/bin/sh") {
+				text = ""
+			}
+			if text += line; strings.HasPrefix(line, "exec ") && strings.Contains(line, script.last) {
+				s.write(script.name, here.Replace(text), 0o755)
 			}
 		}
 	}
@@ -433,10 +680,14 @@ func TestTheForegroundOfAnOrdinaryUser(t *testing.T) {
 	first := v.running()
 	s.waitFor("it has a child", func() bool { return len(group(first.pid)) == 2 })
 	first.kill()
-	v.running(first)
+	second := v.running(first)
 	if left := group(first.pid); len(left) != 0 {
 		s.Errorf("left of the first: %v", left)
 	}
+	pidfile := s.path("shop/tmp/pids/sidekiq.pid")
+	s.waitFor("the pidfile has the second", func() bool { return firstLine(pidfile) == fmt.Sprint(second.pid) })
+	v.control("d")
+	s.waitFor("the pidfile is gone with the service", func() bool { _, err := os.Lstat(pidfile); return os.IsNotExist(err) })
 }
 
 func TestManyBackgroundWorkers(t *testing.T) {
@@ -646,7 +897,7 @@ func TestBackgroundJobsInLegacyMode(t *testing.T) {
 		if want := []string{a.path("tmp/pids/sidekiq-2.control"), a.path("tmp/pids/sidekiq.control")}; !slices.Equal(controls, want) {
 			s.Fatalf("told of %v, want %v", controls, want)
 		}
-		old, other := firstLine(a.path("tmp/pids/sidekiq-2.pid")), firstLine(a.path("tmp/pids/sidekiq.pid"))
+		old, other := firstLine(a.path("tmp/pids/sidekiq-2.id")), firstLine(a.path("tmp/pids/sidekiq.id"))
 		s.waitFor("the second takes commands", func() bool {
 			f, err := os.OpenFile(controls[0], os.O_WRONLY|syscall.O_NONBLOCK, 0)
 			if err != nil {
@@ -657,11 +908,11 @@ func TestBackgroundJobsInLegacyMode(t *testing.T) {
 			return err == nil
 		})
 		s.waitFor("the second is restarted", func() bool {
-			now := firstLine(a.path("tmp/pids/sidekiq-2.pid"))
+			now := firstLine(a.path("tmp/pids/sidekiq-2.id"))
 			_, alive := look(pidOf(now))
 			return now != old && alive
 		})
-		if now := firstLine(a.path("tmp/pids/sidekiq.pid")); now != other {
+		if now := firstLine(a.path("tmp/pids/sidekiq.id")); now != other {
 			s.Error("the first was restarted, which nobody asked for")
 		}
 		a.wants(0, "stop")
@@ -680,7 +931,7 @@ exec sleep 1000
 		a := s.background(sh, "SIDEKIQ_COMMAND="+s.path("fake"))
 		a.wants(0, "start")
 		s.write("started", "", 0o644)
-		p, _ := look(pidOf(a.ids("pid")[0]))
+		p, _ := look(pidOf(a.ids("id")[0]))
 		p.kill()
 		s.waitFor("the time between two starts grows", func() bool {
 			log, _ := os.ReadFile(a.path("log/sidekiq.log"))
