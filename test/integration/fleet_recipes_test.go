@@ -326,3 +326,28 @@ func TestTheServiceOfTheFleetEndsBetweenTwoRestarts(t *testing.T) {
 		s.Errorf("%swant:\n%s", said(), want)
 	}
 }
+
+// An instance that ends by itself while its jobs are waited for is gone, and that is all that was wanted.
+func TestAnInstanceThatEndsBeforeTERM(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	r := s.redis()
+	e := enrolled{host: "web", pid: 1, nonce: "0123456789ab", started: time.Now(), quiet: true, jobs: map[string]string{"aa": "Import"}}
+	r.beats(e)
+	c := s.command("remote-restart", e.identity())
+	c.Env = append(c.Env, "REDIS_URL="+r.url(), "SHUTDOWN_WAIT=inf", "SIDEKIQ_TIMEOUT=1")
+	stderr, err := os.Create(s.path("said"))
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer stderr.Close()
+	c.Stderr = stderr
+	restart := s.start(c)
+	said := func() string { text, _ := os.ReadFile(s.path("said")); return string(text) }
+	s.waitFor("its jobs are waited for", func() bool { return strings.Contains(said(), "waiting for its jobs") })
+	r.command("SREM", "processes", e.identity()) // as Sidekiq does at its end
+	<-restart.gone
+	if restart.code != 0 || !strings.HasSuffix(said(), "remote-restart: info: "+e.identity()+" is gone\n") {
+		s.Errorf("exit %d, want 0\n%s", restart.code, said())
+	}
+}
