@@ -521,6 +521,12 @@ func TestAnIdentityOfAnybodyIsRefused(t *testing.T) {
 				os.Remove(a.path("tmp/pids/sidekiq." + kind))
 			}
 		}
+		p := a.started()
+		file := s.write("shop/tmp/pids/sidekiq-2.id", stranger.id(), 0o666)
+		if r := a.do("stop"); r.code != 111 || !p.alive() || len(a.ids("loop")) != 1 {
+			s.Errorf("exit %d, want 111 and nothing signalled: %s", r.code, r.stderr)
+		}
+		os.Remove(file)
 		if !stranger.alive() {
 			s.Error("a stranger was signalled")
 		}
