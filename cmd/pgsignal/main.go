@@ -19,8 +19,8 @@ const usage = `usage: pgsignal [-p] [-c] [-v] TARGET SCHEDULE
 Send signals to the process group that the target leads, and wait for its end.
 A target that leads no group is signalled alone.
 
-SCHEDULE  SIGNAL/SECONDS/SIGNAL/SECONDS/...  send, wait up to that long, send the
-          next: TSTP/30/TERM/27/KILL/5. It ends as soon as nothing is left.
+SCHEDULE  SIGNAL/SECONDS/SIGNAL/SECONDS/...  send, wait up to that long, send
+          the next: TSTP/30/TERM/27/KILL/5. It ends as soon as nothing is left.
           After a signal, @process, @group or @tree says whom it goes to;
           the word forever repeats what follows it. After TERM, CONT is sent.
 

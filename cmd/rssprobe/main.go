@@ -22,10 +22,12 @@ Print how large each target's process is: a number a line, in KB. With several
 targets each line is VALUE TARGET; several fields are separated by a space.
 
   -o, --output FIELD,...  rss (default), pss, uss (private), swap, anon, peak
-  -S, --scope SCOPE       process (default), group, tree, or children (a line each)
+  -S, --scope SCOPE       process (default), group, tree, or children (one
+                          by one)
   -b, -k, -m              print bytes, KB (default) or MB (rounded down)
-  -l, --limit SIZE        exit 0 if the first field is at or under SIZE, 1 if over;
-                          SIZE is KB, or has a suffix B K M G T, or is a share: 80%
+  -l, --limit SIZE        exit 0 if the first field is at or under SIZE, 1 if
+                          over; SIZE is KB, or has a suffix B K M G T, or is a
+                          share: 80%
   -j, --json              JSON lines: target, id, and FIELD_kb for each field
   -q, --quiet             only errors; with -l the values are not printed either
   -v, --verbose           more messages

@@ -23,10 +23,11 @@ const usage = `usage: sidekiq-busy [-w DURATION] [-q] [-j] TARGET
 Print BUSY CONCURRENCY STATE, STATE running or stopping, as the title of the
 Sidekiq says (5 s old at most in Sidekiq 6, 10 s from 7 on).
 
-  -w, --wait DURATION  wait up to that long until the running jobs have ended, or
-                       the process has. The Sidekiq must have been told to be
+  -w, --wait DURATION  wait up to that long until the running jobs have ended,
+                       or the process has. The Sidekiq must have been told to be
                        quiet: one that takes jobs is never taken for idle
-  -j, --json           a line of JSON: id, busy, concurrency, state, version, tag
+  -j, --json           a line of JSON: id, busy, concurrency, state, version,
+                       tag
   -q, --quiet          print nothing but errors
   -v, --verbose        more messages
   -h, --help           this text
@@ -35,7 +36,7 @@ Sidekiq says (5 s old at most in Sidekiq 6, 10 s from 7 on).
 TARGET is a pid, PID:STARTTIME, a service directory or a pidfile (see svpid).
 DURATION is seconds, or 500ms, 90s, 15m, inf.
 
-Exit: 0 no job is running; 1 some are, or there is no process (with -w that is 0);
+Exit: 0 no job is running; 1 some are, or there is no process (with -w: 0);
       100 used wrongly, or no Sidekiq; 111 its title doesn't tell.
 `
 

@@ -11,17 +11,17 @@ import (
 	"gracekit/lib/sidekiq/fleet"
 )
 
-const claimUsage = `usage: sidekiq-fleet claim [--min N] [--ttl DURATION] [--any-queue] [--as NAME] IDENTITY|TARGET [prog...]
+const claimUsage = `usage: sidekiq-fleet claim [options] IDENTITY|TARGET [prog...]
 
-Ask for the right to restart this instance, in one atomic step: given if at least N
-other instances are alive, not quiet and not claimed, and serve its queues between
-them. Then become prog, with {} replaced by what was asked for.
+Ask for the right to restart this instance, in one atomic step: given if at
+least N other instances are alive, not quiet and not claimed, and serve its
+queues between them. Then become prog, with {} replaced by what was asked for.
 
       --min N         so many must stay (1)
-      --ttl DURATION  how long the claim is good (1h); with the instance it is gone
+      --ttl DURATION  how long the claim is good (1h); it goes with the instance
       --any-queue     count every other instance, whatever queues it serves
-      --as NAME       who claims (the hostname). Whoever has it may claim again; a
-                      claim of another name is in the way
+      --as NAME       who claims (the hostname). Whoever has it may claim again;
+                      a claim of another name is in the way
   -v, --verbose       say so when it is given
 
 Exit: 0 given (and no prog); 1 not now, or there is no such instance; 100 used
@@ -74,7 +74,7 @@ func claim(above *command, args []string) int {
 	if err != nil {
 		return c.failed(err)
 	}
-	c.Info("%s: claimed by %s for %v, others that can do its work: %d", in.identity, r.By, ttl, peers)
+	c.Info("%s: claimed by %s for %v, at least %d can do its work meanwhile", in.identity, r.By, ttl, peers)
 	if len(words) == 1 {
 		return cli.Yes
 	}

@@ -15,22 +15,22 @@ import (
 	"gracekit/lib/sidekiq/fleet"
 )
 
-const jobsUsage = `usage: sidekiq-fleet jobs [--class GLOB] [--idle] [-w DURATION] [-j] [IDENTITY|TARGET]
+const jobsUsage = `usage: sidekiq-fleet jobs [options] [IDENTITY|TARGET]
 
 Print a line for each job that is running, the longest running first:
-IDENTITY JID CLASS QUEUE SECONDS. One that was started after the last heartbeat of
-its instance (5 s in Sidekiq 6, 10 s from 7 on) is not among them.
+IDENTITY JID CLASS QUEUE SECONDS. One that was started after the last heartbeat
+of its instance (5 s in Sidekiq 6, 10 s from 7 on) is not among them.
 
-      --class GLOB     only jobs of these classes: 'Import*', 'Import* ExportJob'
+      --class GLOB     only jobs of these classes: 'Import* ExportJob'
       --idle           exit 1 while there are such jobs
-  -w, --wait DURATION  with --idle: wait up to that long for their end, or that of
-                       the instance. Of all classes: it must be quiet, too
-  -j, --json           a line of JSON for each: identity, thread, jid, class, queue,
-                       seconds
+  -w, --wait DURATION  with --idle: wait up to that long for their end, or that
+                       of the instance. Of all classes: it must be quiet, too
+  -j, --json           a line of JSON for each: identity, thread, jid, class,
+                       queue, seconds
   -q, --quiet          print nothing but errors
 
-IDENTITY is as sidekiq-fleet ps prints it; TARGET a process of this machine: a pid,
-PID:STARTTIME, a service directory or a pidfile (see svpid).
+IDENTITY is as sidekiq-fleet ps prints it; TARGET a process of this machine: a
+pid, PID:STARTTIME, a service directory or a pidfile (see svpid).
 `
 
 type jobDescription struct {

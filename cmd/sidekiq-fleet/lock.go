@@ -18,10 +18,10 @@ import (
 
 const lockUsage = `usage: sidekiq-fleet lock [--ttl DURATION] NAME prog...
 
-Run prog while no other host runs one under a lock of that NAME. The lock lives in
-Redis, is renewed while prog runs, and ends with it.
+Run prog while no other host runs one under a lock of that NAME. The lock lives
+in Redis, is renewed while prog runs, and ends with it.
 
-      --ttl DURATION  how long it outlives this program, should that be killed (60s)
+      --ttl DURATION  how long it outlives this program, if that is killed (60s)
 
 Exit: that of prog, 128 + N if signal N ended it; 1 another one has the lock;
       100 used wrongly; 111 Redis gave no answer; 126, 127 prog cannot be run.

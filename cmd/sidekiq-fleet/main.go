@@ -38,9 +38,10 @@ All instances of Sidekiq meet in their Redis. This asks there.
   -h, --help              this text
       --version           the version
 
-Environment: REDIS_URL (redis://, rediss://, unix://) or what REDIS_PROVIDER names,
-as for Sidekiq; REDIS_CA_FILE for rediss://; REDIS_SENTINELS (HOST:PORT,...), with
-the name of the master for a host in REDIS_URL, and REDIS_SENTINEL_PASSWORD.
+Environment: REDIS_URL (redis://, rediss://, unix://) or what REDIS_PROVIDER
+names, as for Sidekiq; REDIS_CA_FILE for rediss://; REDIS_SENTINELS
+(HOST:PORT,...), with the name of the master for a host in REDIS_URL, and
+REDIS_SENTINEL_PASSWORD.
 
 Exit: 0 yes, or done; 1 no: not now, no such instance, it is dead;
       100 used wrongly; 111 cannot say: Redis gave no answer.

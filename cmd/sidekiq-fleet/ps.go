@@ -16,17 +16,18 @@ import (
 
 const psUsage = `usage: sidekiq-fleet ps [--over SIZE] [-j]
 
-Print a line for each instance: IDENTITY BUSY CONCURRENCY RSS_KB STATE AGE QUEUES,
-as of its last heartbeat (5 s old at most in Sidekiq 6, 10 s from 7 on).
+Print a line for each instance, as of its last heartbeat (5 s old at most in
+Sidekiq 6, 10 s from 7 on): IDENTITY BUSY CONCURRENCY RSS_KB STATE AGE QUEUES
 
       --over SIZE  only the living that are larger than that, the largest first
-  -j, --json       a line of JSON for each: identity, busy, concurrency, rss_kb, state,
-                   age_s, queues, quiet, beat_s (since the last heartbeat), version,
-                   tag, embedded, claimed_by, claim_s (until that ends)
+  -j, --json       a line of JSON for each: identity, busy, concurrency, rss_kb,
+                   state, age_s, queues, quiet, beat_s (since the last
+                   heartbeat), version, tag, embedded, claimed_by, claim_s
+                   (until that ends)
 
-STATE is running, quiet (takes no jobs), claimed (is being restarted) or dead (no
-heartbeat for 60 s). AGE is in seconds, since it started. What nobody knows is -.
-SIZE is KB, or has a suffix: 1500M, 2G.
+STATE is running, quiet (takes no jobs), claimed (is being restarted) or dead
+(no heartbeat for 60 s). AGE is in seconds, since it started. What nobody knows
+is -. SIZE is KB, or has a suffix: 1500M, 2G.
 `
 
 type description struct {

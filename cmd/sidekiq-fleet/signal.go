@@ -10,15 +10,18 @@ import (
 
 const signalUsage = `usage: sidekiq-fleet signal [-w DURATION] IDENTITY|TARGET TSTP|TERM
 
-Tell an instance to be quiet (TSTP) or to end (TERM), through Redis, as Sidekiq's
-own Web UI does: it looks once a heartbeat (5 s in Sidekiq 6, 10 s from 7 on).
+Tell an instance to be quiet (TSTP) or to end (TERM), through Redis, as
+Sidekiq's own Web UI does: it looks once a heartbeat (5 s in Sidekiq 6, 10 s
+from 7 on).
 
-  -w, --wait DURATION  wait up to that long until it is quiet, or gone. If it did not
-                       even take the signal by then, that is taken back
+  -w, --wait DURATION  wait up to that long until it is quiet, or gone. If it
+                       did not even take the signal by then, that is taken back
 
-Exit: 0 sent, or with -w done; 1 it was taken back, has not ended, or there is no
-      such instance; 100 used wrongly; 111 Redis gave no answer, or it took TSTP and
-      has not said yet that it is quiet.
+Exit: 0 sent, or with -w done;
+      1 it was taken back, has not ended, or there is no such instance;
+      100 used wrongly;
+      111 Redis gave no answer, or it took TSTP and does not say yet that it is
+      quiet.
 `
 
 func signal(above *command, args []string) int {

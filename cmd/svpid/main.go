@@ -15,21 +15,24 @@ import (
 
 const usage = `usage: svpid [-j] TARGET...
 
-Print the identity, PID:STARTTIME, of each target's process, one a line, in order.
+Print the identity, PID:STARTTIME, of each target's process, a line each.
 
 TARGET  1234           the process with this pid
-        1234:5678901   this very process: pid, and start time in clock ticks since boot
-        a directory    a service directory of runsv or s6-supervise: what its ./run became
+        1234:5678901   this very process: pid, and start time in clock ticks
+                       since boot
+        a directory    a service directory of runsv or s6-supervise: what its
+                       ./run became
         a file         a pidfile, or an identity file of pgexec
 
-  -j, --json     JSON lines: pid, start, pgid, sid, ppid, state, service, uptime_s
+  -j, --json     JSON lines: pid, start, pgid, sid, ppid, state, service,
+                 uptime_s
   -q, --quiet    only errors: a target that has no process is no error
   -v, --verbose  more messages
   -h, --help     this text
       --version  the version
 
 Exit: 0 all have a process; 1 one has none now; 100 used wrongly;
-      111 one cannot be looked at (stale, unsupervised, or somebody else could write it).
+      111 one cannot be looked at (stale, unsupervised, or others could write it).
 `
 
 // description is the JSON of a process; numbers as in proc_pid_stat(5).

@@ -105,7 +105,9 @@ func TestFleetRestartWithoutAnAnswer(t *testing.T) {
 		alive bool
 		env   []string
 	}{
-		{1, true, []string{away}},
+		{111, true, []string{away}},
+		{111, true, []string{away, "LONG_WORKERS=Import*", "SIDEKIQ_MEMORY_KILLER_MIN_PEERS=0"}},
+		{1, true, []string{away, "GRACE_REASON=soft"}}, // gracewatch asks again, and only if it is still too large
 		{1, true, []string{away, "GRACE_REASON=hard"}},
 		{1, true, []string{away, "GRACE_REASON=soft", alone}},
 		{1, true, []string{away, "GRACE_REASON=soft", "LONG_WORKERS=Import*", "SIDEKIQ_MEMORY_KILLER_MIN_PEERS=0"}},

@@ -44,10 +44,13 @@ if mine.holder and mine.holder ~= by then
   return cjson.encode({ answer = 'held', holder = mine.holder, left = mine.left })
 end
 
-local served = {}
-for _, queue in ipairs(mine.queues) do served[queue] = false end
+local served, open = {}, 0
+for _, queue in ipairs(mine.queues) do
+  if served[queue] == nil and not any then served[queue], open = false, open + 1 end
+end
 local n = { peers = 0, strangers = 0, quiet = 0, claimed = 0, dead = 0 }
 for _, id in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+  if n.peers >= least and (open == 0 or least == 0) then break end -- Redis has others to serve
   local it = id ~= me and look(id)
   local kind = 'peers'
   if not it or it.silence >= fresh then kind = 'dead'
@@ -56,6 +59,7 @@ for _, id in ipairs(redis.call('SMEMBERS', KEYS[1])) do
   elseif not any then
     kind = 'strangers'
     for _, queue in ipairs(it.queues) do
+      if served[queue] == false then open = open - 1 end
       if served[queue] ~= nil then served[queue], kind = true, 'peers' end
     end
   end
@@ -64,7 +68,7 @@ end
 
 n.answer, n.unserved = 'granted', {}
 for queue, is in pairs(served) do
-  if not (is or any) then table.insert(n.unserved, queue) end
+  if not is then table.insert(n.unserved, queue) end
 end
 if n.peers < least then n.answer = 'few'
 elseif least > 0 and #n.unserved > 0 then n.answer = 'unserved'
