@@ -22,6 +22,9 @@ func openDirectory(path string) (*proc.Process, error) {
 	// held; a service restarts no more than once a second, so twice is much.
 	for range 10 {
 		before, err := supervise.readStatus()
+		if errors.Is(err, unix.ENOENT) && supervise.alive("control") == nil { // both supervisors have that first
+			return nil, &GoneError{Why: "its supervisor has only just started: there is no supervise/status yet"}
+		}
 		if err != nil {
 			return nil, err
 		}

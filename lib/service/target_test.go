@@ -256,6 +256,18 @@ func TestLinksToAServiceDirectoryAreFollowedAndJudged(t *testing.T) {
 	}
 }
 
+func TestASupervisorThatHasOnlyJustStartedHasNoProcessYet(t *testing.T) {
+	for _, held := range []bool{true, false} {
+		dir := directoryWith(t, nil, "control", held)
+		if err := os.Remove(filepath.Join(dir, "supervise", "status")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := find(dir); err == nil || errors.Is(err, proc.ErrGone) != held {
+			t.Errorf("a supervisor: %v, and the answer is %v", held, err)
+		}
+	}
+}
+
 func TestADirectoryThatIsNoServiceIsRefused(t *testing.T) {
 	if _, err := find(t.TempDir()); err == nil || errors.Is(err, proc.ErrGone) {
 		t.Errorf("%v", err)
