@@ -58,6 +58,6 @@ func runTests(m *testing.M) int {
 		return 1
 	}
 	defer stop()
-	built.Parallel("8")
+	built.Parallel("12")
 	return m.Run()
 }
