@@ -28,11 +28,10 @@ type Settings struct {
 }
 
 // FromEnvironment reads REDIS_PROVIDER and REDIS_URL as Sidekiq does (sidekiq/redis_connection.rb),
-// and what Sidekiq has in Ruby code alone: SIDEKIQ_NAMESPACE, REDIS_CA_FILE, REDIS_SENTINELS, REDIS_SENTINEL_PASSWORD.
+// and what Sidekiq has in Ruby code alone: REDIS_CA_FILE, REDIS_SENTINELS, REDIS_SENTINEL_PASSWORD.
 func FromEnvironment() (Settings, error) {
 	s := Settings{
 		Variable:         "REDIS_URL",
-		Namespace:        os.Getenv("SIDEKIQ_NAMESPACE"),
 		CAFile:           os.Getenv("REDIS_CA_FILE"),
 		Sentinels:        os.Getenv("REDIS_SENTINELS"),
 		SentinelPassword: os.Getenv("REDIS_SENTINEL_PASSWORD"),
