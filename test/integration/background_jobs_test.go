@@ -35,7 +35,7 @@ func (s *sandbox) background(sh *shell, env ...string) *app {
 	a := &app{s: s, sh: sh, redis: s.redis(), ledger: ledger{s, s.path("ledger")}, dir: s.path("shop")}
 	s.make("shop/bin", "shop/config")
 	s.must("cp", sh.bin+"/background_jobs", a.dir+"/bin/")
-	a.env = append([]string{"PATH=" + sh.PATH, "REDIS_URL=" + a.redis.url(), "LEDGER=" + a.file, "SIDEKIQ_TIMEOUT=2",
+	a.env = append([]string{"PATH=" + sh.PATH, "REDIS_URL=" + a.redis.url(), "LEDGER=" + a.file, "SIDEKIQ_TIMEOUT=3",
 		"SIDEKIQ_COMMAND=sidekiq -c 2 -r " + s.app()}, env...)
 	s.Cleanup(func() {
 		if r := a.do("stop"); r.code != 0 {
@@ -871,11 +871,11 @@ func TestHowBackgroundJobsCallsSidekiq(t *testing.T) {
 			args []string
 			want string
 		}{
-			{nil, nil, "-q|*|--timeout|2|--environment|production|production"},
-			{nil, []string{"-q", "a b"}, "-q|*|--timeout|2|--environment|production|-q|a b|production"},
-			{nil, []string{"-e", "staging"}, "-q|*|--timeout|2|-e|staging|production"},
-			{[]string{"RAILS_ENV=staging"}, nil, "-q|*|--timeout|2|--environment|staging|staging"},
-			{[]string{"RAILS_ENV=staging", "APP_ENV=test"}, nil, "-q|*|--timeout|2|--environment|test|staging"},
+			{nil, nil, "-q|*|--timeout|3|--environment|production|production"},
+			{nil, []string{"-q", "a b"}, "-q|*|--timeout|3|--environment|production|-q|a b|production"},
+			{nil, []string{"-e", "staging"}, "-q|*|--timeout|3|-e|staging|production"},
+			{[]string{"RAILS_ENV=staging"}, nil, "-q|*|--timeout|3|--environment|staging|staging"},
+			{[]string{"RAILS_ENV=staging", "APP_ENV=test"}, nil, "-q|*|--timeout|3|--environment|test|staging"},
 		} {
 			call := a.call(append([]string{"restart"}, c.args...)...)
 			call.Env = append(call.Env, c.env...)

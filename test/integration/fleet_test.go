@@ -49,7 +49,7 @@ func (p *pair) fleet(args ...string) result {
 
 func (p *pair) command(name string, args ...string) *exec.Cmd {
 	c := p.s.command(name, args...)
-	c.Env = append(c.Env, "REDIS_URL="+p.redis.url(), "SIDEKIQ_TIMEOUT=2")
+	c.Env = append(c.Env, "REDIS_URL="+p.redis.url(), "SIDEKIQ_TIMEOUT=3")
 	return c
 }
 

@@ -120,8 +120,8 @@ func TestLegacyModeInARunScript(t *testing.T) {
 	jobs := ledger{s, s.path("ledger")}
 	dir := filepath.Dir(s.write(name+"/run", `#!/bin/sh
 exec 2>&1
-export SIDEKIQ_MEMORY_KILLER_MAX_RSS=`+softKB+` SIDEKIQ_MEMORY_KILLER_GRACE_TIME=0 SIDEKIQ_TIMEOUT=2 SIDEKIQ_USER=nobody
-exec pgexec -s -f supervise/pgid memory-killer chpst -u nobody sidekiq -c 2 -r '`+s.hooked()+`' --timeout 2 --environment production
+export SIDEKIQ_MEMORY_KILLER_MAX_RSS=`+softKB+` SIDEKIQ_MEMORY_KILLER_GRACE_TIME=0 SIDEKIQ_TIMEOUT=3 SIDEKIQ_USER=nobody
+exec pgexec -s -f supervise/pgid memory-killer chpst -u nobody sidekiq -c 2 -r '`+s.hooked()+`' --timeout 3 --environment production
 `, 0o755))
 	s.write(name+"/finish", "#!/bin/sh\nexec group-cleanup\n", 0o755)
 	s.write(name+"/log/run", "#!/bin/sh\nmkdir -p ./main && exec svlogd ./main\n", 0o755)

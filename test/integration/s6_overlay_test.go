@@ -35,7 +35,7 @@ func TestOverlaySidekiqLosesNoJob(t *testing.T) {
 		}
 		jobs.leaks(redis, 0.1, func() bool { return events.count("restart-done") >= 2 })
 		scan.says("graceful-restart", "SHUTDOWN_WAIT is 29")
-		scan.says("graceful-restart", "gets TERM, its group KILL in 4 s") // SIDEKIQ_TIMEOUT is 2
+		scan.says("graceful-restart", "gets TERM, its group KILL in 6 s") // SIDEKIQ_TIMEOUT is 3
 		p := sidekiq.running()
 		s.waitFor("Sidekiq has booted", func() bool { return booted(p) })
 		health := strings.ReplaceAll(s.healthcheck(), "/run/service", scan.dir)

@@ -31,7 +31,7 @@ func sidekiqConf(s *sandbox, redis *redis, ledger ledger) map[string]string {
 	return map[string]string{
 		"SIDEKIQ_APP":     s.dir,
 		"SIDEKIQ_COMMAND": "sidekiq -c 2 -r " + s.app(),
-		"SIDEKIQ_TIMEOUT": "2",
+		"SIDEKIQ_TIMEOUT": "3", // not 2: that long an idle thread waits for its last job, and would swallow one that is pushed back
 		"REDIS_URL":       redis.url(),
 		"LEDGER":          ledger.file,
 	}
