@@ -179,7 +179,9 @@ func TestSuperviseDeletedAndMadeAnew(t *testing.T) {
 	p := target.running(proc.ID{})
 	l := s.watch(target.dir, "-g 0 -i 50ms -r 200ms", j.restarter())
 	l.event("id="+p.ID.String(), 1)
-	s.must(os.RemoveAll(target.dir + "/supervise"))
+	s.waitFor("supervise is deleted", func() bool { // also while gracewatch keeps its state there
+		return os.RemoveAll(target.dir+"/supervise") == nil
+	})
 	s.grow(p, j)
 	l.event("msg=restart-put-off .*nothing has made supervise", 2)
 	l.times("the state is not kept", 1)

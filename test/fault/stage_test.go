@@ -2,6 +2,7 @@ package fault
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -255,12 +256,13 @@ func (v *service) stat() string {
 	return strings.TrimSpace(string(text))
 }
 
-// running waits for a process other than that one.
+// running waits for a process other than that one, and until supervise/status has it: runsv writes that last, and
+// gracewatch reads nothing else.
 func (v *service) running(not proc.ID) (p *proc.Process) {
 	v.s.Helper()
 	v.s.waitFor(v.dir+" runs", func() bool {
 		p = v.now()
-		if p == nil || p.ID == not {
+		if p == nil || p.ID == not || !v.noted(p.ID.PID) {
 			return false
 		}
 		// Not the shell before its exec: who is killed then never was what is meant.
@@ -269,6 +271,11 @@ func (v *service) running(not proc.ID) (p *proc.Process) {
 	})
 	v.s.Cleanup(p.Close)
 	return p
+}
+
+func (v *service) noted(pid int) bool {
+	text, err := os.ReadFile(v.dir + "/supervise/status")
+	return err == nil && len(text) == 20 && binary.LittleEndian.Uint32(text[12:]) == uint32(pid)
 }
 
 // now is its process; nil: it has none.
@@ -403,11 +410,14 @@ const (
 	large = 40000 // KB, what a worker grows by
 )
 
-// worker is a service that grows by USR2, or after a while, and its journal.
+// worker is a service that grows by USR2, or after a while, and its journal. It runs: a gracewatch that is started then
+// tells of no target-up before the first restart.
 func (s *stage) worker(name string, flags ...string) (*service, journal) {
 	s.Helper()
 	j := s.journal(name + ".journal")
-	return s.service(name, fmt.Sprintf("exec worker serve -max %d %s %s", large, strings.Join(flags, " "), j.file)), j
+	v := s.service(name, fmt.Sprintf("exec worker serve -max %d %s %s", large, strings.Join(flags, " "), j.file))
+	v.running(proc.ID{})
+	return v, j
 }
 
 // restarter is the program that restarts a worker.
