@@ -237,18 +237,21 @@ func (v *service) tell(letters string) error {
 }
 
 func (v *service) exit() {
+	const turn = time.Second // a command each turn: runsv must get through what was written before
 	letters := "cx"
-	for deadline := time.Now().Add(patience / 2); !v.sv.Ended(); time.Sleep(20 * time.Millisecond) {
-		v.tell(letters)
-		if time.Now().After(deadline.Add(3*time.Second - patience/2)) {
+	for n := range int(patience / turn) {
+		if n == 3 {
 			letters = "k" // it ignores TERM
 		}
-		if time.Now().After(deadline) {
-			v.s.Errorf("runsv %s did not exit: %s", v.dir, v.stat())
-			v.sv.Signal(unix.SIGKILL)
-			return
+		v.tell(letters)
+		for again := time.Now().Add(turn); time.Now().Before(again); time.Sleep(10 * time.Millisecond) {
+			if v.sv.Ended() {
+				return
+			}
 		}
 	}
+	v.s.Errorf("runsv %s did not exit: %s", v.dir, v.stat())
+	v.sv.Signal(unix.SIGKILL)
 }
 
 func (v *service) stat() string {

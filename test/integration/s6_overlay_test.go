@@ -219,9 +219,7 @@ func TestOverlayAsAnOrdinaryUser(t *testing.T) {
 		if left := group(first.pid); len(left) != 0 {
 			s.Errorf("left of the first: %v", left)
 		}
-		if text := firstLine(dirs[0] + "/timeout-kill"); text != "22000" {
-			s.Errorf("timeout-kill is %q, want 22000", text)
-		}
+		s.waitFor("timeout-kill is written", func() bool { return firstLine(dirs[0]+"/timeout-kill") == "22000" })
 		k.sets(map[string]string{"SIDEKIQ_USER": "root"})
 		v.control("-r")
 		scan.says("sidekiq-run: fatal: SIDEKIQ_USER", "root")
