@@ -101,7 +101,7 @@ func TestDownWhileARestartWaitsForItsNextTry(t *testing.T) {
 	s := newStage(t)
 	target, j := s.worker("worker", "-ignore-term")
 	prog := s.program(j, "", "-quiet 1h")
-	watcher, l := s.watched("watch", target, "-g 0 -i 50ms -r 500ms", prog.name)
+	watcher, l := s.watched("watch", target, "-g 0 -i 50ms -r 5s", prog.name)
 	p := target.running(proc.ID{})
 	s.grow(p, j)
 	j.event("QUIET", 1)
