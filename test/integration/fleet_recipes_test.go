@@ -113,6 +113,8 @@ func TestFleetRestartWithoutAnAnswer(t *testing.T) {
 		{1, true, []string{away, "GRACE_REASON=soft", "LONG_WORKERS=Import*", "SIDEKIQ_MEMORY_KILLER_MIN_PEERS=0"}},
 		{1, true, []string{"GRACE_REASON=hard", alone}}, // it answers: there is no such instance
 		{0, false, []string{away, "GRACE_REASON=hard", alone}},
+		{100, true, []string{"REDIS_URL=nonsense", "GRACE_REASON=hard"}},
+		{0, false, []string{"REDIS_URL=nonsense", "GRACE_REASON=hard", alone}}, // nobody was asked
 		{0, false, []string{away, "GRACE_REASON=soft", "SIDEKIQ_MEMORY_KILLER_MIN_PEERS=0"}},
 	} {
 		b := s.balloon()
@@ -260,6 +262,32 @@ func TestARoundOverTheFleet(t *testing.T) {
 	got = round()
 	if _, err := os.Stat(s.path("restarted")); err == nil || got.code != 1 || got.stderr != "" {
 		s.Errorf("while another round is under way: exit %d, restarted: %v\n%s", got.code, err == nil, got.stderr)
+	}
+}
+
+// What is in Redis and is no identity never names a process of this host: a pid, a path, a pid with something behind it.
+func TestARoundTakesNothingForATarget(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	r := s.redis()
+	for _, e := range []struct{ identity, mark string }{
+		{"1234", ""},
+		{"1234:5678901", ""},
+		{"/etc/service/a:1:0123456789ab", ""},
+		{"-t:1:0123456789ab", ""},
+		{"1234 x:1:0123456789ab", "99999999999999 fleet-memory-killer"},
+		{"web:1:0123456789ab", ""},
+	} {
+		r.command("SADD", "processes", e.identity)
+		r.command("HSET", e.identity, "info", `{"queues":["default"],"started_at":1700000000}`, "busy", "0", "rss", "900000",
+			"beat", strconv.FormatInt(time.Now().Unix(), 10), "quiet", "false", "gracekit", e.mark)
+	}
+	s.write("bin/fleet-restart", "#!/bin/sh\necho \"$1\" >>"+s.path("restarted")+"\n", 0o755)
+	c := s.command("fleet-memory-killer")
+	c.Env = append(c.Env, "REDIS_URL="+r.url(), "SIDEKIQ_MEMORY_KILLER_MAX_RSS=200000", "PATH="+s.path("bin")+":"+os.Getenv("PATH"))
+	got := s.runCommand(c)
+	if text, _ := os.ReadFile(s.path("restarted")); string(text) != "web:1:0123456789ab\n" || got.code != 0 {
+		s.Errorf("exit %d, want 0; restarted:\n%s%s", got.code, text, got.stderr)
 	}
 }
 
