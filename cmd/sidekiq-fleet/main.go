@@ -141,8 +141,8 @@ type instance struct {
 
 // find reads IDENTITY|TARGET. The error says why there is none; close the instance.
 func (c *command) find(text string) (in instance, err error) {
-	if id, ok := fleet.ParseIdentity(text); ok {
-		return instance{identity: id.Text, braces: id.Text}, nil
+	if _, ok := fleet.ParseIdentity(text); ok || meantAsIdentity(text) {
+		return instance{identity: text, braces: text}, nil
 	}
 	target, err := service.Parse(text)
 	if err != nil {
@@ -158,6 +158,13 @@ func (c *command) find(text string) (in instance, err error) {
 		return in, fmt.Errorf("%s: %w", target.Text, err)
 	}
 	return instance{id, p.ID.String(), p}, nil
+}
+
+// meantAsIdentity tells whether a text can be nothing else, though Sidekiq has made none like that: it is cut off, say.
+// That there is no such instance says more than that there is no such file.
+func meantAsIdentity(text string) bool {
+	_, err := os.Lstat(text)
+	return err != nil && strings.Count(text, ":") >= 2 && !strings.Contains(text, "/") && strings.Trim(text, "0123456789:") != ""
 }
 
 func (in instance) close() {
