@@ -32,8 +32,8 @@ is -. SIZE is KB, or has a suffix: 1500M, 2G.
 
 type description struct {
 	Identity    string   `json:"identity"`
-	Busy        int      `json:"busy"`
-	Concurrency int      `json:"concurrency"`
+	Busy        *int     `json:"busy"` // null: nobody knows
+	Concurrency *int     `json:"concurrency"`
 	RSS         *int64   `json:"rss_kb"` // null: it doesn't tell
 	State       string   `json:"state"`
 	Age         *float64 `json:"age_s"` // null: nobody knows
@@ -86,12 +86,11 @@ func larger(instances []fleet.Instance, kb int64) []fleet.Instance {
 
 func instanceLine(in *fleet.Instance, asJSON bool) string {
 	if asJSON {
-		d := description{Identity: in.Identity, Busy: in.Busy, Concurrency: in.Concurrency, State: string(in.State()),
-			Queues: in.Queues, Quiet: in.Quiet, Version: in.Version, Tag: in.Tag, Embedded: in.Embedded,
-			ClaimedBy: in.Claim.By, ClaimLeft: seconds(in.Claim.Left)}
+		d := description{Identity: in.Identity, State: string(in.State()), Queues: in.Queues, Quiet: in.Quiet,
+			Version: in.Version, Tag: in.Tag, Embedded: in.Embedded, ClaimedBy: in.Claim.By, ClaimLeft: seconds(in.Claim.Left)}
 		if in.Known() {
 			beat := seconds(in.Silence)
-			d.Beat = &beat
+			d.Busy, d.Concurrency, d.Beat = &in.Busy, &in.Concurrency, &beat
 		}
 		if !in.Started.IsZero() {
 			age := seconds(in.Age)
