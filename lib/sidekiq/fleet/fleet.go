@@ -113,8 +113,8 @@ func (f *Fleet) refused(err error) error {
 	return fmt.Errorf("%s: %s", f.where, text)
 }
 
-// scriptError is what a Redis before 7 puts before the error of a command in a script.
-var scriptError = regexp.MustCompile(`^ERR Error running script .*?: -`)
+// scriptError is what a Redis before 7 puts before the error of a command in a script, and a later one behind it.
+var scriptError = regexp.MustCompile(`^ERR Error running script .*?: -| script: [0-9a-f]+, on @user_script:[0-9]+\.?$`)
 
 // away says why there was no connection, or none that Redis answers on.
 func (f *Fleet) away(err error) error {

@@ -316,12 +316,14 @@ func freePort(t *testing.T) string {
 	return port
 }
 
-// What a Redis before 7 says of an error in a script is read like that of any command.
-func TestErrorsOfOldRedis(t *testing.T) {
+// What Redis says of an error in a script is read like that of any command: before 7 it puts something before it, from 7
+// on behind it.
+func TestErrorsInScripts(t *testing.T) {
 	f := &Fleet{where: "Redis at x"}
 	for text, want := range map[string]string{
 		"ERR Error running script (call to f_0123): @user_script:60: @user_script: 60: -READONLY You can't write against a read only replica.": "Redis at x is read-only, a replica: nothing was changed",
 		"ERR Error running script (call to f_0123): @user_script:60: @user_script: 60: -OOM command not allowed":                               "Redis at x: OOM command not allowed",
+		"OOM command not allowed when used memory > 'maxmemory'. script: 4fa678eb67b564984b6dc2a198d6752985edc014, on @user_script:79.":        "Redis at x: OOM command not allowed when used memory > 'maxmemory'.",
 		"ERR invalid password": "Redis at x refuses the user or password of its URL",
 		"ERR AUTH <password> called without any password configured for the default user": "Redis at x and its URL do not agree whether there is a password: ERR AUTH <password> called without any password configured for the default user",
 	} {
