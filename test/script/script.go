@@ -16,10 +16,11 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 )
 
 // patience is how long an event may take on a busy machine before a test gives up.
-const patience = 25 * time.Second
+const patience = 2 * time.Minute
 
 // Main runs the tests of a program, which is a command of their scripts.
 func Main(m *testing.M, name string, program func()) {
@@ -34,6 +35,7 @@ func Main(m *testing.M, name string, program func()) {
 
 // Run runs testdata/*.txtar. Further commands are built from the packages of this module.
 func Run(t *testing.T, packages ...string) {
+	unix.Umask(0o022) // the scripts' files are pidfiles and service directories: what others may write is refused
 	bin := ""
 	if len(packages) > 0 {
 		bin = build(t, packages)
@@ -41,7 +43,6 @@ func Run(t *testing.T, packages ...string) {
 	testscript.Run(t, testscript.Params{
 		Dir:                "testdata",
 		RequireUniqueNames: true,
-		Deadline:           time.Now().Add(10 * patience), // for all scripts of a package together
 		Setup:              func(env *testscript.Env) error { return setup(env, bin) },
 		Condition:          condition,
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
@@ -53,6 +54,7 @@ func Run(t *testing.T, packages ...string) {
 			"wait-for":   waitFor,
 			"wait-gone":  waitGone,
 			"wait-state": waitState,
+			"wait-phase": waitPhase,
 			"wait-poll":  waitPoll,
 			"wait-tick":  waitTick,
 			"alive":      alive,

@@ -1,6 +1,7 @@
 package script
 
 import (
+	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -94,6 +95,33 @@ func waitState(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		return string(text[strings.LastIndexByte(string(text), ')')+2]) == args[1]
 	})
+}
+
+// wait-phase SERVICE down|run|finish waits until the supervisor has written that into
+// supervise/status: what ./run or ./finish wrote, and runsv's other files, come before.
+func waitPhase(ts *testscript.TestScript, neg bool, args []string) {
+	arguments(ts, args, 2, "wait-phase SERVICE down|run|finish")
+	until(ts, args[0]+" in "+args[1], func() bool {
+		text, _ := os.ReadFile(ts.MkAbs(args[0] + "/supervise/status"))
+		return phase(text) == args[1]
+	})
+}
+
+// phase is what a status of runsv, or of s6-supervise (facts/supervise.md), says.
+func phase(status []byte) string {
+	switch phases := []string{"down", "run", "finish"}; len(status) {
+	case 20:
+		return phases[status[19]]
+	case 35, 43:
+		switch pid := binary.BigEndian.Uint64(status[24:]); {
+		case pid == 0:
+			return "down"
+		case status[len(status)-1]&2 != 0:
+			return "finish"
+		}
+		return "run"
+	}
+	return "" // not written yet
 }
 
 // wait-poll PID waits until a thread of a process is seen in ppoll(2) a few
