@@ -30,8 +30,8 @@ type restart struct {
 }
 
 // settle is how long a process may take to end after prog has exited 0: one
-// that prog signalled is on its way.
-const settle = time.Second
+// that prog signalled is on its way, and much memory is not given back in no time.
+const settle = 5 * time.Second
 
 // due is when there is something to do without an event.
 func (r *restart) due() time.Duration {
