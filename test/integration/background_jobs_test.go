@@ -639,13 +639,17 @@ func TestBackgroundJobsInTheForeground(t *testing.T) {
 		if r := a.wants(0, "status"); !strings.HasPrefix(r.stdout, "sidekiq "+first.id()) || !strings.Contains(r.stderr, "foreground") {
 			s.Errorf("status: %q, %q", r.stdout, r.stderr)
 		}
-		for _, action := range []string{"start", "start_foreground", "stop", "restart"} {
-			if r := a.wants(1, action); !strings.Contains(r.stderr, first.id()) {
+		for _, action := range []string{"start", "start_foreground", "restart"} { // its supervisor would start a second one
+			if r := a.wants(1, action); !strings.Contains(r.stderr, first.id()) || !first.alive() {
 				s.Errorf("%s: %s", action, r.stderr)
 			}
 		}
 		first.kill()
 		second := k.working(first)
+		if r := a.wants(0, "stop"); second.alive() || !strings.Contains(r.stderr, second.id()+" is in the foreground") {
+			s.Errorf("stop: %s", r.stderr)
+		}
+		second = k.working(first, second)
 		v.control("d")
 		s.waitFor("it is down, with its last thread", func() bool { return !second.alive() && a.do("status").code == 1 })
 		a.started()
@@ -747,11 +751,13 @@ func TestWithoutItsWorker(t *testing.T) {
 func TestAStartThatFails(t *testing.T) {
 	t.Parallel()
 	underShells(t, func(s *sandbox, sh *shell) {
-		a := s.background(sh)
+		a := s.background(sh, "SIDEKIQ_DAEMON_MEMORY_KILLER=1", "SIDEKIQ_MEMORY_KILLER_MAX_RSS=2000000")
 		sh.script("fails", "echo no app here\nexit 1\n")
+		s.write("shop/log/sidekiq.log", "of yesterday\n", 0o644)
 		for setting, want := range map[string]result{
 			"SIDEKIQ_COMMAND=no-such-program":            {code: 127, stderr: "no-such-program"},
 			"SIDEKIQ_COMMAND=" + s.path("fails"):         {code: 111, stderr: "log/sidekiq.log ends with: no app here"},
+			"SIDEKIQ_COMMAND=false":                      {code: 111, stderr: "log/sidekiq.log has no word of it"},
 			"SIDEKIQ_MEMORY_KILLER_MAX_RSS=2G":           {code: 111, stderr: "SIDEKIQ_MEMORY_KILLER_MAX_RSS"},
 			"SIDEKIQ_TIMEOUT=2x":                         {code: 100, stderr: "SIDEKIQ_TIMEOUT"},
 			"SIDEKIQ_WORKERS=0":                          {code: 100, stderr: "SIDEKIQ_WORKERS"},
@@ -771,6 +777,11 @@ func TestAStartThatFails(t *testing.T) {
 			}
 		}
 		a.wants(0, "--help")
+		os.Remove(a.path("log/sidekiq.log"))
+		s.make("shop/log/sidekiq.log")
+		if r := a.wants(111, "start"); r.stderr != "background_jobs: fatal: cannot write "+a.path("log/sidekiq.log")+"\n" {
+			s.Errorf("the log cannot be written: %s", r.stderr)
+		}
 	})
 }
 
@@ -942,15 +953,15 @@ exec sleep 1000
 		s.waitFor("the time between two starts grows", func() bool {
 			log, _ := os.ReadFile(a.path("log/sidekiq.log"))
 			at := strings.Index(string(log), "has ended with 137, the next comes in 1 s")
-			return at >= 0 && strings.Contains(string(log)[at:], "has ended with 3, the next comes in 4 s")
+			return at >= 0 && strings.Contains(string(log)[at:], "has ended with 3, the next comes in 16 s")
 		})
 		if r := a.wants(1, "status"); r.stdout != "sidekiq - -\n" {
 			s.Errorf("status: %q %q", r.stdout, r.stderr)
 		}
 		a.wants(0, "stop") // at once, not when the time is over
 		a.nothing()
-		if starts, _ := os.ReadFile(s.path("starts")); len(starts) != 6 {
-			s.Errorf("%d starts, want 3", len(starts)/2)
+		if starts, _ := os.ReadFile(s.path("starts")); len(starts) != 10 {
+			s.Errorf("%d starts, want 5", len(starts)/2)
 		}
 	})
 }
