@@ -214,6 +214,7 @@ func TestShellsRefuseTheSame(t *testing.T) {
 		{100, "no service directory", "", []string{"memory-killer-control", "/nonexistent"}},
 		{100, "is no group", "MEMORY_KILLER_CONTROL_GROUP=a;b", []string{"memory-killer-control", "."}},
 		{100, "usage", "", []string{"memory-killer-control"}},
+		{0, "", "", []string{"memory-killer-control", "--help"}},
 		{100, "usage: memory-killer-cron", "", []string{"memory-killer-cron"}},
 		{100, "usage", "", []string{"memory-killer-cron", "-x"}},
 		{100, `GRACE_TIME: "15m"`, "SIDEKIQ_MEMORY_KILLER_GRACE_TIME=15m", []string{"memory-killer-cron", id}},
