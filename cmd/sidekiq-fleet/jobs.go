@@ -102,11 +102,11 @@ func (c *command) jobsOf(of instance, classes globs, wait limit.Duration) (runni
 	waits := c.Given("wait")
 	err = c.until(wait, func() (bool, error) {
 		in, err := c.fleet.One(of.identity)
+		if c.gone(&of, err) && waits {
+			running, free = nil, true
+			return true, nil
+		}
 		if err != nil {
-			if waits && of.gone(err) {
-				running, free = nil, true
-				return true, nil
-			}
 			return !waits, err
 		}
 		all, err := c.fleet.Jobs(of.identity)

@@ -137,6 +137,8 @@ type instance struct {
 	identity string
 	braces   string        // what stands for it in {}
 	process  *proc.Process // nil if it was named by its identity
+	known    bool          // Redis had it
+	missing  time.Time     // since when it has it no more
 }
 
 // find reads IDENTITY|TARGET. The error says why there is none; close the instance.
@@ -157,7 +159,7 @@ func (c *command) find(text string) (in instance, err error) {
 		p.Close()
 		return in, fmt.Errorf("%s: %w", target.Text, err)
 	}
-	return instance{id, p.ID.String(), p}, nil
+	return instance{identity: id, braces: p.ID.String(), process: p}, nil
 }
 
 // meantAsIdentity tells whether a text can be nothing else, though Sidekiq has made none like that: it is cut off, say.
@@ -173,10 +175,26 @@ func (in instance) close() {
 	}
 }
 
+// twoBeats are two heartbeats of Sidekiq 7: an instance that Redis has forgotten is there again by then.
+const twoBeats = 20 * time.Second
+
 // gone tells whether an error of Redis means that the instance is no more. A process that lives, which Redis has
-// forgotten or not heard of for long, is not gone.
-func (in instance) gone(err error) bool {
-	return (errors.Is(err, fleet.ErrAbsent) || errors.Is(err, fleet.ErrDead)) && (in.process == nil || in.process.Ended())
+// forgotten or not heard of for long, is not gone; nor is one of which nothing at all is left, before it had time for a
+// heartbeat: Redis may have lost its data.
+func (c *command) gone(in *instance, err error) bool {
+	switch {
+	case err == nil:
+		in.known, in.missing = true, time.Time{}
+		return false
+	case in.process != nil:
+		return (errors.Is(err, fleet.ErrAbsent) || errors.Is(err, fleet.ErrDead)) && in.process.Ended()
+	case errors.Is(err, fleet.ErrAbsent) && in.known:
+		if in.missing.IsZero() {
+			in.missing = time.Now()
+		}
+		return time.Since(in.missing) >= twoBeats || c.fleet.Left(in.identity)
+	}
+	return errors.Is(err, fleet.ErrAbsent) || errors.Is(err, fleet.ErrDead)
 }
 
 // misused is the error of an argument that cannot be.

@@ -54,9 +54,10 @@ func signal(above *command, args []string) int {
 		return cli.Yes
 	}
 	done := false
+	in.known = true
 	err = c.until(wait, func() (bool, error) {
 		now, err := c.fleet.One(in.identity)
-		done = in.gone(err) || err == nil && name == "TSTP" && now.Quiet
+		done = c.gone(&in, err) || err == nil && name == "TSTP" && now.Quiet
 		if done {
 			return true, nil
 		}

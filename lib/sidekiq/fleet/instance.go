@@ -119,6 +119,15 @@ func (f *Fleet) One(identity string) (*Instance, error) {
 	return &found[0], nil
 }
 
+// Left tells whether an instance that is absent went by itself: Sidekiq takes its name from the list then, and leaves its
+// hash to expire. Where Redis has lost its data, there is neither.
+func (f *Fleet) Left(identity string) bool {
+	ctx, cancel := f.question()
+	defer cancel()
+	n, err := f.redis.Exists(ctx, f.prefix+identity).Result()
+	return err == nil && n > 0
+}
+
 // members are the identities that Sidekiq has in its list, the dead among them.
 func (f *Fleet) members() ([]string, error) {
 	ctx, cancel := f.question()
