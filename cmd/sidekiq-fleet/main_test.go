@@ -1,13 +1,17 @@
 package main
 
 import (
+	"flag"
 	"os/exec"
 	"testing"
 
 	"gracekit/test/script"
 )
 
-func TestMain(m *testing.M) { script.Main(m, "sidekiq-fleet", main) }
+func TestMain(m *testing.M) {
+	flag.Set("test.parallel", "6") // scripts wait most of their time
+	script.Main(m, "sidekiq-fleet", main)
+}
 
 func TestScripts(t *testing.T) {
 	if _, err := exec.LookPath("redis-server"); err != nil {

@@ -54,7 +54,7 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 	p.cmd.Dir = ts.MkAbs(".")
 	p.cmd.Env = []string{}
 	s := ts.Value(stageKey{}).(*stage)
-	for _, key := range []string{"WORK", "PATH", "HOME", "TMPDIR", "GORACE", "GOCOVERDIR"} {
+	for _, key := range []string{"WORK", "PATH", "HOME", "TMPDIR", "GORACE", "GOCOVERDIR", "SIDEKIQ_FLEET_TIMEOUT"} {
 		if value := ts.Getenv(key); value != "" {
 			p.cmd.Env = append(p.cmd.Env, key+"="+value)
 		}
