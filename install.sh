@@ -68,6 +68,11 @@ stage() { # DIR: everything as it will be under $dest
 	cp ./[A-Z]* "$1$prefix/share/doc/gracekit"
 	for d in runit s6; do [ ! -d $d ] || cp -R $d "$1$prefix/share/gracekit"; done
 	chmod -R u+rwX,go+rX,go-w "$1"
+	there=$(printf '%s' "$prefix/share/gracekit" | sed 's/[\\&|]/\\&/g') # what a page names is to be there
+	find "$1$prefix/share" -type f -exec grep -lF /usr/local/share/gracekit {} + | while IFS= read -r f; do
+		sed "s|/usr/local/share/gracekit|$there|g" "$f" >"$1/new" && cat "$1/new" >"$f"
+	done
+	rm -f "$1/new"
 }
 
 place() { # DIR: puts what is staged there in its place, file by file, and writes the manifest

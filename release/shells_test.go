@@ -63,6 +63,9 @@ esac
 		put(t, dest+"/opt/kit/bin/other", "", 0o755)
 		before := list(t, dest)
 		run(tree, dest, "--prefix", "/opt/kit")
+		if page := must(t, sh("cat "+dest+"/opt/kit/share/man/man8/memory-killer.8")); !strings.Contains(page, "Pa /opt/kit/share/gracekit/ruby/") {
+			t.Errorf("%s: the page has another place for the job hook", shell.sh)
+		}
 		once := list(t, dest)
 		run(tree, dest, "--prefix", "/opt/kit")
 		if again := list(t, dest); again != once {

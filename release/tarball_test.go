@@ -211,6 +211,9 @@ func TestTarballs(t *testing.T) {
 				if e.Typeflag != tar.TypeDir {
 					names = append(names, e.Name)
 				}
+				if prefix := []byte("/usr/local/share"); bytes.Contains(e.content, prefix) {
+					t.Errorf("%s speaks of %s", e.Name, prefix)
+				}
 				if cmd, inBin := strings.CutPrefix(e.Name, "./usr/bin/"); inBin {
 					program(t, e, slices.Contains(commands(t), cmd), c.machine, c.setting)
 				}
