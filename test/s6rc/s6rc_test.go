@@ -189,9 +189,9 @@ func TestTheDockerfileEntersTheUserBundleThatCounts(t *testing.T) {
 		ok   bool
 		want []string // the old place, afterwards
 	}{
-		"from 3.2.3.1 on":        {[]string{"etc/s6-overlay/user-bundles.d/user/type"}, true, nil},
-		"up to 3.2.3.0":          {[]string{old + "type", old + "contents.d/nginx"}, true, []string{"nginx", "svc-sidekiq", "svc-sidekiq-memory-killer"}},
-		"from 3.2.3.1 on, old":   {[]string{"etc/s6-overlay/user-bundles.d/user/type", old + "type", old + "contents.d/nginx"}, true, []string{"nginx", "svc-sidekiq", "svc-sidekiq-memory-killer"}},
+		"from 3.2.3.2 on":        {[]string{"etc/s6-overlay/user-bundles.d/user/type"}, true, nil},
+		"before 3.2.3.2":         {[]string{old + "type", old + "contents.d/nginx"}, true, []string{"nginx", "svc-sidekiq", "svc-sidekiq-memory-killer"}},
+		"from 3.2.3.2 on, old":   {[]string{"etc/s6-overlay/user-bundles.d/user/type", old + "type", old + "contents.d/nginx"}, true, []string{"nginx", "svc-sidekiq", "svc-sidekiq-memory-killer"}},
 		"a bundle without a dir": {[]string{old + "type", old + "contents"}, false, nil}, // with a contents.d, s6-rc would read no contents
 	} {
 		root := t.TempDir()
