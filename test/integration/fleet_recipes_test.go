@@ -107,8 +107,8 @@ func TestFleetRestartWithoutAnAnswer(t *testing.T) {
 	}{
 		{111, true, []string{away}},
 		{111, true, []string{away, "LONG_WORKERS=Import*", "SIDEKIQ_MEMORY_KILLER_MIN_PEERS=0"}},
-		{1, true, []string{away, "GRACE_REASON=soft"}}, // gracewatch asks again, and only if it is still too large
-		{1, true, []string{away, "GRACE_REASON=hard"}},
+		{1, true, []string{away, "GRACE_REASON=soft"}},                                              // gracewatch asks again, and only if it is still too large
+		{1, true, []string{away, "GRACE_REASON=hard", "SIDEKIQ_MEMORY_KILLER_MIN_PEERS=999999999"}}, // as many as memory-killer takes
 		{1, true, []string{away, "GRACE_REASON=soft", alone}},
 		{1, true, []string{away, "GRACE_REASON=soft", "LONG_WORKERS=Import*", "SIDEKIQ_MEMORY_KILLER_MIN_PEERS=0"}},
 		{1, true, []string{"GRACE_REASON=hard", alone}}, // it answers: there is no such instance
