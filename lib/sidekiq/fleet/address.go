@@ -74,6 +74,9 @@ func (s Settings) connect() (client *redis.Client, address string, err error) {
 		}
 		master, _, _ = net.SplitHostPort(o.Addr)
 		sentinels = strings.FieldsFunc(s.Sentinels, func(r rune) bool { return r == ',' || r == ' ' })
+		if len(sentinels) == 0 {
+			return nil, "", fmt.Errorf("REDIS_SENTINELS: %q names none (HOST:26379,HOST:26379)", s.Sentinels)
+		}
 	}
 	if master == "" {
 		return redis.NewClient(o), o.Addr, nil

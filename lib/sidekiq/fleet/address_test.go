@@ -163,6 +163,7 @@ func TestAddressesOfSentinels(t *testing.T) {
 		{"redis://mymaster", "::1,[::2],[::3]:4", "mymaster (by Sentinel [::1]:26379, [::2]:26379, [::3]:4)"},
 		{"redis://a:26379?master_name=m&addr=b:2", "", "m (by Sentinel a:26379, b:2)"},
 		{"unix:///x", "a", ""},
+		{"redis://mymaster", " , ", ""},
 	} {
 		client, address, err := Settings{URL: c.url, Sentinels: c.sentinels, Variable: "REDIS_URL", Timeout: time.Second}.connect()
 		if err == nil {
