@@ -13,33 +13,34 @@ import (
 )
 
 func TestSentinel(t *testing.T) {
-	port := freePort(t)
-	master := startRedis(t, "port "+port, "bind 127.0.0.1", "requirepass "+password)
+	host := loopback(0)
+	port := freePort(t, host)
+	master := startRedis(t, "port "+port, "bind "+host, "requirepass "+password)
 	master.do("AUTH", password)
 	ids := master.beats(2, everywhere)
 
 	sentinel := &server{T: t, dir: master.dir, socket: master.path("sentinel.sock")}
-	sentinelPort := freePort(t)
+	sentinelPort := freePort(t, host)
 	conf := sentinel.path("sentinel.conf")
-	err := os.WriteFile(conf, fmt.Appendf(nil, "port %s\nbind 127.0.0.1\nunixsocket %s\ndir %s\nset-proc-title no\nrequirepass sentinels-own\n"+
-		"sentinel monitor shop 127.0.0.1 %s 1\nsentinel auth-pass shop %s\n", sentinelPort, sentinel.socket, master.dir, port, password), 0o600)
+	err := os.WriteFile(conf, fmt.Appendf(nil, "port %s\nbind %s\nunixsocket %s\ndir %s\nset-proc-title no\nrequirepass sentinels-own\n"+
+		"sentinel monitor shop %s %s 1\nsentinel auth-pass shop %s\n", sentinelPort, host, sentinel.socket, master.dir, host, port, password), 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
 	sentinel.run("redis-server", conf, "--sentinel")
-	client := redis.NewSentinelClient(&redis.Options{Addr: "127.0.0.1:" + sentinelPort, Password: "sentinels-own", Protocol: 2, DisableIdentity: true})
+	client := redis.NewSentinelClient(&redis.Options{Addr: host + ":" + sentinelPort, Password: "sentinels-own", Protocol: 2, DisableIdentity: true})
 	defer client.Close()
 	sentinel.until("the Sentinel answers", func() bool {
 		_, err := client.GetMasterAddrByName(context.Background(), "shop").Result()
 		return err == nil
 	})
-	address := "127.0.0.1:" + sentinelPort
+	address := host + ":" + sentinelPort
 	set := func(url, sentinels, its string) func(*Settings) {
 		return func(to *Settings) {
 			to.URL, to.Variable, to.Sentinels, to.SentinelPassword = url, "REDIS_URL", sentinels, its
 		}
 	}
-	closed := "127.0.0.1:" + freePort(t)
+	closed := closedPort(t)
 	master.wants(master.fleet(set("redis://:"+password+"@shop", address, "sentinels-own")), request(ids[0]), "")
 	master.wants(master.fleet(set("redis://:"+password+"@shop/0", closed+","+address, "sentinels-own")), request(ids[0]), "")
 	master.wants(master.fleet(set("redis://:"+password+"@"+address+"?master_name=shop", "", "sentinels-own")), request(ids[0]), "")

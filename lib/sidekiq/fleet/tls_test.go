@@ -62,12 +62,12 @@ func (a *authority) write(file, kind string, der []byte) {
 	}
 }
 
-// server is the files of a certificate and its key, for 127.0.0.1 and a name.
-func (a *authority) server(name string) (cert, key string) {
+// server is the files of a certificate and its key, for an address.
+func (a *authority) server(address string) (cert, key string) {
 	a.t.Helper()
 	dir := a.t.TempDir()
 	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	template := &x509.Certificate{SerialNumber: big.NewInt(2), DNSNames: []string{name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	template := &x509.Certificate{SerialNumber: big.NewInt(2), IPAddresses: []net.IP{net.ParseIP(address)},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
 	_, private := a.sign(template, a, cert)
 	der, err := x509.MarshalECPrivateKey(private)
@@ -80,23 +80,24 @@ func (a *authority) server(name string) (cert, key string) {
 
 func TestTLS(t *testing.T) {
 	ca, wrong := newAuthority(t), newAuthority(t)
-	cert, key := ca.server("redis.example")
-	port := freePort(t)
-	s := startRedis(t, "tls-port "+port, "bind 127.0.0.1", "tls-cert-file "+cert, "tls-key-file "+key, "tls-ca-cert-file "+ca.file,
+	address, other := loopback(0), loopback(1)
+	cert, key := ca.server(address)
+	port := freePort(t, address)
+	s := startRedis(t, "tls-port "+port, "bind "+address+" "+other, "tls-cert-file "+cert, "tls-key-file "+key, "tls-ca-cert-file "+ca.file,
 		"tls-auth-clients no", "requirepass "+password)
 	s.do("AUTH", password)
 	ids := s.beats(2, everywhere)
 	with := func(url, file string) func(*Settings) {
 		return func(to *Settings) { to.URL, to.Variable, to.CAFile = url, "REDIS_URL", file }
 	}
-	url := "rediss://:" + password + "@127.0.0.1:" + port
+	url := "rediss://:" + password + "@" + address + ":" + port
 	s.wants(s.fleet(with(url, ca.file)), request(ids[0]), "")
-	where := "Redis at 127.0.0.1:" + port
+	where := "Redis at " + address + ":" + port
 	unknown := where + ": its certificate is refused: x509: certificate signed by unknown authority"
 	nowhere(t).refuses(unknown, with(url, wrong.file))
 	nowhere(t).refuses(unknown, with(url, "")) // those of the system
-	nowhere(t).refuses(": its certificate is refused: x509: certificate is valid for redis.example, not localhost",
-		with("rediss://:"+password+"@localhost:"+port, ca.file))
-	nowhere(t).refuses(where, with("redis://:"+password+"@127.0.0.1:"+port, ca.file)) // without TLS
-	nowhere(t).refuses(where+" refuses the user or password of its URL", with("rediss://:wrong@127.0.0.1:"+port, ca.file))
+	nowhere(t).refuses(": its certificate is refused: x509: certificate is valid for "+address+", not "+other,
+		with("rediss://:"+password+"@"+other+":"+port, ca.file))
+	nowhere(t).refuses(where, with("redis://:"+password+"@"+address+":"+port, ca.file)) // without TLS
+	nowhere(t).refuses(where+" refuses the user or password of its URL", with("rediss://:wrong@"+address+":"+port, ca.file))
 }
