@@ -2,6 +2,7 @@ package service
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -101,7 +102,7 @@ func TestNoSecondReaderTakesAFIFO(t *testing.T) {
 func TestWhatIsNoFIFOIsRefusedAndNotTouched(t *testing.T) {
 	dir := t.TempDir()
 	own := filepath.Join(dir, "own")
-	if err := unix.Mkfifo(own, 0o640); err != nil {
+	if err := errors.Join(unix.Mkfifo(own, 0o640), os.Chmod(own, 0o640)); err != nil {
 		t.Fatal(err)
 	}
 	for name, make := range map[string]func(path string) error{
@@ -148,7 +149,12 @@ func bindSocket(path string) error {
 		return err
 	}
 	defer unix.Close(fd)
-	return unix.Bind(fd, &unix.SockaddrUnix{Name: path})
+	dir, err := os.Open(filepath.Dir(path)) // the path of a socket is short
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return unix.Bind(fd, &unix.SockaddrUnix{Name: fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), filepath.Base(path))})
 }
 
 func TestAnothersFIFOIsRefused(t *testing.T) {

@@ -2,6 +2,7 @@ package script
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -125,12 +126,17 @@ func phase(status []byte) string {
 }
 
 // wait-poll PID waits until a thread of a process is seen in ppoll(2) a few
-// times running: it has looked at what it watches.
+// times running: it has looked at what it watches. One that has ended has, too.
 func waitPoll(ts *testscript.TestScript, neg bool, args []string) {
 	arguments(ts, args, 1, "wait-poll PID")
 	call := fmt.Sprintf("%d ", unix.SYS_PPOLL)
 	seen := 0
 	until(ts, args[0]+" in ppoll", func() bool {
+		if p, err := open(args[0]); err == nil {
+			p.Close()
+		} else if errors.Is(err, proc.ErrGone) {
+			return true
+		}
 		polls := false
 		tasks, _ := filepath.Glob("/proc/" + args[0] + "/task/*/syscall")
 		for _, file := range tasks {
