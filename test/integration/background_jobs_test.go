@@ -789,20 +789,26 @@ func TestAStartThatFails(t *testing.T) {
 func TestWhereTheAppIs(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
-	s.make("shop/bin", "shop/config", "other", "tools/bin", "third folder")
+	s.make("shop/bin", "shop/config", "other", "plain/bin", "third folder")
 	s.link(mustLook(t, "background_jobs"), "shop/bin/background_jobs")
-	s.link(mustLook(t, "background_jobs"), "tools/bin/background_jobs")
-	for name, c := range map[string]struct{ script, dir, app, want string }{
-		"in bin of an app":        {s.path("shop/bin/background_jobs"), "other", "", "shop"},
-		"in bin, relative":        {"bin/background_jobs", "shop", "", "shop"},
-		"in bin itself":           {"./background_jobs", "shop/bin", "", "shop"},
-		"in bin of something":     {s.path("tools/bin/background_jobs"), "other", "", "other"},
-		"in PATH":                 {mustLook(t, "background_jobs"), "other", "", "other"},
-		"in bin, but SIDEKIQ_APP": {s.path("shop/bin/background_jobs"), "other", s.path("third folder"), "third folder"},
+	s.link(mustLook(t, "background_jobs"), "plain/bin/background_jobs") // no file there says that this is an app
+	path, installed := os.Getenv("PATH"), mustLook(t, "background_jobs")
+	others := slices.DeleteFunc(filepath.SplitList(path), func(dir string) bool { return dir == filepath.Dir(installed) })
+	for name, c := range map[string]struct{ script, dir, app, path, want string }{
+		"in bin of an app":            {s.path("shop/bin/background_jobs"), "other", "", path, "shop"},
+		"in bin, relative":            {"bin/background_jobs", "shop", "", path, "shop"},
+		"in bin itself":               {"./background_jobs", "shop/bin", "", path, "shop"},
+		"in bin of an app, in PATH":   {"background_jobs", "other", "", s.path("shop/bin") + ":" + path, "shop"},
+		"in bin of any folder":        {s.path("plain/bin/background_jobs"), "other", "", path, "plain"},
+		"in bin of any, relative":     {"bin/background_jobs", "plain", "", path, "plain"},
+		"in bin of any, in PATH":      {"background_jobs", "other", "", s.path("plain/bin") + ":" + path, "other"},
+		"installed, in PATH":          {"background_jobs", "other", "", path, "other"},
+		"installed, by its full path": {installed, "other", "", strings.Join(others, ":"), "other"},
+		"in bin, but SIDEKIQ_APP":     {s.path("shop/bin/background_jobs"), "other", s.path("third folder"), path, "third folder"},
 	} {
 		cmd := s.command("sh", "-c", `exec "$0" status`, c.script)
 		cmd.Dir = s.path(c.dir)
-		cmd.Env = append(cmd.Env, "SIDEKIQ_APP="+c.app)
+		cmd.Env = append(cmd.Env, "SIDEKIQ_APP="+c.app, "PATH="+c.path)
 		if r := s.runCommand(cmd); r.code != 1 || r.stderr != "background_jobs: info: nothing runs in "+s.path(c.want)+"\n" {
 			s.Errorf("%s: exit %d: %s", name, r.code, r.stderr)
 		}
