@@ -179,22 +179,24 @@ func (in instance) close() {
 const twoBeats = 20 * time.Second
 
 // gone tells whether an error of Redis means that the instance is no more. A process that lives, which Redis has
-// forgotten or not heard of for long, is not gone; nor is one of which nothing at all is left, before it had time for a
-// heartbeat: Redis may have lost its data.
+// forgotten or not heard of for long, is not gone; nor is one that did not say so itself, before it had time for another
+// heartbeat: Redis may have lost its data, or was away for as long as they are good.
 func (c *command) gone(in *instance, err error) bool {
+	absent := errors.Is(err, fleet.ErrAbsent)
 	switch {
 	case err == nil:
 		in.known, in.missing = true, time.Time{}
 		return false
+	case !absent && !errors.Is(err, fleet.ErrDead):
+		return false
 	case in.process != nil:
-		return (errors.Is(err, fleet.ErrAbsent) || errors.Is(err, fleet.ErrDead)) && in.process.Ended()
-	case errors.Is(err, fleet.ErrAbsent) && in.known:
-		if in.missing.IsZero() {
-			in.missing = time.Now()
-		}
-		return time.Since(in.missing) >= twoBeats || c.fleet.Left(in.identity)
+		return in.process.Ended()
+	case !in.known, absent && c.fleet.Left(in.identity):
+		return true
+	case in.missing.IsZero():
+		in.missing = time.Now()
 	}
-	return errors.Is(err, fleet.ErrAbsent) || errors.Is(err, fleet.ErrDead)
+	return time.Since(in.missing) >= twoBeats
 }
 
 // misused is the error of an argument that cannot be.
