@@ -9,7 +9,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	flag.Set("test.parallel", "6") // scripts wait most of their time
+	flag.Set("test.parallel", "4") // scripts wait most of their time
 	script.Main(m, "sidekiq-fleet", main)
 }
 
