@@ -550,6 +550,28 @@ func TestATornFileOfSomebodyElse(t *testing.T) {
 	})
 }
 
+// What an ordinary user may not read is not taken for nothing.
+func TestTheFilesOfSomebodyElse(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		t.Skip("only root can become somebody else")
+	}
+	underShells(t, func(s *sandbox, sh *shell) {
+		s.need("chpst")
+		a := s.background(sh)
+		s.make("shop/tmp/pids")
+		s.must("chmod", "700", a.path("tmp/pids"))
+		s.must("chmod", "755", s.dir)
+		for _, action := range []string{"status", "start", "stop", "restart", "start_foreground"} {
+			c := s.command("chpst", "-u", "nobody", a.path("bin/background_jobs"), action)
+			c.Env = append(c.Env, a.env...)
+			if r := s.runCommand(c); r.code != 111 || r.stderr != "background_jobs: fatal: "+a.path("tmp/pids")+" is not for nobody to read\n" {
+				s.Errorf("%s: exit %d, want 111: %s", action, r.code, r.stderr)
+			}
+		}
+	})
+}
+
 // Without flock two could start at once: that is refused, and said.
 func TestNoFlockInPath(t *testing.T) {
 	t.Parallel()
