@@ -96,6 +96,9 @@ func (h *historian) see(c change) {
 			h.of(c[2]).member = true // a heartbeat follows in the same transaction
 		}
 	case "srem":
+		if c[1] != "processes" {
+			return
+		}
 		h.loses(c[2], "its end", func(in *known) { in.member = false })
 		delete(h.instances, c[2])
 	case "del", "unlink":
@@ -133,12 +136,16 @@ func (h *historian) loses(id, what string, do func(in *known)) {
 func (h *historian) heartbeat(id string, fields map[string]string) {
 	in := h.of(id)
 	beat, _ := strconv.ParseFloat(fields["beat"], 64)
-	if beat < in.beat { // of the simulation: time has passed since it died
+	if fields["info"] == "" && beat < in.beat { // of the simulation: time has passed since it died
 		in.beat = beat
 		h.deaths++
 		return
 	}
 	h.now = max(h.now, int64(beat*1000))
+	if fields["info"] == "" { // of the simulation, too
+		in.beat = beat
+		return
+	}
 	h.loses(id, "its heartbeat", func(in *known) {
 		in.beat, in.quiet = beat, fields["quiet"] == "true"
 		var info struct{ Queues []string }
@@ -342,7 +349,7 @@ func TestHistorianFindsFaults(t *testing.T) {
 		"one is given back, another goes": {"", slices.Concat(claim("a", "x"), []change{{"HDEL", "a", "gracekit"}}, claim("b", "x"))},
 		"two go":                          {"with 1 others there, want 2", slices.Concat(claim("a", "x"), claim("b", "x"))},
 		"one is quiet, another goes":      {"with 1 others", slices.Concat(claim("a", "x"), beat("a", "q", true, 0), claim("b", "x"))},
-		"one is dead, another goes":       {"with 1 others", slices.Concat(beat("c", "q", false, 31*time.Second), claim("b", "x"))},
+		"one is dead, another goes":       {"with 1 others", slices.Concat([]change{{"HSET", "c", "beat", unixText(now.Add(-31 * time.Second))}}, claim("b", "x"))},
 		"one is gone, another goes": {"with 1 others", slices.Concat(claim("a", "x"),
 			[]change{{"SREM", "processes", "a"}}, claim("b", "x"))},
 		"it is claimed by two":         {"while x had it", slices.Concat(claim("a", "x"), claim("a", "y"))},

@@ -64,6 +64,11 @@ func newServer(t *testing.T) *server {
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
+	beating := exec.Command("redis-cli", "-s", dir+"/redis.sock", "-r", "-1", "-i", "5", "EVAL", hearts, "0")
+	if err := beating.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { beating.Process.Kill(); beating.Wait() })
 	return r
 }
 

@@ -375,7 +375,7 @@ func (w *watcher) restart() {
 func (w *watcher) die() {
 	w.died.Add(1)
 	w.count.dies(w.in)
-	w.in.die()
+	w.must(w.in.die())
 	dead := w.in.identity
 	know := func() { w.sleep(30*time.Millisecond, nil); w.must(w.in.late(dead)); w.sleep(30*time.Millisecond, nil) }
 	if w.rand.IntN(2) == 0 {
