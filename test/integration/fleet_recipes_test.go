@@ -285,9 +285,14 @@ func TestARoundTakesNothingForATarget(t *testing.T) {
 	s.write("bin/fleet-restart", "#!/bin/sh\necho \"$1\" >>"+s.path("restarted")+"\n", 0o755)
 	c := s.command("fleet-memory-killer")
 	c.Env = append(c.Env, "REDIS_URL="+r.url(), "SIDEKIQ_MEMORY_KILLER_MAX_RSS=200000", "PATH="+s.path("bin")+":"+os.Getenv("PATH"))
+	young := enrolled{host: `a\nb`, pid: 1, nonce: "0123456789ab", started: time.Now(), rss: 900000}
+	r.beats(young)
 	got := s.runCommand(c)
 	if text, _ := os.ReadFile(s.path("restarted")); string(text) != "web:1:0123456789ab\n" || got.code != 0 {
 		s.Errorf("exit %d, want 0; restarted:\n%s%s", got.code, text, got.stderr)
+	}
+	if strings.Count(got.stderr, "\n") != 1 || !strings.Contains(got.stderr, young.identity()) {
+		s.Errorf("a message is one line, whatever an instance calls itself:\n%s", got.stderr)
 	}
 }
 
