@@ -331,31 +331,31 @@ func TestObserversSeeWhatIsWrong(t *testing.T) {
 // What a history must not have in it, each for itself.
 func TestHistorianFindsFaults(t *testing.T) {
 	now := time.Now()
-	beat := func(id, queue string, quiet bool, ago time.Duration) []change {
+	beat := func(id, queue string, quiet bool) []change {
 		return []change{{"SADD", "processes", id}, {"hset", id, "info", `{"queues":["` + queue + `"]}`,
-			"beat", unixText(now.Add(-ago)), "quiet", strconv.FormatBool(quiet)}}
+			"beat", unixText(now), "quiet", strconv.FormatBool(quiet)}}
 	}
 	claim := func(id, by string) []change {
 		return []change{{"HSET", id, "gracekit", fmt.Sprint(now.Add(ttlOf(by)).UnixMilli(), " ", by)}}
 	}
-	three := slices.Concat(beat("a", "q", false, 0), beat("b", "q", false, 0), beat("c", "q", false, 0))
+	three := slices.Concat(beat("a", "q", false), beat("b", "q", false), beat("c", "q", false))
 	histories := map[string]struct {
 		fault string // a piece of it, or none
 		then  []change
 	}{
 		"one goes":                        {"", claim("a", "x")},
-		"one goes, and is quiet":          {"", slices.Concat(claim("a", "x"), beat("a", "q", true, 0))},
+		"one goes, and is quiet":          {"", slices.Concat(claim("a", "x"), beat("a", "q", true))},
 		"one is claimed again":            {"", slices.Concat(claim("a", "x"), claim("a", "x"))},
 		"one is given back, another goes": {"", slices.Concat(claim("a", "x"), []change{{"HDEL", "a", "gracekit"}}, claim("b", "x"))},
 		"two go":                          {"with 1 others there, want 2", slices.Concat(claim("a", "x"), claim("b", "x"))},
-		"one is quiet, another goes":      {"with 1 others", slices.Concat(claim("a", "x"), beat("a", "q", true, 0), claim("b", "x"))},
+		"one is quiet, another goes":      {"with 1 others", slices.Concat(claim("a", "x"), beat("a", "q", true), claim("b", "x"))},
 		"one is dead, another goes":       {"with 1 others", slices.Concat([]change{{"HSET", "c", "beat", unixText(now.Add(-31 * time.Second))}}, claim("b", "x"))},
 		"one is gone, another goes": {"with 1 others", slices.Concat(claim("a", "x"),
 			[]change{{"SREM", "processes", "a"}}, claim("b", "x"))},
 		"it is claimed by two":         {"while x had it", slices.Concat(claim("a", "x"), claim("a", "y"))},
-		"it is quiet without a claim":  {"nobody had claimed it", beat("a", "q", true, 0)},
+		"it is quiet without a claim":  {"nobody had claimed it", beat("a", "q", true)},
 		"it ends without a claim":      {"nobody had claimed it", []change{{"SREM", "processes", "a"}}},
-		"its queue is left to nobody":  {"nobody else serves r", slices.Concat(beat("d", "r", false, 0), claim("d", "x"))},
+		"its queue is left to nobody":  {"nobody else serves r", slices.Concat(beat("d", "r", false), claim("d", "x"))},
 		"one goes that is not there":   {"not there", claim("e", "x")},
 		"its hash goes, and its claim": {"with 1 others", slices.Concat(claim("a", "x"), []change{{"DEL", "a"}}, claim("b", "x"))},
 	}
