@@ -304,13 +304,14 @@ func (p process) born(s *sandbox) time.Time {
 	if err != nil {
 		s.Fatal(err)
 	}
+	now := time.Now() // before the uptime: what comes between the two makes it older, and "too early" no less true
 	uptime, err := os.ReadFile("/proc/uptime")
 	if err != nil {
 		s.Fatal(err)
 	}
 	var seconds float64
 	fmt.Sscan(string(uptime), &seconds)
-	return time.Now().Add(-time.Duration(seconds*float64(time.Second)) + time.Duration(ticks)*10*time.Millisecond)
+	return now.Add(-time.Duration(seconds*float64(time.Second)) + time.Duration(ticks)*10*time.Millisecond)
 }
 
 // A gracewatch that is killed and started again goes on with the timer of each child, and with the restart of the one.
