@@ -211,7 +211,7 @@ func TestAGraceTimerRunsOnOverAKill(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	target, j := s.worker("worker")
-	watcher, l := s.watched("watch", target, "-g 5s -i 50ms", j.restarter())
+	watcher, l := s.watched("watch", target, "-g 10s -i 50ms", j.restarter())
 	l.event("msg=watching", 1)
 	p, w := target.running(proc.ID{}), watcher.running(proc.ID{})
 	s.grow(p, j)
@@ -232,8 +232,8 @@ func TestAGraceTimerRunsOnOverAKill(t *testing.T) {
 	}
 	begun := j.event("RESTART", 1)
 	grown := j.event("GROWS", 1)
-	if took := begun.at - grown.at; took < 5*time.Second || took > 10*time.Second {
-		s.Errorf("restarted after %v, want 5 s", took)
+	if took := begun.at - grown.at; took < 10*time.Second { // and no later: since is the same
+		s.Errorf("restarted after %v, want 10 s", took)
 	}
 	l.times("msg=over-soft", 1)
 	target.running(p.ID)

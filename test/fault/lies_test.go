@@ -71,7 +71,7 @@ func TestAReadingThatIsNonsense(t *testing.T) {
 			defer f.Close()
 			statm := lie{s, f}
 			statm.says(smallPages)
-			l := s.lies(p, s.path("statm"), "statm", "-g 2s -i 20ms -H 2000000", prog)
+			l := s.lies(p, s.path("statm"), "statm", "-g 8s -i 20ms -H 2000000", prog)
 			l.event("msg=watching", 1)
 			statm.says(nonsense)
 			l.event("msg=read-failed", 1)
@@ -80,7 +80,7 @@ func TestAReadingThatIsNonsense(t *testing.T) {
 			over := proc.Now()
 			statm.says(nonsense)
 			l.event("msg=read-failed", 2)
-			s.pass(over + 2500*time.Millisecond - proc.Now())
+			s.pass(over + 8500*time.Millisecond - proc.Now())
 			if s.read("restarts") != "" {
 				s.Error("restarted on nonsense")
 			}

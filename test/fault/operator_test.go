@@ -17,13 +17,13 @@ func TestDownInTheGraceTime(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	target, j := s.worker("worker")
-	_, l := s.watched("watch", target, "-g 1s -i 50ms -r 100ms", j.restarter())
+	_, l := s.watched("watch", target, "-g 8s -i 50ms -r 100ms", j.restarter())
 	p := target.running(proc.ID{})
 	s.grow(p, j)
 	l.event("msg=over-soft", 1)
 	s.must(target.tell("d"))
 	l.event(`msg=target-gone .*why="the service is wanted down" stopped="the grace timer"`, 1)
-	s.pass(2 * time.Second) // the grace time, and more
+	s.pass(9 * time.Second) // the grace time, and more
 	if target.stat() != "down" || len(j.of("RESTART")) > 0 {
 		s.Errorf("%s, %d restarts", target.stat(), len(j.of("RESTART")))
 	}
@@ -42,7 +42,7 @@ func TestDownAndNotEndingIsNotRestarted(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	target, j := s.worker("worker", "-ignore-term")
-	_, l := s.watched("watch", target, "-g 500ms -i 50ms -r 200ms", j.restarter())
+	_, l := s.watched("watch", target, "-g 8s -i 50ms -r 200ms", j.restarter()) // time to say so before it is over
 	p := target.running(proc.ID{})
 	s.grow(p, j)
 	s.must(target.tell("d"))
@@ -60,7 +60,7 @@ func TestASvPauseIsRespected(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	target, j := s.worker("worker")
-	_, l := s.watched("watch", target, "-g 500ms -i 50ms -r 200ms", j.restarter())
+	_, l := s.watched("watch", target, "-g 8s -i 50ms -r 200ms", j.restarter()) // time to say so before it is over
 	p := target.running(proc.ID{})
 	s.grow(p, j)
 	s.must(target.tell("p"))
@@ -157,7 +157,7 @@ func TestDownUnderS6(t *testing.T) {
 	p, err := proc.OpenID(start.id)
 	s.must(err)
 	defer p.Close()
-	l := s.watch(dir, "-g 5s -i 50ms -r 200ms", j.restarter()) // s6-supervise notes what is wanted after it has signalled
+	l := s.watch(dir, "-g 10s -i 50ms -r 200ms", j.restarter()) // s6-supervise notes what is wanted after it has signalled
 	l.event("msg=watching", 1)
 	s.grow(p, j)
 	s.run("s6-svc", "-d", dir)

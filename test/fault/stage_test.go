@@ -48,7 +48,7 @@ func newStage(t *testing.T) *stage {
 
 // mustBeEmpty runs last: what was started has been told to end by then.
 func (s *stage) mustBeEmpty() {
-	for deadline := time.Now().Add(15 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		left := processesWith(s.mark)
 		if len(left) == 0 {
 			break
