@@ -38,7 +38,7 @@ func newSandbox(t *testing.T) *sandbox {
 
 // mustBeEmpty runs last: what was started has been told to end by then.
 func (s *sandbox) mustBeEmpty() {
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		left := processesWith(s.mark, s.sessions)
 		if len(left) == 0 {
