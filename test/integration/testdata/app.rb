@@ -8,6 +8,12 @@ if ENV["BOOT_UNTIL"]
   sleep(0.02) until File.exist?(ENV["BOOT_UNTIL"])
 end
 
+# One heartbeat at boot, and no other.
+if ENV["NO_BEATS"]
+  Sidekiq::Launcher.send(:remove_const, :BEAT_PAUSE)
+  Sidekiq::Launcher::BEAT_PAUSE = 3600
+end
+
 def note(what, jid)
   File.open(ENV.fetch("LEDGER"), File::WRONLY | File::APPEND | File::CREAT) do |f|
     f.syswrite("#{what} #{jid} #{$$} #{Process.clock_gettime(Process::CLOCK_MONOTONIC)}\n")
