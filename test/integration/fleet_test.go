@@ -279,7 +279,7 @@ func TestMemoryKillerLeavesTheLastOne(t *testing.T) {
 	}
 	s.waitFor("one is restarted, the other is put off", func() bool {
 		return watch[0].count("restart-done")+watch[1].count("restart-done") == 1 &&
-			watch[0].count("restart-put-off")+watch[1].count("restart-put-off") == 1
+			watch[0].count("restart-put-off")+watch[1].count("restart-put-off") >= 1 // asked again after a minute
 	})
 	first, second := 0, 1
 	if watch[1].count("restart-done") == 1 {
