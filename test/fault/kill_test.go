@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gracekit/lib/proc"
+	"gracekit/test/starvation"
 )
 
 // Killed at 200 random moments of a cycle of grow, grace, quiet and stop, gracewatch goes on where it was: no process is
@@ -42,7 +43,7 @@ func (s *stage) twoCycles(name string, random *rand.Rand, most int) (kills int) 
 	watcher, _ := s.watched(name+"-watch", target, fmt.Sprintf("-g %v -i 50ms -r 200ms", graceTime), j.restarter("-quiet 300ms"))
 	defer target.exit()
 	defer watcher.exit()
-	starved := s.starvation()
+	starved := starvation.Measure(s)
 	var at []time.Duration
 	var last proc.ID
 	for kills < most && len(j.of("START")) < 3 {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gracekit/lib/proc"
+	"gracekit/test/starvation"
 )
 
 // memoryGroup is a new memory cgroup with a limit; the test is skipped where there can be none.
@@ -63,7 +64,7 @@ func TestUnderMemoryPressureTheCheckComesInTime(t *testing.T) {
 	reader := in("reader.log", "sh", "-c", "while :; do cat "+big+" >/dev/null && echo read; done")
 	reader.event("read", 2)
 	for n := range 2 { // the third would have a limit that is too low
-		starved := s.starvation()
+		starved := starvation.Measure(s)
 		s.grow(p, j)
 		begun := j.event("RESTART", n+1)
 		if late := begun.at - j.event("GROWS", n+1).at; late > 5*time.Second+2*starved() {

@@ -921,9 +921,7 @@ func TestHowBackgroundJobsCallsSidekiq(t *testing.T) {
 			if r := s.runCommand(call); r.code != 0 {
 				s.Fatalf("exit %d: %s", r.code, r.stderr)
 			}
-			if called := firstLine(s.path("called")); called != c.want+"|"+a.dir+"|" {
-				s.Errorf("%v %v: called with %s, want %s", c.env, c.args, called, c.want)
-			}
+			s.waitFor("it is called with "+c.want, func() bool { return firstLine(s.path("called")) == c.want+"|"+a.dir+"|" })
 		}
 	})
 }
@@ -936,15 +934,16 @@ func TestBackgroundJobsInLegacyMode(t *testing.T) {
 		a := s.background(sh, "SIDEKIQ_COMMAND="+s.path("fake"), "SIDEKIQ_WORKERS=2", "SIDEKIQ_MEMORY_KILLER_MAX_RSS=1",
 			"SIDEKIQ_MEMORY_KILLER_GRACE_TIME=0", "QUIET_SIGNAL=")
 		a.wants(0, "start")
-		text, _ := os.ReadFile(s.path("controls"))
-		controls := strings.Fields(string(text))
-		slices.Sort(controls)
-		if want := []string{a.path("tmp/pids/sidekiq-2.control"), a.path("tmp/pids/sidekiq.control")}; !slices.Equal(controls, want) {
-			s.Fatalf("told of %v, want %v", controls, want)
-		}
+		want := []string{a.path("tmp/pids/sidekiq-2.control"), a.path("tmp/pids/sidekiq.control")}
+		s.waitFor(fmt.Sprintf("they are told of %v", want), func() bool {
+			text, _ := os.ReadFile(s.path("controls"))
+			controls := strings.Fields(string(text))
+			slices.Sort(controls)
+			return slices.Equal(controls, want)
+		})
 		old, other := firstLine(a.path("tmp/pids/sidekiq-2.id")), firstLine(a.path("tmp/pids/sidekiq.id"))
 		s.waitFor("the second takes commands", func() bool {
-			f, err := os.OpenFile(controls[0], os.O_WRONLY|syscall.O_NONBLOCK, 0)
+			f, err := os.OpenFile(want[0], os.O_WRONLY|syscall.O_NONBLOCK, 0)
 			if err != nil {
 				return false
 			}

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"gracekit/test/starvation"
 )
 
 // A Sidekiq that hangs is killed, with its whole group, at twice its timeout.
@@ -44,7 +46,7 @@ func TestHangingSidekiqIsKilled(t *testing.T) {
 			s.waitFor("there are external processes", func() bool { return len(s.pidsIn(children)) > 0 })
 			_, events := k.watched(with(quickWatch, "SIDEKIQ_MEMORY_KILLER_SHUTDOWN_WAIT", "1"))
 
-			starved := s.starvation()
+			starved := starvation.Measure(s)
 			begin := events.event("restart-begin", 1)
 			s.waitFor("it is gone", func() bool { return !old.alive() })
 			// SHUTDOWN_WAIT and twice the timeout must have passed, less what the log was read late: 1 s is generous,

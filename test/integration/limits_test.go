@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"gracekit/test/starvation"
 )
 
 // kb is the size of a process, of which limits are then made.
@@ -65,7 +67,7 @@ func TestHardLimit(t *testing.T) {
 			w := s.gracewatch("-H", fmt.Sprint(hard), "-g", "1h", "-i", "1", b.id(), "pgsignal", "-p", "{}", "KILL/5")
 			started := w.event("watching", 1)
 			s.waitFor("the phase", func() bool { return time.Since(started.at) > time.Duration(phase)*interval/4 })
-			starved := s.starvation()
+			starved := starvation.Measure(s)
 			grows := time.Now()
 			b.grow(100) // a check may come, and end it, before it has the whole
 			begin := w.event("restart-begin", 1)

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"gracekit/test/starvation"
 )
 
 // The limits of these tests: a Sidekiq that has just booted has 30 MB.
@@ -84,7 +86,7 @@ func TestIdleSidekiqIsReplacedSoon(t *testing.T) {
 	_, events := k.watched(with(quickWatch, "SIDEKIQ_MEMORY_KILLER_SHUTDOWN_WAIT", "30"))
 	k.redis.enqueue(1, "LeakJob", beyondLimit, 0)
 	over := events.event("grace-over", 1)
-	starved := s.starvation()
+	starved := starvation.Measure(s)
 	k.running(old)
 	took := time.Since(over.at)
 	t.Logf("the successor was there %v after grace-over", took)
@@ -141,17 +143,12 @@ func TestBootingSidekiqIsNotStopped(t *testing.T) {
 	// Not sooner: the first moments of Ruby itself can swallow a TERM.
 	s.waitFor("it boots", func() bool { _, err := os.Stat(boot + ".waiting"); return err == nil })
 	c := s.command("graceful-restart", old.id())
-	c.Env = append(c.Env, "SHUTDOWN_WAIT=30", "SIDEKIQ_TIMEOUT=20")
-	begun := time.Now()
+	c.Env = append(c.Env, "SHUTDOWN_WAIT=300", "SIDEKIQ_TIMEOUT=20") // stopped, it would be there for longer than a command may take
 	if r := s.runCommand(c); r.code != 0 {
 		s.Errorf("graceful-restart: exit %d\n%s", r.code, r.stderr)
 	}
 	if old.alive() {
 		s.Error("it is still there")
-	}
-	// Stopped, it would have been there for 30 s, and then been killed after 40 s.
-	if took := time.Since(begun); took > 20*time.Second {
-		s.Errorf("it took %v", took)
 	}
 	s.write("boot", "", 0o644)
 	k.working(old)

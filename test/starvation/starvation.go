@@ -1,12 +1,15 @@
-package integration
+// Package starvation tells a test how busy the machine was, so that a sentence with a time in it fails for its program's
+// fault alone.
+package starvation
 
 import (
 	"sync/atomic"
+	"testing"
 	"time"
 )
 
-// starvation measures how much later than asked for a sleeper wakes: what the machine takes from all, and no program's fault.
-func (s *sandbox) starvation() (so func() time.Duration) {
+// Measure measures, until the test ends, how much later than asked for a sleeper wakes: what the machine takes from all.
+func Measure(t testing.TB) (so func() time.Duration) {
 	const nap = 10 * time.Millisecond
 	var late atomic.Int64
 	stop := make(chan struct{})
@@ -22,6 +25,6 @@ func (s *sandbox) starvation() (so func() time.Duration) {
 			last = now
 		}
 	}()
-	s.Cleanup(func() { close(stop) })
+	t.Cleanup(func() { close(stop) })
 	return func() time.Duration { return time.Duration(late.Load()) }
 }
