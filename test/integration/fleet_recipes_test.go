@@ -343,14 +343,22 @@ func TestTheServiceOfTheFleetEndsBetweenTwoRestarts(t *testing.T) {
 	if err := unix.Mkfifo(s.path("go"), 0o600); err != nil {
 		s.Fatal(err)
 	}
-	s.write("bin/fleet-restart", "#!/bin/sh\necho begun $1 >>"+s.path("said")+"\nread -r _ <"+s.path("go")+"\necho done >>"+s.path("said")+"\n", 0o755)
+	s.write("bin/fleet-restart", "#!/bin/sh\necho $PPID >"+s.path("round")+"\necho begun $1 >>"+s.path("said")+"\nread -r _ <"+s.path("go")+"\necho done >>"+s.path("said")+"\n", 0o755)
 	said := func() string { text, _ := os.ReadFile(s.path("said")); return string(text) }
 	dir := s.serviceDir("runit/fleet-memory-killer", "fleet-memory-killer")
 	s.conf(dir, map[string]string{"REDIS_URL": r.url(), "SIDEKIQ_MEMORY_KILLER_MAX_RSS": "200000"})
 	v := s.runsv(dir, "PATH="+s.path("bin")+":"+os.Getenv("PATH"))
 	s.waitFor("the first restart", func() bool { return said() != "" })
+	round := firstLine(s.path("round"))
+	slept := func() string { // how often: it sleeps until its restart has ended, or a signal comes
+		text, _ := os.ReadFile("/proc/" + round + "/status")
+		_, times, _ := strings.Cut(string(text), "\nvoluntary_ctxt_switches:")
+		return times
+	}
+	s.waitFor("the round waits for it", func() bool { p, _ := look(pidOf(round)); return p.state == 'S' })
+	before := slept()
 	v.control("d")
-	s.waitFor("TERM has come", func() bool { return strings.Contains(v.stat(), "got TERM") })
+	s.waitFor("TERM has come to the round", func() bool { return strings.Contains(v.stat(), "got TERM") && slept() != before })
 	held := r.command("GET", "gracekit:lock:fleet-memory-killer")
 	if v.stat() != "run, got TERM, want down" || held == "" {
 		s.Errorf("while the restart is under way: %s, lock: %q", v.stat(), held)
