@@ -11,8 +11,9 @@ import (
 )
 
 // openDirectory opens the process that the ./run of a service directory became.
-func openDirectory(path string) (*proc.Process, error) {
-	dir, supervise, err := openSupervise(path)
+// The flag is O_NOFOLLOW, or 0.
+func openDirectory(path string, flag int) (*proc.Process, error) {
+	dir, supervise, err := openSupervise(path, flag)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +56,7 @@ func openDirectory(path string) (*proc.Process, error) {
 // Wanted reads what the operator wants of the service that the target is. An
 // error: nothing supervises it, so that nothing would start it again.
 func (t Target) Wanted() (Wish, error) {
-	dir, supervise, err := openSupervise(t.path)
+	dir, supervise, err := openSupervise(t.path, 0)
 	if err != nil {
 		return Wish{}, fmt.Errorf("%s: %w", t.Text, err)
 	}
@@ -76,11 +77,11 @@ func (t Target) Wanted() (Wish, error) {
 }
 
 // openSupervise opens a service directory and its supervise.
-func openSupervise(path string) (dir, supervise directory, err error) {
-	if dir, err = openJudged(unix.AT_FDCWD, path); err != nil {
+func openSupervise(path string, flag int) (dir, supervise directory, err error) {
+	if dir, err = openJudged(unix.AT_FDCWD, path, flag); err != nil {
 		return dir, supervise, err
 	}
-	supervise, err = openJudged(dir.fd, "supervise")
+	supervise, err = openJudged(dir.fd, "supervise", 0)
 	switch {
 	case err == unix.ENOENT:
 		err = errors.New("no service directory: nothing has made supervise in it")
@@ -96,9 +97,9 @@ func openSupervise(path string) (dir, supervise directory, err error) {
 // directory is one that nobody else could have written.
 type directory struct{ fd, uid int }
 
-// openJudged follows links: what they point to is judged.
-func openJudged(at int, path string) (directory, error) {
-	fd, err := unix.Openat(at, path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+// openJudged follows links, if the flag is not O_NOFOLLOW: what they point to is judged.
+func openJudged(at int, path string, flag int) (directory, error) {
+	fd, err := unix.Openat(at, path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC|flag, 0)
 	if err != nil {
 		return directory{}, err
 	}

@@ -107,15 +107,27 @@ func openPath(path string) (*proc.Process, error) {
 	case unix.S_IFREG:
 		return openPidfile(path)
 	case unix.S_IFDIR:
-		return openDirectory(path)
+		return openDirectory(path, unix.O_NOFOLLOW) // it may be a link by now
 	case unix.S_IFLNK:
-		p, err := openDirectory(path)
-		if err == unix.ENOTDIR {
-			err = errors.New("a symbolic link to what is no directory (a pidfile must not be a link)")
-		}
-		return p, err
+		return openLink(path, int(st.Uid))
 	}
 	return nil, errors.New("neither a directory nor a regular file")
+}
+
+// openLink follows the link of that user to a service directory. Whoever made it chose the process, too.
+func openLink(path string, uid int) (*proc.Process, error) {
+	p, err := openDirectory(path, 0)
+	if err == unix.ENOTDIR {
+		return nil, errors.New("a symbolic link to what is no directory (a pidfile must not be a link)")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := vouch(uid, p); err != nil {
+		p.Close()
+		return nil, fmt.Errorf("the link: %w", err)
+	}
+	return p, nil
 }
 
 // ParseAll is Parse for several; nothing is looked at before all are right.

@@ -256,6 +256,27 @@ func TestLinksToAServiceDirectoryAreFollowedAndJudged(t *testing.T) {
 	}
 }
 
+// Else whoever may write a folder in which root looks for a pidfile chooses a service for root to signal.
+func TestALinkOfAnotherUserToAServiceDirectoryIsRefusedByRoot(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("for root alone")
+	}
+	id := self(t)
+	link := filepath.Join(t.TempDir(), "sidekiq.pid")
+	if err := os.Symlink(directoryWith(t, runitStatus(t, id.PID, 1), "ok", true), link); err != nil {
+		t.Fatal(err)
+	}
+	if found, err := find(link); err != nil || found != id {
+		t.Errorf("root's: %v, %v", found, err)
+	}
+	if err := os.Lchown(link, 65534, 0); err != nil {
+		t.Fatal(err)
+	}
+	if found, err := find(link); err == nil || errors.Is(err, proc.ErrGone) || !strings.Contains(err.Error(), "link: it belongs to user 65534") {
+		t.Errorf("another user's: %v, %v", found, err)
+	}
+}
+
 func TestASupervisorThatHasOnlyJustStartedHasNoProcessYet(t *testing.T) {
 	for _, held := range []bool{true, false} {
 		dir := directoryWith(t, nil, "control", held)

@@ -550,6 +550,33 @@ func TestATornFileOfSomebodyElse(t *testing.T) {
 	})
 }
 
+// An app's user who links tmp/pids/sidekiq.id to a service of root's does not have root signal that.
+func TestALinkOfSomebodyElseToAService(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		t.Skip("only root can own another user's link")
+	}
+	underShells(t, func(s *sandbox, sh *shell) {
+		a := s.background(sh)
+		s.write("victim/run", "#!/bin/sh\nexec sleep 1000\n", 0o755)
+		victim := s.runsv(s.path("victim")).running()
+		s.make("shop/tmp/pids")
+		for _, kind := range []string{"id", "loop"} {
+			s.link(s.path("victim"), "shop/tmp/pids/sidekiq."+kind)
+			s.must("chown", "-h", "nobody", a.path("tmp/pids/sidekiq."+kind))
+			for _, action := range []string{"start", "stop", "restart", "status"} {
+				if r := a.do(action); r.code != 111 || !strings.Contains(r.stderr, "tmp/pids/sidekiq."+kind+": the link: ") {
+					s.Errorf("%s, %s: exit %d, want 111: %s", kind, action, r.code, r.stderr)
+				}
+			}
+			os.Remove(a.path("tmp/pids/sidekiq." + kind))
+		}
+		if !victim.alive() {
+			s.Error("a service of root's was signalled")
+		}
+	})
+}
+
 // What an ordinary user may not read is not taken for nothing.
 func TestTheFilesOfSomebodyElse(t *testing.T) {
 	t.Parallel()
@@ -775,10 +802,15 @@ func TestAStartThatFails(t *testing.T) {
 	underShells(t, func(s *sandbox, sh *shell) {
 		a := s.background(sh, "SIDEKIQ_DAEMON_MEMORY_KILLER=1", "SIDEKIQ_MEMORY_KILLER_MAX_RSS=2000000")
 		sh.script("fails", "echo no app here\nexit 1\n")
+		// As Ruby and Sidekiq do: the reason comes first, and behind it where it was, or all the options there are.
+		sh.script("raises", "printf '%s\\n' 'WARN: RuntimeError: no table' \"/srv/app.rb:1:in \\`require'\" \"\tfrom /usr/bin/sidekiq:25:in '<main>'\"\nexit 1\n")
+		sh.script("helps", "printf '%s\\n' 'INFO: use -r [DIR|FILE].' 'INFO: =========' 'INFO: sidekiq [options]' '    -h, --help  Show help' ''\nexit 1\n")
 		s.write("shop/log/sidekiq.log", "of yesterday\n", 0o644)
 		for setting, want := range map[string]result{
 			"SIDEKIQ_COMMAND=no-such-program":            {code: 127, stderr: "no-such-program"},
-			"SIDEKIQ_COMMAND=" + s.path("fails"):         {code: 111, stderr: "log/sidekiq.log ends with: no app here"},
+			"SIDEKIQ_COMMAND=" + s.path("fails"):         {code: 111, stderr: "log/sidekiq.log says: no app here"},
+			"SIDEKIQ_COMMAND=" + s.path("raises"):        {code: 111, stderr: "log/sidekiq.log says: WARN: RuntimeError: no table\n"},
+			"SIDEKIQ_COMMAND=" + s.path("helps"):         {code: 111, stderr: "log/sidekiq.log says: INFO: use -r [DIR|FILE].\n"},
 			"SIDEKIQ_COMMAND=false":                      {code: 111, stderr: "log/sidekiq.log has no word of it"},
 			"SIDEKIQ_MEMORY_KILLER_MAX_RSS=2G":           {code: 111, stderr: "SIDEKIQ_MEMORY_KILLER_MAX_RSS"},
 			"SIDEKIQ_TIMEOUT=2x":                         {code: 100, stderr: "SIDEKIQ_TIMEOUT"},
