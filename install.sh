@@ -7,17 +7,20 @@ export LC_ALL=C
 usage='usage: ./install.sh [--prefix DIR] [--uninstall]
        ./install.sh --tarball ARCH | --demo
 
-  --prefix DIR    where to install: DIR/bin, DIR/share/man, DIR/share/gracekit (/usr/local)
-  --uninstall     take away what an install under that prefix put there, and nothing else
-  --tarball ARCH  install nothing: make gracekit-ARCH.tar.xz (x86_64, aarch64, armhf) and
-                  gracekit-s6-overlay-noarch.tar.xz, the services for s6-overlay, in the
-                  folder you are in; into an image with tar -C / -Jxpf FILE
-  --demo          install nothing: build into a temporary folder and show a Sidekiq that
-                  leaks being restarted, in a minute, on this machine
+  --prefix DIR    where to install: DIR/bin, DIR/share/man, DIR/share/gracekit
+                  (/usr/local)
+  --uninstall     take away what an install under that prefix put there, and
+                  nothing else
+  --tarball ARCH  install nothing: make gracekit-ARCH.tar.xz (x86_64, aarch64,
+                  armhf) and gracekit-s6-overlay-noarch.tar.xz, the services
+                  for s6-overlay, in the folder you are in; into an image with
+                  tar -C / -Jxpf FILE
+  --demo          install nothing: build into a temporary folder and show a
+                  Sidekiq that leaks being restarted, in a minute, here
   -h, --help      this text
 
-DESTDIR in the environment is put in front of all paths, for packages. Files in a tarball
-are as old as the commit, or as SOURCE_DATE_EPOCH says.'
+DESTDIR in the environment is put in front of all paths, for packages. Files in
+a tarball are as old as the commit, or as SOURCE_DATE_EPOCH says.'
 
 fatal() { printf 'install.sh: fatal: %s\n' "$2" >&2 && exit "$1"; }
 

@@ -16,7 +16,7 @@ import (
 	"gracekit/lib/service"
 )
 
-const usage = `usage: rssprobe [-o FIELD[,FIELD...]] [-S SCOPE] [-b|-k|-m] [-l SIZE] [-j] TARGET...
+const usage = `usage: rssprobe [-o FIELD,...] [-S SCOPE] [-b|-k|-m] [-l SIZE] [-j] TARGET...
 
 Print how large each target's process is: a number a line, in KB. With several
 targets each line is VALUE TARGET; several fields are separated by a space.

@@ -32,7 +32,8 @@ TARGET  1234           the process with this pid
       --version  the version
 
 Exit: 0 all have a process; 1 one has none now; 100 used wrongly;
-      111 one cannot be looked at (stale, unsupervised, or others could write it).
+      111 one cannot be looked at (stale, unsupervised, or others could write
+      it).
 `
 
 // description is the JSON of a process; numbers as in proc_pid_stat(5).
