@@ -200,7 +200,7 @@ func TestSettingsOfTheFleet(t *testing.T) {
 		{"fleet-restart", "SIDEKIQ_MEMORY_KILLER_HARD_WITHOUT_PEERS=11", `SIDEKIQ_MEMORY_KILLER_HARD_WITHOUT_PEERS: "11" is neither 0 nor 1`},
 		{"remote-restart", "SHUTDOWN_WAIT=soon", `SHUTDOWN_WAIT: "soon" is no duration (30, 90s, inf)`},
 		{"remote-restart", "SIDEKIQ_TIMEOUT=0", `SIDEKIQ_TIMEOUT: "0" is no number of seconds (25)`},
-		{"fleet-memory-killer", "SIDEKIQ_MEMORY_KILLER_MAX_RSS=", `SIDEKIQ_MEMORY_KILLER_MAX_RSS: "0" is no number of KB (2000000)`},
+		{"fleet-memory-killer", "SIDEKIQ_MEMORY_KILLER_MAX_RSS=", `SIDEKIQ_MEMORY_KILLER_MAX_RSS: "not set" is no number of KB (2000000)`},
 		{"fleet-memory-killer", "SIDEKIQ_MEMORY_KILLER_MAX_RSS=80%", `SIDEKIQ_MEMORY_KILLER_MAX_RSS: "80%" is no number of KB (2000000)`},
 	} {
 		args := map[string][]string{"memory-killer": {"true"}, "fleet-restart": {"1"}, "remote-restart": {"a:1:0123456789ab"}}[c.program]
