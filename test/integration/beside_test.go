@@ -34,7 +34,7 @@ func TestKillerBesideAServiceOfRunit(t *testing.T) {
 	s.write("opt/sidekiq/run", mine, 0o755)
 	s.make("sv", "service")
 	before := s.wants(0, "find", s.path("opt"), "-ls").stdout
-	code := strings.NewReplacer("cp -a sidekiq", "cp -a "+s.repo()+"/runit/sidekiq", "/etc/sv", s.path("sv"), "/opt/gitlab/sv", s.path("opt"),
+	code := strings.NewReplacer("/usr/local/share/gracekit", s.repo(), "/etc/sv", s.path("sv"), "/opt/gitlab/sv", s.path("opt"),
 		"/opt/gitlab/service", s.path("service")).Replace(s.block("runit/README.md", "gitlab-memory-killer"))
 	if r := s.run("sh", "-ec", code); r.code != 0 {
 		s.Fatalf("exit %d: %s", r.code, r.stderr)
