@@ -5,7 +5,6 @@ package integration
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"testing"
 
 	"gracekit/test/built"
@@ -46,8 +45,8 @@ func runTests(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	recipes, err := filepath.Abs(repo + "/lib/recipes")
-	if err != nil {
+	recipes := bin + "/recipes" // the source may be where other users cannot read, as in /root
+	if err := os.CopyFS(recipes, os.DirFS(repo+"/lib/recipes")); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
