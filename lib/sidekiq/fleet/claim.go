@@ -76,7 +76,8 @@ type answer struct {
 }
 
 // Claim marks an instance as one that is about to be restarted, if as many others as are asked for can do its work.
-// It returns how many can: so many at least, for no more are looked at than need be. The error is ErrNotNow, ErrAbsent or ErrDead, with the reason, or why Redis gave no answer.
+// It returns how many can: so many at least, for no more are looked at than need be. The error is ErrNotNow, ErrAbsent or
+// ErrDead, with the reason, or why Redis gave no answer.
 func (f *Fleet) Claim(r Request) (peers int, err error) {
 	ctx, cancel := f.question()
 	defer cancel()
