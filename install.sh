@@ -65,9 +65,12 @@ build() { # DIR: the programs, static
 stage() { # DIR: everything as it will be under $dest
 	mkdir -p "$1$prefix/bin" "$1$prefix/share/man/man8" "$1$prefix/share/doc/gracekit" "$1$prefix/share/gracekit/ruby"
 	build "$1$prefix/bin"
-	find lib/recipes -type f ! -name '*.*' -exec cp {} "$1$prefix/bin" \;
-	cp lib/recipes/*.rb "$1$prefix/share/gracekit/ruby"
-	find cmd lib/recipes -name '*.8' -exec cp {} "$1$prefix/share/man/man8" \;
+	for d in cmd/*/; do # a script has its folder's name
+		script=$d$(basename "$d")
+		[ ! -f "$script" ] || cp "$script" "$1$prefix/bin"
+	done
+	cp lib/ruby/*.rb "$1$prefix/share/gracekit/ruby"
+	find cmd -name '*.8' -exec cp {} "$1$prefix/share/man/man8" \;
 	cp ./[A-Z]* "$1$prefix/share/doc/gracekit"
 	for d in runit s6; do [ ! -d $d ] || cp -R $d "$1$prefix/share/gracekit"; done
 	chmod -R u+rwX,go+rX,go-w "$1"

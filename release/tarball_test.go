@@ -121,10 +121,8 @@ func promised(t *testing.T, dir string) (names []string) {
 		case e.IsDir() || room == "test" || room == "release":
 		case strings.HasSuffix(base, ".8"):
 			names = append(names, "./usr/share/man/man8/"+base)
-		case in == "lib/recipes" && strings.HasSuffix(base, ".rb"):
+		case in == "lib/ruby":
 			names = append(names, "./usr/share/gracekit/ruby/"+base)
-		case in == "lib/recipes":
-			names = append(names, "./usr/bin/"+base)
 		case room == "runit" || room == "s6":
 			names = append(names, "./usr/share/gracekit/"+name)
 		case !inRoom && 'A' <= base[0] && base[0] <= 'Z':
@@ -144,7 +142,7 @@ func TestTarballs(t *testing.T) {
 	t.Parallel()
 	one := checkout(t)
 	two := filepath.Join(t.TempDir(), "elsewhere", "two")
-	must(t, sh(`umask 077; git clone -q "$from" "$to"; cd "$to"; touch -t 200001010000 install.sh lib/recipes/* cmd/*`, "from="+one, "to="+two))
+	must(t, sh(`umask 077; git clone -q "$from" "$to"; cd "$to"; touch -t 200001010000 install.sh lib/ruby/* cmd/*`, "from="+one, "to="+two))
 	plain := t.TempDir() // what was released as a source tarball, in somebody else's repository
 	must(t, sh(`cd "$plain"; git init -q; git -c user.name=t -c user.email=t@t commit --allow-empty -qm other; mkdir gracekit
 	git -C "$from" archive HEAD | tar -C gracekit -xf -`, "plain="+plain, "from="+one))

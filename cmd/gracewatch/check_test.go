@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gracekit/lib/cli"
-	"gracekit/lib/limit"
 	"gracekit/lib/proc"
 	"gracekit/lib/service"
+	"gracekit/lib/units"
 )
 
 func TestACheckThatChangesNothingAllocatesNothing(t *testing.T) {
@@ -32,13 +32,13 @@ func TestACheckThatChangesNothingAllocatesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, measure := range measures {
-		for _, scope := range []proc.Scope{proc.Alone, proc.Group, proc.Tree, proc.Children} {
-			o := options{target: target, soft: limit.KB(1 << 40), hard: limit.KB(1 << 40), measure: measure, scope: scope}
+		for _, scope := range []proc.Scope{proc.ScopeProcess, proc.ScopeGroup, proc.ScopeTree, proc.ScopeChildren} {
+			o := options{target: target, soft: units.KB(1 << 40), hard: units.KB(1 << 40), measure: measure, scope: scope}
 			w := newWatch(o, cli.New("gracewatch", usage, io.Discard, io.Discard), newLog(io.Discard, o), -1)
 			if code := w.meet(); code != cli.Continue {
 				t.Fatalf("meet: exit %d", code)
 			}
-			if scope == proc.Children && len(w.wards) != 50 {
+			if scope == proc.ScopeChildren && len(w.wards) != 50 {
 				t.Fatalf("%d children are watched, want 50", len(w.wards))
 			}
 			check := func() {

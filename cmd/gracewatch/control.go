@@ -82,7 +82,7 @@ func (w *watch) obey() int {
 
 // order makes all that is watched due for a restart; children one at a time.
 func (w *watch) order() {
-	if w.o.scope == proc.Children && w.target != nil {
+	if w.o.scope == proc.ScopeChildren && w.target != nil {
 		w.children()
 	}
 	for _, d := range w.wards {

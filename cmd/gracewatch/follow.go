@@ -58,7 +58,7 @@ func (w *watch) meet() int {
 // up starts to watch a process.
 func (w *watch) up(p *proc.Process) error {
 	w.target = p
-	if w.o.scope == proc.Children {
+	if w.o.scope == proc.ScopeChildren {
 		w.children()
 		if w.restart != nil { // of an earlier gracewatch
 			w.restart.children = len(w.wards)
@@ -79,7 +79,7 @@ func (w *watch) up(p *proc.Process) error {
 func (w *watch) gone() {
 	var attrs []slog.Attr
 	if w.o.follow {
-		if wish, err := w.o.target.Wanted(); err == nil && !wish.Up {
+		if wish, err := w.o.target.WantedState(); err == nil && !wish.Up {
 			attrs = append(attrs, slog.String("why", "the service is wanted down"))
 		}
 	}

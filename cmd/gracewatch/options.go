@@ -9,11 +9,12 @@ import (
 	"strconv"
 	"time"
 
+	"gracekit/lib/cgroup"
 	"gracekit/lib/cli"
 	"gracekit/lib/grace"
-	"gracekit/lib/limit"
 	"gracekit/lib/proc"
 	"gracekit/lib/service"
+	"gracekit/lib/units"
 )
 
 // options are what the arguments say.
@@ -21,12 +22,12 @@ type options struct {
 	target      service.Target
 	follow      bool // the target is a service, followed from one process to the next
 	prog        []string
-	soft, hard  limit.Size
-	grace       limit.Duration
-	interval    limit.Duration // 0: only when told to
-	retry       limit.Duration
-	maxAge      limit.Duration // 0: none
-	progTimeout limit.Duration // 0: none
+	soft, hard  units.Size
+	grace       units.Duration
+	interval    units.Duration // 0: only when told to
+	retry       units.Duration
+	maxAge      units.Duration // 0: none
+	progTimeout units.Duration // 0: none
 	measure     proc.Field
 	scope       proc.Scope
 	legacy      bool
@@ -42,9 +43,9 @@ type options struct {
 
 func parse(cmd *cli.Command, args []string) (o options, code int) {
 	o = options{
-		grace:      limit.Duration(15 * time.Minute),
-		interval:   limit.Duration(3 * time.Second),
-		retry:      limit.Duration(time.Minute),
+		grace:      units.Duration(15 * time.Minute),
+		interval:   units.Duration(3 * time.Second),
+		retry:      units.Duration(time.Minute),
 		measure:    proc.RSS,
 		controlGID: -1,
 	}
@@ -104,9 +105,9 @@ func (o *options) complete(cmd *cli.Command, target string) (err error) {
 		return errors.New("--once: nobody is there to read --control " + strconv.Quote(o.control))
 	case o.interval == 0 && o.control == "" && !o.once:
 		return errors.New(`--interval: "0" (only when told to) needs --control FIFO to be told by`)
-	case o.interval > 0 && o.interval < limit.Duration(time.Millisecond):
+	case o.interval > 0 && o.interval < units.Duration(time.Millisecond):
 		return fmt.Errorf("--interval: %q is too short (3, 500ms, at least 1ms)", o.interval)
-	case o.retry < limit.Duration(100*time.Millisecond):
+	case o.retry < units.Duration(100*time.Millisecond):
 		return fmt.Errorf("--retry: %q is too short (60, at least 100ms)", o.retry)
 	case cmd.Given("max-age") && o.maxAge == 0:
 		return errors.New(`--max-age: "0" is no age (6h, 86400)`)
@@ -149,7 +150,7 @@ func (o *options) setLogFormat(text string) error {
 func (o *options) limited() bool { return !o.soft.IsZero() || !o.hard.IsZero() || o.aging() }
 
 // aging tells whether there is an age that is too old.
-func (o *options) aging() bool { return o.maxAge > 0 && o.maxAge < limit.Forever }
+func (o *options) aging() bool { return o.maxAge > 0 && o.maxAge < units.Never }
 
 // limits are those for one process: a share is of the memory there is for it.
 func (o *options) limits(id proc.ID) (grace.Limits, error) {
@@ -157,13 +158,13 @@ func (o *options) limits(id proc.ID) (grace.Limits, error) {
 	var available int64
 	if o.soft.IsShare() || o.hard.IsShare() {
 		var err error
-		if available, err = limit.Available(id.PID); err != nil {
+		if available, err = cgroup.Available(id.PID); err != nil {
 			return l, err
 		}
 	}
 	l.Soft, l.Hard = o.soft.KB(available), o.hard.KB(available)
 	if o.aging() {
-		l.Old = id.Born() + o.maxAge.Std() + spread(id, o.maxAge.Std()/10)
+		l.Old = id.StartTime() + o.maxAge.Std() + spread(id, o.maxAge.Std()/10)
 	}
 	return l, nil
 }

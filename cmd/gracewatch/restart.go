@@ -12,9 +12,9 @@ import (
 
 	"gracekit/lib/cli"
 	"gracekit/lib/grace"
-	"gracekit/lib/limit"
 	"gracekit/lib/proc"
 	"gracekit/lib/schedule"
+	"gracekit/lib/units"
 )
 
 // restart is a prog that runs.
@@ -95,7 +95,7 @@ func (w *watch) refusal() string {
 	if !w.o.follow {
 		return ""
 	}
-	switch wish, err := w.o.target.Wanted(); {
+	switch wish, err := w.o.target.WantedState(); {
 	case err != nil:
 		return err.Error()
 	case wish.Paused:
@@ -111,7 +111,7 @@ func (w *watch) delayed(d *ward, at time.Duration) bool {
 	if !d.early() {
 		return false
 	}
-	until, tooLow := w.streak.NotBefore(d.process.ID.Born())
+	until, tooLow := w.streak.NotBefore(d.process.ID.StartTime())
 	if tooLow && !d.tooLow {
 		d.tooLow = true
 		attrs := append(d.sizes(at, d.state.Reason), slog.Int64("fits_kb", d.kb+d.kb/2), slog.Any("wait_s", seconds(max(0, until-at))),
@@ -157,7 +157,7 @@ func (w *watch) start(d *ward, at time.Duration) (*restart, error) {
 
 // limit sets the time that prog may take.
 func (w *watch) limit(r *restart) {
-	if !w.o.dryRun && w.o.progTimeout > 0 && w.o.progTimeout < limit.Forever {
+	if !w.o.dryRun && w.o.progTimeout > 0 && w.o.progTimeout < units.Never {
 		r.deadline = proc.Now() + w.o.progTimeout.Std()
 	}
 }
@@ -225,7 +225,7 @@ func (w *watch) hurry(r *restart) {
 func (w *watch) finish(r *restart, gone bool) int {
 	d, at := r.ward, proc.Now()
 	known := r.cmd != nil
-	if gone && w.o.scope == proc.Children { // its parent gets time to put another in its place
+	if gone && w.o.scope == proc.ScopeChildren { // its parent gets time to put another in its place
 		w.held = hold{until: later(at, d.limits.Retry), count: r.children}
 		w.check = at
 	}
@@ -235,7 +235,7 @@ func (w *watch) finish(r *restart, gone bool) int {
 		w.done(d, at)
 		d.state = grace.State{} // it is over: the next gracewatch must not count it again
 		w.finished = cli.Yes
-		if !w.o.follow && w.o.scope != proc.Children {
+		if !w.o.follow && w.o.scope != proc.ScopeChildren {
 			return cli.Yes
 		}
 	case !known: // begun by an earlier gracewatch, and it came to no end
@@ -254,7 +254,7 @@ func (w *watch) finish(r *restart, gone bool) int {
 // putOff is a restart that may not be now.
 func (w *watch) putOff(d *ward, why ...slog.Attr) {
 	attrs := append([]slog.Attr{slog.String("reason", string(d.state.Reason))}, why...)
-	w.say(d, slog.LevelInfo, "restart-put-off", append(attrs, slog.Any("retry_s", seconds(d.limits.Retry)))...)
+	w.say(d, slog.LevelInfo, "restart-postponed", append(attrs, slog.Any("retry_s", seconds(d.limits.Retry)))...)
 	d.state = d.state.PutOff(d.limits, proc.Now())
 	w.finished = cli.No
 }
@@ -262,7 +262,7 @@ func (w *watch) putOff(d *ward, why ...slog.Attr) {
 // done counts a restart.
 func (w *watch) done(d *ward, at time.Duration) {
 	if r := d.state.Reason; r == grace.Soft || r == grace.Hard || r == grace.Legacy {
-		w.streak = w.streak.Restarted(d.process.ID.Born(), d.over(), at)
+		w.streak = w.streak.Restarted(d.process.ID.StartTime(), d.over(), at)
 	}
 }
 

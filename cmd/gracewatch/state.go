@@ -244,7 +244,7 @@ func (w *watch) strangers() {
 	for _, noted := range w.resume.wards {
 		id, err := proc.ParseID(noted.id)
 		switch {
-		case err == nil && w.o.scope == proc.Children && lives(id): // a child that was not to be had now: it is met later
+		case err == nil && w.o.scope == proc.ScopeChildren && lives(id): // a child that was not to be had now: it is met later
 			alive = append(alive, noted)
 		case err == nil && noted.state.Restarting:
 			d := &ward{process: &proc.Process{ID: id}, state: noted.state, kb: noted.kb}

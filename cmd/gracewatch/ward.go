@@ -43,7 +43,7 @@ func (d *ward) over() time.Duration {
 }
 
 // early tells whether it went over a limit soon after its start.
-func (d *ward) early() bool { return grace.IsEarly(d.process.ID.Born(), d.over()) }
+func (d *ward) early() bool { return grace.IsEarly(d.process.ID.StartTime(), d.over()) }
 
 // sizes are what an event says of it, and why it is to be restarted, if it is.
 func (d *ward) sizes(at time.Duration, why grace.Reason) []slog.Attr {

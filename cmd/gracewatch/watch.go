@@ -140,7 +140,7 @@ func (w *watch) timeout(now time.Duration) time.Duration {
 	at := w.due()
 	if w.restart != nil {
 		at = w.restart.due()
-		if w.o.scope == proc.Children && w.target != nil && !w.target.Ended() {
+		if w.o.scope == proc.ScopeChildren && w.target != nil && !w.target.Ended() {
 			at = min(at, w.check)
 		}
 	}
@@ -180,7 +180,7 @@ func (w *watch) look(at time.Duration) int {
 	if w.paused {
 		return cli.Continue
 	}
-	if w.o.scope == proc.Children {
+	if w.o.scope == proc.ScopeChildren {
 		w.children()
 	}
 	w.held.see(len(w.wards), at)
@@ -227,7 +227,7 @@ func (w *watch) lookAt(d *ward, at time.Duration) int {
 	switch {
 	case err == nil && kb == 0:
 		err = errNothing
-	case err == nil && kb > w.machine && w.readScope() == proc.Alone: // a sum counts what is shared more than once
+	case err == nil && kb > w.machine && w.readScope() == proc.ScopeProcess: // a sum counts what is shared more than once
 		err = errTooMuch
 	}
 	if err != nil {
@@ -239,7 +239,7 @@ func (w *watch) lookAt(d *ward, at time.Duration) int {
 	state, change := d.state.Step(d.limits, grace.Sample{At: at, KB: kb, Hold: w.restart != nil || w.held.count > 0})
 	d.state = state
 	if !state.Over && !state.OverHard && w.streak.Early > 0 {
-		if streak := w.streak.Stays(d.process.ID.Born(), at); streak != w.streak {
+		if streak := w.streak.Stays(d.process.ID.StartTime(), at); streak != w.streak {
 			w.streak, w.file.dirty = streak, true
 		}
 	}
@@ -256,8 +256,8 @@ func (w *watch) lookAt(d *ward, at time.Duration) int {
 
 // readScope is what is added up for one ward.
 func (w *watch) readScope() proc.Scope {
-	if w.o.scope == proc.Children {
-		return proc.Alone
+	if w.o.scope == proc.ScopeChildren {
+		return proc.ScopeProcess
 	}
 	return w.o.scope
 }

@@ -10,10 +10,11 @@ import (
 	"strconv"
 	"strings"
 
+	"gracekit/lib/cgroup"
 	"gracekit/lib/cli"
-	"gracekit/lib/limit"
 	"gracekit/lib/proc"
 	"gracekit/lib/service"
+	"gracekit/lib/units"
 )
 
 const usage = `usage: rssprobe [-o FIELD,...] [-S SCOPE] [-b|-k|-m] [-l SIZE] [-j] TARGET...
@@ -45,7 +46,7 @@ type probe struct {
 	fields []field
 	want   proc.Field
 	scope  proc.Scope
-	limit  limit.Size
+	limit  units.Size
 	unit   func(kb int64) int64
 	json   bool
 	named  bool // several targets: each line says whose it is
@@ -142,7 +143,7 @@ func (p *probe) look(target service.Target) (lines string, over bool, err error)
 		lines += p.line(target.Text, id, u)
 		over = over || p.fields[0].of.Of(u) > most
 	}
-	if p.scope != proc.Children {
+	if p.scope != proc.ScopeChildren {
 		u, err := p.scan.Usage(process, p.scope, p.want)
 		if err != nil {
 			return "", false, fmt.Errorf("%s: %w", target.Text, err)
@@ -179,7 +180,7 @@ func (p *probe) most(process *proc.Process) (int64, error) {
 	if !p.limit.IsShare() {
 		return p.limit.KB(0), nil
 	}
-	available, err := limit.Available(process.ID.PID)
+	available, err := cgroup.Available(process.ID.PID)
 	return p.limit.KB(available), err
 }
 

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"gracekit/lib/cli"
-	"gracekit/lib/limit"
-	"gracekit/lib/sidekiq/fleet"
+	"gracekit/lib/fleet"
+	"gracekit/lib/units"
 )
 
 const claimUsage = `usage: sidekiq-fleet claim [options] IDENTITY|TARGET [prog...]
@@ -36,7 +36,7 @@ Give the right to restart this instance back, whoever has it.
 func claim(above *command, args []string) int {
 	c := above.named(claimUsage)
 	r := fleet.Request{Least: 1}
-	ttl := limit.Duration(time.Hour)
+	ttl := units.Duration(time.Hour)
 	c.Func("min", "", "N", func(text string) (err error) {
 		if r.Least, err = strconv.Atoi(text); err != nil || r.Least < 0 {
 			return fmt.Errorf("%q is no number of instances (1)", text)

@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"gracekit/lib/cli"
-	"gracekit/lib/limit"
+	"gracekit/lib/fleet"
 	"gracekit/lib/proc"
-	"gracekit/lib/sidekiq/fleet"
+	"gracekit/lib/units"
 )
 
 const jobsUsage = `usage: sidekiq-fleet jobs [options] [IDENTITY|TARGET]
@@ -47,7 +47,7 @@ func jobs(above *command, args []string) int {
 	var classes globs
 	c.Func("class", "", "GLOB", classes.add)
 	idle, asJSON := c.Bool("idle", ""), c.Bool("json", "j")
-	var wait limit.Duration
+	var wait units.Duration
 	c.Var(&wait, "wait", "w")
 	words, code := c.begin(above, args, 0, 1)
 	if code != cli.Continue {
@@ -98,7 +98,7 @@ func (c *command) allJobs(classes globs) ([]fleet.Job, error) {
 }
 
 // jobsOf are the jobs of one instance that are left at the end of the wait, and whether it is free of them.
-func (c *command) jobsOf(of instance, classes globs, wait limit.Duration) (running []fleet.Job, free bool, err error) {
+func (c *command) jobsOf(of instance, classes globs, wait units.Duration) (running []fleet.Job, free bool, err error) {
 	waits := c.Given("wait")
 	err = c.until(wait, func() (bool, error) {
 		in, err := c.fleet.One(of.identity)
@@ -176,7 +176,7 @@ const pause = time.Second
 
 // until asks again and again, up to that long. Redis may be away for a while: that is told once, and is the error
 // only at the end. An error of which done says true is the answer.
-func (c *command) until(wait limit.Duration, ask func() (done bool, err error)) error {
+func (c *command) until(wait units.Duration, ask func() (done bool, err error)) error {
 	started, told := time.Now(), false
 	for {
 		c.fleet.Begin()

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"gracekit/lib/cli"
-	"gracekit/lib/limit"
-	"gracekit/lib/sidekiq/fleet"
+	"gracekit/lib/fleet"
+	"gracekit/lib/units"
 )
 
 const lockUsage = `usage: sidekiq-fleet lock [--ttl DURATION] NAME prog...
@@ -29,14 +29,14 @@ Exit: that of prog, 128 + N if signal N ended it; 1 another one has the lock;
 
 func lock(above *command, args []string) int {
 	c := above.named(lockUsage)
-	ttl := limit.Duration(time.Minute)
+	ttl := units.Duration(time.Minute)
 	c.Var(&ttl, "ttl", "")
 	words, code := c.begin(above, args, 2, -1)
 	if code != cli.Continue {
 		return code
 	}
 	defer c.fleet.Close()
-	if ttl.Std() < time.Second || ttl == limit.Forever {
+	if ttl.Std() < time.Second || ttl == units.Never {
 		return c.Misused(fmt.Errorf("--ttl: %v is no time for a lock that is renewed (60s)", ttl))
 	}
 	name := words[0]
@@ -80,7 +80,7 @@ func (c *command) runLocked(l *fleet.Lock, taken time.Time, cmd *exec.Cmd, ttl t
 	defer ossignal.Stop(signals)
 	if err := cmd.Start(); err != nil {
 		c.Error("cannot run %q: %v", cmd.Args[0], err)
-		return cli.NoExec
+		return cli.CannotRun
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()

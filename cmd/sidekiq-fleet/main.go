@@ -13,10 +13,10 @@ import (
 	"unicode"
 
 	"gracekit/lib/cli"
-	"gracekit/lib/limit"
+	"gracekit/lib/fleet"
 	"gracekit/lib/proc"
 	"gracekit/lib/service"
-	"gracekit/lib/sidekiq/fleet"
+	"gracekit/lib/units"
 )
 
 const usage = `usage: sidekiq-fleet ps|jobs|claim|release|signal|lock [options] [...]
@@ -55,7 +55,7 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, cli.Stderr)) }
 
 func run(args []string, stdout, stderr io.Writer) int {
 	c := &command{Command: cli.New("sidekiq-fleet", usage, stdout, stderr), stderr: stderr}
-	c.namespace, c.timeout = os.Getenv("SIDEKIQ_NAMESPACE"), limit.Duration(5*time.Second)
+	c.namespace, c.timeout = os.Getenv("SIDEKIQ_NAMESPACE"), units.Duration(5*time.Second)
 	c.options()
 	words, code := c.Parse(args, 1, -1)
 	if code != cli.Continue {
@@ -73,7 +73,7 @@ type command struct {
 	*cli.Command
 	stderr    io.Writer
 	namespace string
-	timeout   limit.Duration // for all that is asked at a time
+	timeout   units.Duration // for all that is asked at a time
 	fleet     *fleet.Fleet
 }
 
@@ -126,7 +126,7 @@ func (c *command) checkTimeout(given bool) error {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	if c.timeout < limit.Duration(time.Millisecond) || c.timeout == limit.Forever {
+	if c.timeout < units.Duration(time.Millisecond) || c.timeout == units.Never {
 		return fmt.Errorf("%s: %v is no time in which to give up (5, 500ms)", name, c.timeout)
 	}
 	return nil

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"gracekit/lib/cli"
-	"gracekit/lib/limit"
-	"gracekit/lib/sidekiq/fleet"
+	"gracekit/lib/fleet"
+	"gracekit/lib/units"
 )
 
 const psUsage = `usage: sidekiq-fleet ps [--over SIZE] [-j]
@@ -49,7 +49,7 @@ type description struct {
 
 func ps(above *command, args []string) int {
 	c := above.named(psUsage)
-	var over limit.Size
+	var over units.Size
 	c.Var(&over, "over", "")
 	asJSON := c.Bool("json", "j")
 	_, code := c.begin(above, args, 0, 0)

@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"gracekit/lib/cli"
-	"gracekit/lib/limit"
+	"gracekit/lib/units"
 )
 
 const signalUsage = `usage: sidekiq-fleet signal [-w DURATION] IDENTITY|TARGET TSTP|TERM
@@ -26,7 +26,7 @@ Exit: 0 sent, or with -w done;
 
 func signal(above *command, args []string) int {
 	c := above.named(signalUsage)
-	var wait limit.Duration
+	var wait units.Duration
 	c.Var(&wait, "wait", "w")
 	words, code := c.begin(above, args, 2, 2)
 	if code != cli.Continue {
@@ -73,7 +73,7 @@ func signal(above *command, args []string) int {
 }
 
 // unheard takes back what was not heard: nobody is to find a quiet instance later, and not know why.
-func (c *command) unheard(id, name string, wait limit.Duration, err error) int {
+func (c *command) unheard(id, name string, wait units.Duration, err error) int {
 	c.fleet.Begin()
 	back, errBack := c.fleet.Withdraw(id, name)
 	switch {

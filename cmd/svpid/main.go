@@ -4,9 +4,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
-	"io"
 	"math"
-	"os"
 
 	"gracekit/lib/cli"
 	"gracekit/lib/proc"
@@ -48,26 +46,25 @@ type description struct {
 	Uptime  float64 `json:"uptime_s"` // seconds
 }
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, cli.Stderr)) }
+func main() { cli.Main("svpid", usage, run) }
 
-func run(args []string, stdout, stderr io.Writer) int {
-	cmd := cli.New("svpid", usage, stdout, stderr)
+func run(cmd *cli.Command) error {
 	asJSON := cmd.Bool("json", "j")
-	words, code := cmd.Parse(args, 1, -1)
-	if code != cli.Continue {
-		return code
+	words, err := cmd.Args(1, -1)
+	if err != nil {
+		return err
 	}
 	targets, err := service.ParseAll(words)
 	if err != nil {
-		return cmd.Misused(err)
+		return cli.Misuse(err)
 	}
 	worst := cli.Yes
 	for _, target := range targets {
-		line, err := look(target, *asJSON)
+		line, err := describe(target, *asJSON)
 		switch {
 		case err == nil:
-			if code := cmd.Print(line + "\n"); code != cli.Yes {
-				return code
+			if err := cmd.Write(line + "\n"); err != nil {
+				return err
 			}
 		case errors.Is(err, proc.ErrGone):
 			cmd.Warn("%v", err)
@@ -77,10 +74,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 			worst = cli.Refused
 		}
 	}
-	return worst
+	return cli.Exit(worst)
 }
 
-func look(target service.Target, asJSON bool) (string, error) {
+func describe(target service.Target, asJSON bool) (string, error) {
 	p, err := target.Open()
 	if err != nil {
 		return "", err
@@ -94,7 +91,7 @@ func look(target service.Target, asJSON bool) (string, error) {
 		return "", err
 	}
 	d := description{PID: s.PID, Start: s.Start, PGID: s.PGID, SID: s.Session, PPID: s.PPID,
-		State: string(rune(s.State)), Uptime: math.Round((proc.Now()-p.ID.Born()).Seconds()*100) / 100}
+		State: string(rune(s.State)), Uptime: math.Round((proc.Now()-p.ID.StartTime()).Seconds()*100) / 100}
 	if target.IsDirectory() {
 		d.Service = &target.Text
 	}

@@ -12,17 +12,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Exit codes, those of s6 and djb.
-const (
-	Yes     = 0   // yes, or done
-	No      = 1   // no
-	Usage   = 100 // used wrongly
-	Refused = 111 // the system refused something
-	NoExec  = 126 // the program to become cannot be executed
-	NoProg  = 127 // the program to become was not found
-
-	Continue = -1 // not an exit code: Parse found nothing that ends the program
-)
+// Continue is not an exit code: Parse found nothing that ends the program.
+const Continue = -1
 
 // Version is set by the linker.
 var Version = "0-unknown"

@@ -13,7 +13,7 @@ import (
 // error.
 func Find(prog string) (file string, code int, err error) {
 	if prog == "" {
-		return "", NoProg, fmt.Errorf("cannot run %q: no name of a program", prog)
+		return "", NotFound, fmt.Errorf("cannot run %q: no name of a program", prog)
 	}
 	if strings.Contains(prog, "/") {
 		code, err = runnable(prog)
@@ -23,7 +23,7 @@ func Find(prog string) (file string, code int, err error) {
 	if !set {
 		path = "/bin:/usr/bin"
 	}
-	code, err = NoProg, fmt.Errorf("cannot run %q: not found in PATH", prog)
+	code, err = NotFound, fmt.Errorf("cannot run %q: not found in PATH", prog)
 	for _, dir := range strings.Split(path, ":") {
 		file := dir + "/" + prog
 		if dir == "" {
@@ -33,7 +33,7 @@ func Find(prog string) (file string, code int, err error) {
 		if errHere == nil {
 			return file, Continue, nil
 		}
-		if codeHere == NoExec { // execvp goes on, and remembers that there was one
+		if codeHere == CannotRun { // execvp goes on, and remembers that there was one
 			code, err = codeHere, errHere
 		}
 	}
@@ -59,9 +59,9 @@ func cannotRun(file string, err error) (code int, said error) {
 	case nil:
 		return Continue, nil
 	case unix.ENOENT, unix.ENOTDIR:
-		code = NoProg
+		code = NotFound
 	default:
-		code = NoExec
+		code = CannotRun
 	}
 	return code, fmt.Errorf("cannot run %q: %w", file, err)
 }

@@ -42,7 +42,7 @@ func TestAProgramIsFoundAsExecvpFindsIt(t *testing.T) {
 		{good + ":" + other, "another", other + "/another", Continue},
 		{"/nonexistent:" + good, "prog", good + "/prog", Continue},
 		{good + "/sub:" + good, "prog", good + "/prog", Continue}, // an entry that is no folder
-		{good, "missing", "", NoProg},
+		{good, "missing", "", NotFound},
 		{"", "local", "./local", Continue}, // an empty PATH is an empty entry
 		{":" + good, "prog", "./prog", Continue},
 		{good + ":", "prog", good + "/prog", Continue},
@@ -50,24 +50,24 @@ func TestAProgramIsFoundAsExecvpFindsIt(t *testing.T) {
 		{"/nonexistent::" + good, "prog", "./prog", Continue},
 		{".", "local", "./local", Continue},
 		{".:" + good, "prog", "./prog", Continue},
-		{good, "local", "", NoProg}, // the current folder only where PATH says so
+		{good, "local", "", NotFound}, // the current folder only where PATH says so
 		{bad + ":" + good, "prog", good + "/prog", Continue},
-		{bad, "prog", "", NoExec},
-		{bad + ":/nonexistent", "prog", "", NoExec},
+		{bad, "prog", "", CannotRun},
+		{bad + ":/nonexistent", "prog", "", CannotRun},
 		{withDir + ":" + good, "prog", good + "/prog", Continue},
-		{withDir, "prog", "", NoExec},
-		{good, ".", "", NoExec},
-		{good, "..", "", NoExec},
-		{good, "", "", NoProg},
-		{"", "", "", NoProg},
+		{withDir, "prog", "", CannotRun},
+		{good, ".", "", CannotRun},
+		{good, "..", "", CannotRun},
+		{good, "", "", NotFound},
+		{"", "", "", NotFound},
 		{good, "./local", "./local", Continue}, // a slash: PATH means nothing
-		{good, "./missing", "./missing", NoProg},
+		{good, "./missing", "./missing", NotFound},
 		{good, good + "/prog", good + "/prog", Continue},
-		{good, bad + "/prog", bad + "/prog", NoExec},
-		{good, withDir + "/prog", withDir + "/prog", NoExec},
-		{good, "/", "/", NoExec},
-		{good, good + "/prog/", good + "/prog/", NoProg},
-		{good, "./broken", "./broken", NoProg},
+		{good, bad + "/prog", bad + "/prog", CannotRun},
+		{good, withDir + "/prog", withDir + "/prog", CannotRun},
+		{good, "/", "/", CannotRun},
+		{good, good + "/prog/", good + "/prog/", NotFound},
+		{good, "./broken", "./broken", NotFound},
 	} {
 		t.Setenv("PATH", c.path)
 		file, code, err := Find(c.prog)
@@ -89,14 +89,14 @@ func TestWithoutPATHItIsLookedForInBin(t *testing.T) {
 		t.Errorf("%q, %d, %v", file, code, err)
 	}
 	t.Chdir(folder(t, 0o755, "local"))
-	if file, code, err := Find("local"); code != NoProg {
+	if file, code, err := Find("local"); code != NotFound {
 		t.Errorf("%q, %d, %v", file, code, err)
 	}
 }
 
 func TestWhatCannotBeReachedIsNoProgram(t *testing.T) {
 	long := strings.Repeat("x", 300) // ENAMETOOLONG
-	if _, code, err := Find(long); code != NoProg && code != NoExec || err == nil {
+	if _, code, err := Find(long); code != NotFound && code != CannotRun || err == nil {
 		t.Errorf("%d, %v", code, err)
 	}
 	if _, code, err := Find("pr\x00og"); code == Continue || err == nil {

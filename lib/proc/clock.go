@@ -28,8 +28,8 @@ var tick = sync.OnceValue(func() time.Duration {
 	return time.Second / time.Duration(hz)
 })
 
-// Born is when the process was started, on the clock of Now, to the clock tick.
-func (id ID) Born() time.Duration { return time.Duration(id.Start) * tick() }
+// StartTime is when the process was started, on the clock of Now, to the clock tick.
+func (id ID) StartTime() time.Duration { return time.Duration(id.Start) * tick() }
 
 // Boot is the name of this boot of the machine (/proc/sys/kernel/random/boot_id):
 // times of Now and identities mean nothing in another one.

@@ -43,21 +43,21 @@ func (sc *Scanner) Tree(roots ...int) ([]Stat, error) {
 	return slices.DeleteFunc(all[:found], Stat.Ended), err
 }
 
-// Usage adds up, in KB, what is wanted of the processes of a scope (Alone,
-// Group or Tree). Those beside p that end meanwhile, or can't be read, count
+// Usage adds up, in KB, what is wanted of the processes of a scope (ScopeProcess,
+// ScopeGroup or ScopeTree). Those beside p that end meanwhile, or can't be read, count
 // as nothing. ErrGone if p has ended.
 func (sc *Scanner) Usage(p *Process, scope Scope, want Field) (Usage, error) {
 	p.buf = sc.member.buf // one for all: a watcher may hold hundreds of processes
 	sum, err := p.Memory(want)
 	var self Stat
-	if err == nil && scope == Group {
+	if err == nil && scope == ScopeGroup {
 		self, err = p.Stat()
 	}
 	sc.member.buf, p.buf = p.buf, nil
-	if err != nil || scope == Alone {
+	if err != nil || scope == ScopeProcess {
 		return sum, err
 	}
-	if scope == Tree {
+	if scope == ScopeTree {
 		err = sc.addDescendants(&sum, p, want)
 		return sum, err
 	}

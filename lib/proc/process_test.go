@@ -153,9 +153,9 @@ func TestASumTakesTheGroupOrTheTree(t *testing.T) {
 		t.Errorf("children: %+v, %v; want two sleeps", children, err)
 	}
 	for deadline := time.Now().Add(time.Minute); ; { // some may still be on their way into sleep
-		alone, errAlone := sc.Usage(p, Alone, USS)
-		ofGroup, errGroup := sc.Usage(p, Group, USS)
-		ofTree, errTree := sc.Usage(p, Tree, USS)
+		alone, errAlone := sc.Usage(p, ScopeProcess, USS)
+		ofGroup, errGroup := sc.Usage(p, ScopeGroup, USS)
+		ofTree, errTree := sc.Usage(p, ScopeTree, USS)
 		byScan := alone
 		errScan := sc.addDescendantsByScan(&byScan, p, USS)
 		if err := errors.Join(errAlone, errGroup, errTree, errScan); err != nil {
@@ -175,7 +175,7 @@ func TestACheckAllocatesNothing(t *testing.T) {
 	p := open(t, start(t, "sleep 1000 & echo ready; wait").Process.Pid)
 	sc := NewScanner()
 	defer sc.Close()
-	for _, scope := range []Scope{Alone, Group, Tree} {
+	for _, scope := range []Scope{ScopeProcess, ScopeGroup, ScopeTree} {
 		check := func() {
 			if _, err := sc.Usage(p, scope, RSS|Swap|PSS); err != nil {
 				t.Fatal(err)

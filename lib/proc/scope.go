@@ -6,10 +6,10 @@ import "fmt"
 type Scope uint8
 
 const (
-	Alone    Scope = iota // the process
-	Group                 // its process group
-	Tree                  // it and its descendants
-	Children              // each of its children for itself
+	ScopeProcess  Scope = iota // the process
+	ScopeGroup                 // its process group
+	ScopeTree                  // it and its descendants
+	ScopeChildren              // each of its children for itself
 )
 
 var scopeNames = [...]string{"process", "group", "tree", "children"}

@@ -68,7 +68,7 @@ func (r *Run) left() (left []proc.ID, err error) {
 			left = append(left, id)
 		}
 	}
-	if r.scope != proc.Group {
+	if r.scope != proc.ScopeGroup {
 		return left, nil
 	}
 	members, err := r.groupMembers()

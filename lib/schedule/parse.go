@@ -12,8 +12,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gracekit/lib/limit"
 	"gracekit/lib/proc"
+	"gracekit/lib/units"
 )
 
 // Schedule is signals and waits, in order.
@@ -28,7 +28,7 @@ type Step struct {
 	Scope  proc.Scope // whom it is sent to, if Scoped
 	Scoped bool       // the signal has a suffix: @process, @group or @tree
 	Waits  bool       // a wait follows
-	Wait   limit.Duration
+	Wait   units.Duration
 }
 
 // Parse reads SIGNAL/SECONDS/SIGNAL/SECONDS/... A signal is a name, with or
@@ -60,7 +60,7 @@ func (s *Schedule) add(word string) error {
 	}
 	last := len(s.Steps) - 1
 	if last >= 0 && !s.Steps[last].Waits && s.Repeat != len(s.Steps) {
-		wait, err := limit.ParseDuration(word)
+		wait, err := units.ParseDuration(word)
 		if err == nil {
 			s.Steps[last].Wait, s.Steps[last].Waits = wait, true
 			return nil
@@ -84,7 +84,7 @@ func parseStep(word string) (step Step, err error) {
 	step.Signal, err = ParseSignal(strings.TrimPrefix(name, "-"))
 	if err == nil && scoped {
 		step.Scoped = true
-		if step.Scope, err = proc.ParseScope(scope); err != nil || step.Scope == proc.Children {
+		if step.Scope, err = proc.ParseScope(scope); err != nil || step.Scope == proc.ScopeChildren {
 			err = fmt.Errorf("%q is none to signal (process, group, tree)", scope)
 		}
 	}
@@ -119,7 +119,7 @@ func Name(sig unix.Signal) string {
 
 // deadline is when a wait ends; the zero time for one that never does.
 func (s Step) deadline() time.Time {
-	if s.Wait == limit.Forever {
+	if s.Wait == units.Never {
 		return time.Time{}
 	}
 	return time.Now().Add(s.Wait.Std())

@@ -7,12 +7,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gracekit/lib/limit"
 	"gracekit/lib/proc"
+	"gracekit/lib/units"
 )
 
-func waits(text string) limit.Duration {
-	d, err := limit.ParseDuration(text)
+func waits(text string) units.Duration {
+	d, err := units.ParseDuration(text)
 	if err != nil {
 		panic(err)
 	}
@@ -36,11 +36,11 @@ func TestAScheduleIsSignalsAndWaits(t *testing.T) {
 		"HUP/TERM": {[]Step{{Signal: unix.SIGHUP}, term}, 2},
 		"TERM/0":   {[]Step{{Signal: unix.SIGTERM, Waits: true}}, 1},
 		"TERM/1.5": {[]Step{{Signal: unix.SIGTERM, Waits: true, Wait: waits("1500ms")}}, 1},
-		"TERM/inf": {[]Step{{Signal: unix.SIGTERM, Waits: true, Wait: limit.Forever}}, 1},
+		"TERM/inf": {[]Step{{Signal: unix.SIGTERM, Waits: true, Wait: units.Never}}, 1},
 		"TSTP@process/30/KILL@group": {[]Step{
-			{Signal: unix.SIGTSTP, Scope: proc.Alone, Scoped: true, Waits: true, Wait: waits("30")},
-			{Signal: unix.SIGKILL, Scope: proc.Group, Scoped: true}}, 2},
-		"TERM@tree":             {[]Step{{Signal: unix.SIGTERM, Scope: proc.Tree, Scoped: true}}, 1},
+			{Signal: unix.SIGTSTP, Scope: proc.ScopeProcess, Scoped: true, Waits: true, Wait: waits("30")},
+			{Signal: unix.SIGKILL, Scope: proc.ScopeGroup, Scoped: true}}, 2},
+		"TERM@tree":             {[]Step{{Signal: unix.SIGTERM, Scope: proc.ScopeTree, Scoped: true}}, 1},
 		"TERM/5/forever/KILL/1": {[]Step{{Signal: unix.SIGTERM, Waits: true, Wait: waits("5")}, {Signal: unix.SIGKILL, Waits: true, Wait: waits("1")}}, 1},
 	} {
 		s, err := Parse(text)
@@ -80,7 +80,7 @@ func FuzzSchedule(f *testing.F) {
 			t.Fatalf("%q: %+v", text, s)
 		}
 		for _, step := range s.Steps {
-			if step.Signal < 1 || step.Signal > 64 || step.Wait < 0 || step.Wait > 0 && !step.Waits || step.Scope == proc.Children {
+			if step.Signal < 1 || step.Signal > 64 || step.Wait < 0 || step.Wait > 0 && !step.Waits || step.Scope == proc.ScopeChildren {
 				t.Errorf("%q: %+v", text, step)
 			}
 		}

@@ -35,7 +35,7 @@ func (r *Run) Do(s Schedule) (left []proc.ID, err error) {
 	r.own = proc.Self()
 	r.scan = proc.NewScanner()
 	defer r.scan.Close()
-	if err := r.allowed(proc.Alone); err != nil { // before anything is said of it
+	if err := r.allowed(proc.ScopeProcess); err != nil { // before anything is said of it
 		return nil, err
 	}
 	if err := r.aim(); err != nil {
@@ -75,9 +75,9 @@ func (r *Run) Do(s Schedule) (left []proc.ID, err error) {
 
 // aim decides what is meant by the target.
 func (r *Run) aim() error {
-	r.scope = proc.Group
+	r.scope = proc.ScopeGroup
 	if r.Alone {
-		r.scope = proc.Alone
+		r.scope = proc.ScopeProcess
 	}
 	if r.Process == nil || r.Alone {
 		return nil
@@ -85,7 +85,7 @@ func (r *Run) aim() error {
 	leads, err := r.leads()
 	if err == nil && !leads {
 		r.Warn("%v leads no process group (its run script needs pgexec or chpst -P): signalled alone", r.ID)
-		r.scope = proc.Alone
+		r.scope = proc.ScopeProcess
 	}
 	return err
 }
@@ -108,8 +108,8 @@ func (r *Run) scopeOf(step Step) proc.Scope {
 	if !step.Scoped {
 		return r.scope
 	}
-	if leads, err := r.leads(); step.Scope == proc.Group && (err != nil || !leads) {
-		return proc.Alone
+	if leads, err := r.leads(); step.Scope == proc.ScopeGroup && (err != nil || !leads) {
+		return proc.ScopeProcess
 	}
 	return step.Scope
 }
@@ -124,7 +124,7 @@ func (r *Run) allowed(scope proc.Scope) error {
 		return fmt.Errorf("%v is %w process: never signalled", r.ID, errOwn)
 	case slices.Contains(r.own.Supervisors, pid):
 		return fmt.Errorf("%v is %w supervisor, or above it: never signalled", r.ID, errOwn)
-	case scope != proc.Group:
+	case scope != proc.ScopeGroup:
 		return nil
 	case pid == r.own.PGID:
 		return fmt.Errorf("the process group of %v is %w: never signalled", r.ID, errOwn)

@@ -233,7 +233,7 @@ func TestWhatTheCallerBelongsToIsNeverSignalled(t *testing.T) {
 		}
 	}
 	r := Run{ID: proc.ID{PID: unix.Getpgrp(), Start: 1}, own: proc.Self()}
-	if err := r.allowed(proc.Group); err == nil {
+	if err := r.allowed(proc.ScopeGroup); err == nil {
 		t.Error("the caller's own group is allowed")
 	}
 }

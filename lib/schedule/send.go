@@ -15,12 +15,12 @@ import (
 func (r *Run) send(sig unix.Signal, scope proc.Scope) (sent bool, err error) {
 	r.Info("%s to %s %v", Name(sig), scope, r.ID)
 	switch scope {
-	case proc.Alone:
+	case proc.ScopeProcess:
 		sent, err = r.toProcess(sig)
-	case proc.Group:
-		r.scope = proc.Group
+	case proc.ScopeGroup:
+		r.scope = proc.ScopeGroup
 		sent, err = r.toGroup(sig)
-	case proc.Tree:
+	case proc.ScopeTree:
 		if sig == unix.SIGKILL { // one that forks between the look and the signal would leave an orphan
 			if _, err := r.toEach(unix.SIGSTOP, r.treeMembers, &r.tree); err != nil {
 				return false, err

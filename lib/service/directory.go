@@ -36,7 +36,7 @@ func openDirectory(path string, flag int) (*proc.Process, error) {
 				return nil, err
 			}
 			for _, uid := range []int{dir.uid, supervise.uid} {
-				if err := vouch(uid, p); err != nil {
+				if err := checkOwner(uid, p); err != nil {
 					p.Close()
 					return nil, err
 				}
@@ -55,10 +55,10 @@ func openDirectory(path string, flag int) (*proc.Process, error) {
 
 // Wanted reads what the operator wants of the service that the target is. An
 // error: nothing supervises it, so that nothing would start it again.
-func (t Target) Wanted() (Wish, error) {
+func (t Target) WantedState() (WantedState, error) {
 	dir, supervise, err := openSupervise(t.path, 0)
 	if err != nil {
-		return Wish{}, fmt.Errorf("%s: %w", t.Text, err)
+		return WantedState{}, fmt.Errorf("%s: %w", t.Text, err)
 	}
 	defer unix.Close(dir.fd)
 	defer unix.Close(supervise.fd)
@@ -71,17 +71,17 @@ func (t Target) Wanted() (Wish, error) {
 		err = supervise.alive(s.fifo)
 	}
 	if err != nil {
-		return Wish{}, fmt.Errorf("%s: %w", t.Text, err)
+		return WantedState{}, fmt.Errorf("%s: %w", t.Text, err)
 	}
 	return s.wanted, nil
 }
 
 // openSupervise opens a service directory and its supervise.
 func openSupervise(path string, flag int) (dir, supervise directory, err error) {
-	if dir, err = openJudged(unix.AT_FDCWD, path, flag); err != nil {
+	if dir, err = openTrusted(unix.AT_FDCWD, path, flag); err != nil {
 		return dir, supervise, err
 	}
-	supervise, err = openJudged(dir.fd, "supervise", 0)
+	supervise, err = openTrusted(dir.fd, "supervise", 0)
 	switch {
 	case err == unix.ENOENT:
 		err = errors.New("no service directory: nothing has made supervise in it")
@@ -97,8 +97,8 @@ func openSupervise(path string, flag int) (dir, supervise directory, err error) 
 // directory is one that nobody else could have written.
 type directory struct{ fd, uid int }
 
-// openJudged follows links, if the flag is not O_NOFOLLOW: what they point to is judged.
-func openJudged(at int, path string, flag int) (directory, error) {
+// openTrusted follows links, if the flag is not O_NOFOLLOW: what they point to is judged.
+func openTrusted(at int, path string, flag int) (directory, error) {
 	fd, err := unix.Openat(at, path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC|flag, 0)
 	if err != nil {
 		return directory{}, err

@@ -43,7 +43,7 @@ func openPidfile(path string) (*proc.Process, error) {
 		}
 		return nil, err
 	}
-	if err = vouch(uid, p); err == nil {
+	if err = checkOwner(uid, p); err == nil {
 		err = fresh(p.ID, time.Unix(st.Mtim.Unix()))
 	}
 	if err != nil {
@@ -80,7 +80,7 @@ func openRecorded(id proc.ID, uid int) (*proc.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := vouch(uid, p); err != nil {
+	if err := checkOwner(uid, p); err != nil {
 		p.Close()
 		return nil, err
 	}
@@ -110,7 +110,7 @@ func parsePidfile(text []byte) (pid int, id proc.ID, err error) {
 // fresh refuses a pid that was given to another process after the file was
 // written. Both times are coarse (a clock tick each), so that much is allowed.
 func fresh(id proc.ID, written time.Time) error {
-	started := time.Now().Add(id.Born() - proc.Now())
+	started := time.Now().Add(id.StartTime() - proc.Now())
 	const coarse = 20 * time.Millisecond
 	if started.After(written.Add(coarse)) {
 		return &GoneError{Why: fmt.Sprintf("stale: process %d started %v after the file was written",

@@ -23,11 +23,11 @@ type status struct {
 	pid   int // above 0 if running
 	// who has its supervisor: the FIFO in supervise that it holds open to read
 	fifo   string
-	wanted Wish
+	wanted WantedState
 }
 
-// Wish is what the operator has told the supervisor to do with the service.
-type Wish struct {
+// WantedState is what the operator has told the supervisor to do with the service.
+type WantedState struct {
 	Up     bool // it is to run, and so is started again when it ends
 	Paused bool // it was stopped, for a while
 }
@@ -55,7 +55,7 @@ func parseStatus(text []byte) (status, error) {
 // parseRunit: 12 bytes of TAI64N, pid (little endian), paused, want, got TERM, state.
 func parseRunit(text []byte) (status, error) {
 	pid, err := parsePID(uint64(binary.LittleEndian.Uint32(text[12:])))
-	s := status{phase(text[19]), pid, "ok", Wish{Up: text[17] == 'u', Paused: text[16] == 1}}
+	s := status{phase(text[19]), pid, "ok", WantedState{Up: text[17] == 'u', Paused: text[16] == 1}}
 	// In state 2 the pid is 0 until ./finish has been forked.
 	if err != nil || !isTAI(text) || text[16] > 1 || text[18] > 1 || s.phase > finishing || s.phase == running && pid == 0 {
 		return status{}, errStatus
@@ -68,7 +68,7 @@ func parseRunit(text []byte) (status, error) {
 func parseS6(text []byte) (status, error) {
 	pid, err := parsePID(binary.BigEndian.Uint64(text[24:]))
 	flags := text[len(text)-1]
-	s := status{running, pid, "control", Wish{Up: flags&4 != 0, Paused: flags&1 != 0 && pid != 0}}
+	s := status{running, pid, "control", WantedState{Up: flags&4 != 0, Paused: flags&1 != 0 && pid != 0}}
 	switch {
 	case pid == 0:
 		s.phase = down

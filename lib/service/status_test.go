@@ -100,22 +100,22 @@ func TestTheStatusOfLaterS6IsRead(t *testing.T) {
 		text []byte
 		want status
 	}{
-		"2.15, up":                        {up, status{running, 0x4b47, "control", Wish{Up: true}}},
-		"2.15, up and ready":              {flags(up, 0x0c), status{running, 0x4b47, "control", Wish{Up: true}}},
-		"2.15, paused":                    {flags(up, 0x05), status{running, 0x4b47, "control", Wish{Up: true, Paused: true}}},
-		"2.15, wanted down, still there":  {flags(up, 0x00), status{running, 0x4b47, "control", Wish{}}},
-		"2.15, in finish":                 {flags(up, 0x06), status{finishing, 0x4b47, "control", Wish{Up: true}}},
-		"2.15, in finish, wanted down":    {flags(up, 0x02), status{finishing, 0x4b47, "control", Wish{}}},
-		"2.12, never started":             {never, status{down, 0, "control", Wish{}}},
-		"2.15, never started":             {flags(never, 0x09), status{down, 0, "control", Wish{}}},
-		"2.15, before the first start":    {flags(never, 0x0d), status{down, 0, "control", Wish{Up: true}}},
-		"2.15, down between two starts":   {flags(never, 0x0c), status{down, 0, "control", Wish{Up: true}}},
-		"2.13.2, never started":           {insert(flags(never, 0x09)), status{down, 0, "control", Wish{}}},
-		"2.13.2, before the first start":  {insert(flags(never, 0x0d)), status{down, 0, "control", Wish{Up: true}}},
-		"2.13, up":                        {insert(up), status{running, 0x4b47, "control", Wish{Up: true}}},
-		"2.13, in finish":                 {insert(flags(up, 0x06)), status{finishing, 0x4b47, "control", Wish{Up: true}}},
-		"2.13, wanted down, still there":  {insert(flags(up, 0x00)), status{running, 0x4b47, "control", Wish{}}},
-		"2.13, down between two restarts": {insert(flags(never, 0x0c)), status{down, 0, "control", Wish{Up: true}}},
+		"2.15, up":                        {up, status{running, 0x4b47, "control", WantedState{Up: true}}},
+		"2.15, up and ready":              {flags(up, 0x0c), status{running, 0x4b47, "control", WantedState{Up: true}}},
+		"2.15, paused":                    {flags(up, 0x05), status{running, 0x4b47, "control", WantedState{Up: true, Paused: true}}},
+		"2.15, wanted down, still there":  {flags(up, 0x00), status{running, 0x4b47, "control", WantedState{}}},
+		"2.15, in finish":                 {flags(up, 0x06), status{finishing, 0x4b47, "control", WantedState{Up: true}}},
+		"2.15, in finish, wanted down":    {flags(up, 0x02), status{finishing, 0x4b47, "control", WantedState{}}},
+		"2.12, never started":             {never, status{down, 0, "control", WantedState{}}},
+		"2.15, never started":             {flags(never, 0x09), status{down, 0, "control", WantedState{}}},
+		"2.15, before the first start":    {flags(never, 0x0d), status{down, 0, "control", WantedState{Up: true}}},
+		"2.15, down between two starts":   {flags(never, 0x0c), status{down, 0, "control", WantedState{Up: true}}},
+		"2.13.2, never started":           {insert(flags(never, 0x09)), status{down, 0, "control", WantedState{}}},
+		"2.13.2, before the first start":  {insert(flags(never, 0x0d)), status{down, 0, "control", WantedState{Up: true}}},
+		"2.13, up":                        {insert(up), status{running, 0x4b47, "control", WantedState{Up: true}}},
+		"2.13, in finish":                 {insert(flags(up, 0x06)), status{finishing, 0x4b47, "control", WantedState{Up: true}}},
+		"2.13, wanted down, still there":  {insert(flags(up, 0x00)), status{running, 0x4b47, "control", WantedState{}}},
+		"2.13, down between two restarts": {insert(flags(never, 0x0c)), status{down, 0, "control", WantedState{Up: true}}},
 	} {
 		if s, err := parseStatus(c.text); err != nil || s != c.want {
 			t.Errorf("%s: %+v, %v; want %+v", name, s, err, c.want)

@@ -123,7 +123,7 @@ func openLink(path string, uid int) (*proc.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := vouch(uid, p); err != nil {
+	if err := checkOwner(uid, p); err != nil {
 		p.Close()
 		return nil, fmt.Errorf("the link: %w", err)
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // owner judges an open file or directory: nobody else may have been able to
-// write it. It returns the user it belongs to, for vouch.
+// write it. It returns the user it belongs to, for checkOwner.
 func owner(fd int, st *unix.Stat_t) (uid int, err error) {
 	if err := unix.Fstat(fd, st); err != nil {
 		return 0, err
@@ -21,9 +21,9 @@ func owner(fd int, st *unix.Stat_t) (uid int, err error) {
 	return int(st.Uid), nil
 }
 
-// vouch lets root believe only root, and the user that the process runs as:
+// checkOwner lets root believe only root, and the user that the process runs as:
 // otherwise anybody could have root signal whom they want.
-func vouch(uid int, p *proc.Process) error {
+func checkOwner(uid int, p *proc.Process) error {
 	if os.Geteuid() != 0 || uid == 0 {
 		return nil
 	}

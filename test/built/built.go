@@ -3,10 +3,13 @@
 package built
 
 import (
+	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 )
 
 // Programs builds packages of this repository, two folders up, into a folder.
@@ -18,6 +21,21 @@ func Programs(bin string, packages ...string) error {
 		return fmt.Errorf("go build %v: %w\n%s", packages, err, out)
 	}
 	return nil
+}
+
+// Scripts copies the programs that are shell scripts, cmd/NAME/NAME, into a
+// folder: the source may be where other users cannot read, as in /root.
+func Scripts(bin string) error {
+	folders, err := filepath.Glob("../../cmd/*")
+	for _, folder := range folders {
+		name := filepath.Base(folder)
+		text, errRead := os.ReadFile(filepath.Join(folder, name))
+		if errors.Is(errRead, fs.ErrNotExist) {
+			continue
+		}
+		err = errors.Join(err, errRead, os.WriteFile(filepath.Join(bin, name), text, 0o755))
+	}
+	return err
 }
 
 // Parallel has so many tests run at once, unless -parallel is given: whatever

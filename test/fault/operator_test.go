@@ -46,7 +46,7 @@ func TestDownAndNotEndingIsNotRestarted(t *testing.T) {
 	p := target.running(proc.ID{})
 	s.grow(p, j)
 	s.must(target.tell("d"))
-	l.event(`msg=restart-put-off .*why="the service is wanted down"`, 2)
+	l.event(`msg=restart-postponed .*why="the service is wanted down"`, 2)
 	s.must(p.Signal(unix.SIGKILL))
 	l.event(`msg=target-gone .*why="the service is wanted down"`, 1)
 	l.never("msg=restart-begin")
@@ -64,7 +64,7 @@ func TestASvPauseIsRespected(t *testing.T) {
 	p := target.running(proc.ID{})
 	s.grow(p, j)
 	s.must(target.tell("p"))
-	l.event(`msg=restart-put-off .*why="the service is paused"`, 2)
+	l.event(`msg=restart-postponed .*why="the service is paused"`, 2)
 	if len(j.of("RESTART")) > 0 {
 		s.Error("restarted though paused")
 	}
@@ -108,12 +108,12 @@ func TestDownWhileARestartWaitsForItsNextTry(t *testing.T) {
 	s.must(s.noted("worker/supervise/gracewatch").Signal(unix.SIGKILL))
 	l.event("msg=restart-failed", 1)
 	s.must(target.tell("d"))
-	l.event(`msg=restart-put-off .*why="the service is wanted down"`, 1)
+	l.event(`msg=restart-postponed .*why="the service is wanted down"`, 1)
 	w := watcher.running(proc.ID{})
 	s.must(w.Signal(unix.SIGKILL)) // nor does the next gracewatch start anything
 	watcher.running(w.ID)
 	l.event("msg=watching", 2)
-	l.event(`msg=restart-put-off .*why="the service is wanted down"`, 2)
+	l.event(`msg=restart-postponed .*why="the service is wanted down"`, 2)
 	if len(j.of("RESTART")) != 1 {
 		s.Error("restarted though down")
 	}
@@ -161,7 +161,7 @@ func TestDownUnderS6(t *testing.T) {
 	l.event("msg=watching", 1)
 	s.grow(p, j)
 	s.run("s6-svc", "-d", dir)
-	l.event(`msg=restart-put-off .*why="the service is wanted down"`, 2)
+	l.event(`msg=restart-postponed .*why="the service is wanted down"`, 2)
 	s.must(p.Signal(unix.SIGKILL))
 	l.event(`msg=target-gone .*why="the service is wanted down"`, 1)
 	s.run("s6-svc", "-u", dir)
@@ -183,7 +183,7 @@ func TestSuperviseDeletedAndMadeAnew(t *testing.T) {
 		return os.RemoveAll(target.dir+"/supervise") == nil
 	})
 	s.grow(p, j)
-	l.event("msg=restart-put-off .*nothing has made supervise", 2)
+	l.event("msg=restart-postponed .*nothing has made supervise", 2)
 	l.times("the state is not kept", 1)
 	if len(j.of("RESTART")) > 0 {
 		s.Error("restarted though nothing would start it again")

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"gracekit/lib/sidekiq/fleet"
+	"gracekit/lib/fleet"
 )
 
 // ttlOf is how long a claim by that name is good: the claim says only when it ends, and so tells when it was made, by

@@ -17,7 +17,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"gracekit/lib/sidekiq/fleet"
+	"gracekit/lib/fleet"
 )
 
 // A server is a real redis-server of the test's own, on a unix socket, which writes down every change.

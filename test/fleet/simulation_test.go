@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"gracekit/lib/sidekiq/fleet"
+	"gracekit/lib/fleet"
 )
 
 // size of the fleet.

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// sidekiq-busy tells from outside, without Redis, whether jobs are running.
+// sidekiq-idle tells from outside, without Redis, whether jobs are running.
 func TestSidekiqBusy(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
@@ -21,26 +21,26 @@ func TestSidekiqBusy(t *testing.T) {
 	s.waitFor("Sidekiq has booted", func() bool { return booted(p.process) })
 
 	busy := func(args ...string) string {
-		r := s.run("sidekiq-busy", append(args, p.id())...)
+		r := s.run("sidekiq-idle", append(args, p.id())...)
 		return fmt.Sprint(strings.TrimSpace(r.stdout), ", exit ", r.code)
 	}
 	wants := func(want string) {
 		t.Helper()
 		last := ""
-		s.waitFor("sidekiq-busy says "+want, func() bool { last = busy(); return last == want })
+		s.waitFor("sidekiq-idle says "+want, func() bool { last = busy(); return last == want })
 	}
 	wants("0 3 running, exit 0")
 	release := s.path("release")
 	jids := redis.enqueue(2, "WaitJob", release)
 	wants("2 3 running, exit 1") // with the next heartbeat
-	if r := s.wants(1, "sidekiq-busy", "-w", "500ms", p.id()); r.code == 0 {
+	if r := s.wants(1, "sidekiq-idle", "-w", "500ms", p.id()); r.code == 0 {
 		s.Error("-w returned 0 with two jobs running")
 	}
 	syscall.Kill(p.pid, syscall.SIGTSTP)
 	wants("2 3 stopping, exit 1")
 
 	// -w returns when the last job has ended, not before.
-	waiting := s.command("sidekiq-busy", "-w", "60", p.id())
+	waiting := s.command("sidekiq-idle", "-w", "60", p.id())
 	waiter := s.start(waiting)
 	if happens(waiter.gone, 300*time.Millisecond) {
 		s.Fatalf("-w returned %d with two jobs running", waiter.code)
@@ -57,14 +57,14 @@ func TestSidekiqBusy(t *testing.T) {
 	wants("0 3 stopping, exit 0")
 
 	// A process that is gone runs no jobs: -w has nothing to wait for.
-	waiter = s.start(s.command("sidekiq-busy", "-w", "60", p.id()))
+	waiter = s.start(s.command("sidekiq-idle", "-w", "60", p.id()))
 	syscall.Kill(p.pid, syscall.SIGTERM)
 	<-waiter.gone
 	<-p.gone
 	if waiter.code != 0 {
 		s.Errorf("-w at its end: exit %d, want 0", waiter.code)
 	}
-	s.wants(1, "sidekiq-busy", p.id())
+	s.wants(1, "sidekiq-idle", p.id())
 }
 
 // 0 busy in the title of a Sidekiq that was just told to be quiet proves nothing: the jobs may be younger than it.
@@ -83,7 +83,7 @@ func TestSidekiqBusyDoesNotTrustAnOldTitle(t *testing.T) {
 	jids := redis.enqueue(1, "WaitJob", release)
 	s.waitFor("the job runs", func() bool { return len(jobs.of(jids[0], "start")) == 1 })
 	syscall.Kill(p.pid, syscall.SIGTSTP)
-	waiter := s.start(s.command("sidekiq-busy", "-w", "60", p.id()))
+	waiter := s.start(s.command("sidekiq-idle", "-w", "60", p.id()))
 	// Longer than a heartbeat, and than Ruby keeps its ended threads.
 	if happens(waiter.gone, 6*time.Second) {
 		s.Errorf("-w returned %d while the job runs", waiter.code)
@@ -103,7 +103,7 @@ func TestSidekiqBusyOfSomethingElse(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
 	p := s.start(s.command("sleep", "1000"))
-	r := s.wants(100, "sidekiq-busy", p.id())
+	r := s.wants(100, "sidekiq-idle", p.id())
 	if r.stdout != "" || strings.Count(r.stderr, "\n") != 1 {
 		s.Errorf("want one line on stderr, got\nstdout: %sstderr: %s", r.stdout, r.stderr)
 	}

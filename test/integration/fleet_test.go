@@ -243,7 +243,7 @@ func (p *pair) bothReplaced(old [2]process, watch [2]*gracewatch) {
 	if done[1].at.Before(done[0].at) {
 		first, second = 1, 0
 	}
-	if n := watch[second].count("restart-put-off"); n == 0 {
+	if n := watch[second].count("restart-postponed"); n == 0 {
 		p.s.Error("the second one was never put off")
 	}
 	p.takesJobs(p.two[first])
@@ -279,7 +279,7 @@ func TestMemoryKillerLeavesTheLastOne(t *testing.T) {
 	}
 	s.waitFor("one is restarted, the other is put off", func() bool {
 		return watch[0].count("restart-done")+watch[1].count("restart-done") == 1 &&
-			watch[0].count("restart-put-off")+watch[1].count("restart-put-off") >= 1 // asked again after a minute
+			watch[0].count("restart-postponed")+watch[1].count("restart-postponed") >= 1 // asked again after a minute
 	})
 	first, second := 0, 1
 	if watch[1].count("restart-done") == 1 {

@@ -152,7 +152,7 @@ func TestTitleOfAQuietSidekiqIsTrueAtOnce(t *testing.T) {
 	s.write("first", "", 0o644)
 	s.waitFor("one job is left", func() bool { return strings.HasSuffix(title(p.process), "[1 of 3 busy] stopping") })
 
-	waiter := s.start(s.command("sidekiq-busy", "-w", "60", p.id()))
+	waiter := s.start(s.command("sidekiq-idle", "-w", "60", p.id()))
 	if happens(waiter.gone, 300*time.Millisecond) {
 		s.Fatalf("-w returned %d with a job running", waiter.code)
 	}
@@ -174,7 +174,7 @@ func TestIdleSidekiqWithTheHookIsKnownAtOnce(t *testing.T) {
 	p, _, _ := s.hookedSidekiq("NO_BEATS=1")
 	syscall.Kill(p.pid, syscall.SIGTSTP)
 	s.waitFor("its title says so, without a heartbeat", func() bool { return strings.HasSuffix(title(p.process), "[0 of 3 busy] stopping") })
-	s.wants(0, "sidekiq-busy", "-w", "60", p.id())
+	s.wants(0, "sidekiq-idle", "-w", "60", p.id())
 	syscall.Kill(p.pid, syscall.SIGTERM)
 	<-p.gone
 }

@@ -45,12 +45,11 @@ func runTests(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	recipes := bin + "/recipes" // the source may be where other users cannot read, as in /root
-	if err := os.CopyFS(recipes, os.DirFS(repo+"/lib/recipes")); err != nil {
+	if err := built.Scripts(bin); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	os.Setenv("PATH", bin+":"+recipes+":"+os.Getenv("PATH"))
+	os.Setenv("PATH", bin+":"+os.Getenv("PATH"))
 	stop, err := startSweeper(bin)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -16,8 +16,8 @@ func TestRestartThatIsPutOff(t *testing.T) {
 	s := newSandbox(t)
 	b := s.balloon()
 	w := s.gracewatch("-s", "1", "-g", "0", "-i", "100ms", "-r", "300ms", b.id(), "sh", "-c", "echo >>asked; exit 1")
-	w.event("restart-put-off", 1)
-	w.event("restart-put-off", 2)
+	w.event("restart-postponed", 1)
+	w.event("restart-postponed", 2)
 	first, second := w.event("restart-begin", 1), w.event("restart-begin", 2)
 	if between := overSeconds(t, second) - overSeconds(t, first); between < 0.3 { // by gracewatch's clock
 		s.Errorf("asked again after %v s, want 0.3", between)

@@ -216,7 +216,7 @@ func (p *puma) inTurn(w *gracewatch, restarts int) {
 			seen = append(seen, e.name)
 		case "restart-done":
 			seen = append(seen, e.name)
-		case "restart-failed", "restart-put-off", "read-failed":
+		case "restart-failed", "restart-postponed", "read-failed":
 			p.Error(e.line)
 		}
 	}

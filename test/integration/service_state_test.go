@@ -139,7 +139,7 @@ func (s *sandbox) hasNoProcess(target string) {
 		s.Errorf("svpid printed %q", got)
 	}
 	s.wants(1, "rssprobe", target)
-	s.wants(1, "sidekiq-busy", target)
+	s.wants(1, "sidekiq-idle", target)
 	s.wants(0, "pgsignal", target, "TERM/1/KILL")
 }
 
@@ -169,7 +169,7 @@ func (s *sandbox) isRefused(target string) {
 		s.Errorf("want one line on stderr that names %s, got\nstdout: %sstderr: %s", target, r.stdout, r.stderr)
 	}
 	s.wants(111, "rssprobe", target)
-	s.wants(111, "sidekiq-busy", target)
+	s.wants(111, "sidekiq-idle", target)
 	s.wants(111, "pgsignal", target, "TERM/1/KILL")
 }
 
