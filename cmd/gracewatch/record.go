@@ -83,7 +83,7 @@ func (r *record) set(key, rest string) (err error) {
 	case "paused":
 		r.paused = truth(0)
 	case "streak":
-		r.streak = grace.Streak{Early: int(number(0)), Last: time.Duration(number(1)), Gap: time.Duration(number(2)), Over: time.Duration(number(3))}
+		r.streak = grace.Backoff{Early: int(number(0)), Last: time.Duration(number(1)), Gap: time.Duration(number(2)), Over: time.Duration(number(3))}
 	case "process":
 		p := wardRecord{id: word(0), kb: number(1), prog: word(2), tooLow: truth(3)}
 		if err == nil {

@@ -17,7 +17,7 @@ var written = record{
 	soft:   "2000000",
 	hard:   "80%",
 	paused: true,
-	streak: grace.Streak{Early: 2, Last: 123 * time.Second, Gap: time.Minute, Over: 121 * time.Second},
+	streak: grace.Backoff{Early: 2, Last: 123 * time.Second, Gap: time.Minute, Over: 121 * time.Second},
 	wards: []wardRecord{
 		{id: "1234:5678901", kb: 2100000, prog: "-", state: grace.State{Over: true, Since: 123456789}},
 		{id: "1235:5678902", kb: 7, prog: "99:5678999", tooLow: true,
@@ -36,7 +36,7 @@ func TestARecordIsReadAsItWasWritten(t *testing.T) {
 
 func TestARecordIsLinesForPeopleToRead(t *testing.T) {
 	r := record{boot: "b", target: "/etc/service/sidekiq", soft: "2000000", hard: "0",
-		streak: grace.Streak{Early: 2, Last: 123 * time.Second, Gap: time.Minute, Over: 121 * time.Second},
+		streak: grace.Backoff{Early: 2, Last: 123 * time.Second, Gap: time.Minute, Over: 121 * time.Second},
 		wards:  []wardRecord{{id: "1234:5678901", kb: 2100000, prog: "-", state: grace.State{Over: true, Since: 9}}}}
 	const want = `boot b
 target "/etc/service/sidekiq"

@@ -23,7 +23,7 @@ type record struct {
 	target     string
 	soft, hard string // with other limits the streak means nothing
 	paused     bool
-	streak     grace.Streak
+	streak     grace.Backoff
 	wards      []wardRecord
 }
 

@@ -28,7 +28,7 @@ type watch struct {
 	wards    []*ward       // what is watched: the target, or each of its children
 	restart  *restart      // nil: none is under way
 	held     hold          // why no restart of a child may begin yet
-	streak   grace.Streak
+	streak   grace.Backoff
 	paused   bool
 	check    time.Duration // when the next one is due
 	looks    int           // so many checks there have been

@@ -24,11 +24,11 @@ type Sample struct {
 type Reason string
 
 const (
-	Soft   Reason = "soft"    // longer over the soft limit than the grace time
-	Hard   Reason = "hard"    // over the hard limit
-	Legacy Reason = "legacy"  // once over the soft limit, and the grace time is over
-	Age    Reason = "age"     // too old
-	Order  Reason = "control" // somebody wants it
+	Soft    Reason = "soft"    // longer over the soft limit than the grace time
+	Hard    Reason = "hard"    // over the hard limit
+	Legacy  Reason = "legacy"  // once over the soft limit, and the grace time is over
+	Age     Reason = "age"     // too old
+	Control Reason = "control" // somebody wants it
 )
 
 // Change is what a sample changed.
@@ -100,7 +100,7 @@ func (s State) Step(l Limits, x Sample) (State, Change) {
 // whatever the size.
 func (s State) Ordered() State {
 	if !s.Restarting {
-		s.Committed, s.Reason, s.NotBefore = true, Order, 0
+		s.Committed, s.Reason, s.NotBefore = true, Control, 0
 	}
 	return s
 }

@@ -134,7 +134,7 @@ func TestAProcessThatIsTooOldIsRestarted(t *testing.T) {
 func TestARestartThatIsOrderedIsBegunWhateverTheSize(t *testing.T) {
 	l := Limits{Soft: 100, Retry: s}
 	state := State{}.PutOff(l, 10*s).Ordered()
-	if _, c := state.Step(l, Sample{At: 10 * s, KB: 1}); c.Restart != Order {
+	if _, c := state.Step(l, Sample{At: 10 * s, KB: 1}); c.Restart != Control {
 		t.Errorf("%q", told(c))
 	}
 }
@@ -159,34 +159,34 @@ func TestARestartWhoseWatcherDiedIsBegunAgain(t *testing.T) {
 }
 
 func TestTheTimeBetweenRestartsDoublesFromTheThirdEarlyInstanceOn(t *testing.T) {
-	var streak Streak
+	var backoff Backoff
 	now := 1000 * s
 	for i, wait := range []time.Duration{0, 0, 20 * s, 40 * s, 80 * s, 160 * s, 320 * s, 640 * s, 1280 * s, 2560 * s, 3600 * s, 3600 * s} {
 		born := now + s
-		at, tooLow := streak.NotBefore(born)
-		if tooLow != (i >= 2) || tooLow && at != streak.Last+wait {
-			t.Fatalf("instance %d: not before %v, %v; want %v after %v", i, at, tooLow, wait, streak.Last)
+		at, tooLow := backoff.NotBefore(born)
+		if tooLow != (i >= 2) || tooLow && at != backoff.Last+wait {
+			t.Fatalf("instance %d: not before %v, %v; want %v after %v", i, at, tooLow, wait, backoff.Last)
 		}
 		now = max(now+10*s, at)
-		streak = streak.Restarted(born, born+s, now)
+		backoff = backoff.Restarted(born, born+s, now)
 	}
-	over := streak.Over
-	if again := streak.Stays(over+s, over+31*s); again != streak {
-		t.Error("the streak ended with an instance that is too young to say so")
+	over := backoff.Over
+	if again := backoff.Stays(over+s, over+31*s); again != backoff {
+		t.Error("the backoff ended with an instance that is too young to say so")
 	}
-	if again := streak.Stays(over-s, over+100*s); again != streak {
-		t.Error("the streak ended with an instance from before it")
+	if again := backoff.Stays(over-s, over+100*s); again != backoff {
+		t.Error("the backoff ended with an instance from before it")
 	}
-	if again := streak.Stays(over+s, over+62*s); again != (Streak{}) {
-		t.Error("the streak goes on though an instance stays under")
+	if again := backoff.Stays(over+s, over+62*s); again != (Backoff{}) {
+		t.Error("the backoff goes on though an instance stays under")
 	}
-	if again := streak.Restarted(over+s, over+62*s, over+70*s); again != (Streak{}) {
-		t.Error("the streak goes on though an instance was not early")
+	if again := backoff.Restarted(over+s, over+62*s, over+70*s); again != (Backoff{}) {
+		t.Error("the backoff goes on though an instance was not early")
 	}
-	if again := streak.Restarted(over-s, over+2*s, over+3*s); again != streak {
+	if again := backoff.Restarted(over-s, over+2*s, over+3*s); again != backoff {
 		t.Error("another child, from before the last restart, is counted")
 	}
-	if _, tooLow := streak.NotBefore(over - s); tooLow {
+	if _, tooLow := backoff.NotBefore(over - s); tooLow {
 		t.Error("another child, from before the last restart, is held back")
 	}
 }

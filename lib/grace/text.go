@@ -48,7 +48,7 @@ func (s *State) set(word string) bool {
 	if name == "reason" {
 		s.Reason = Reason(value)
 		switch s.Reason {
-		case Soft, Hard, Legacy, Age, Order:
+		case Soft, Hard, Legacy, Age, Control:
 			return true
 		}
 		return false

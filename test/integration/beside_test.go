@@ -57,9 +57,6 @@ func TestKillerBesideAServiceOfAnImage(t *testing.T) {
 	t.Parallel()
 	inContainers(t, func(s *sandbox, k container) {
 		old := "s6-rc.d/user"
-		if s.path("applets") == strings.TrimSuffix(k.path, "/ash") {
-			old = "user-bundles.d/user"
-		}
 		s.write("etc/"+old+"/contents.d/svc-worker", "", 0o644)
 		s.write("etc/s6-rc.d/svc-worker/run", mine, 0o755)
 		docker := s.block("s6/README.md", "svc-worker")

@@ -2,11 +2,11 @@ package grace
 
 import "time"
 
-// Streak is how many instances of a service, one after the other, were over a
+// Backoff is how many instances of a service, one after the other, were over a
 // limit within a minute of their start. From the third on the limit is below
 // their own footprint, and to restart them is of no use: the time between
 // restarts doubles.
-type Streak struct {
+type Backoff struct {
 	Early int           // instances that were restarted so
 	Last  time.Duration // when the last of them was restarted
 	Gap   time.Duration // between that and the restart before
@@ -24,13 +24,13 @@ const (
 func IsEarly(born, over time.Duration) bool { return over-born <= early }
 
 // follows tells whether a process that was started at born came after the last
-// one of the streak. Another child of the same parent did not: that all the
+// one of the backoff. Another child of the same parent did not: that all the
 // workers of a cluster are early once is no loop.
-func (s Streak) follows(born time.Duration) bool { return s.Early == 0 || born > s.Over }
+func (s Backoff) follows(born time.Duration) bool { return s.Early == 0 || born > s.Over }
 
 // NotBefore is when an instance that was started at born, and was early, may be
 // restarted, and whether that is because the limit is too low.
-func (s Streak) NotBefore(born time.Duration) (at time.Duration, tooLow bool) {
+func (s Backoff) NotBefore(born time.Duration) (at time.Duration, tooLow bool) {
 	if s.Early < enough-1 || !s.follows(born) {
 		return 0, false
 	}
@@ -39,23 +39,23 @@ func (s Streak) NotBefore(born time.Duration) (at time.Duration, tooLow bool) {
 
 // Restarted counts an instance that was started at born, went over a limit at
 // over, and was restarted at at.
-func (s Streak) Restarted(born, over, at time.Duration) Streak {
+func (s Backoff) Restarted(born, over, at time.Duration) Backoff {
 	switch {
 	case !s.follows(born):
 		return s
 	case !IsEarly(born, over):
-		return Streak{}
+		return Backoff{}
 	case s.Early == 0:
-		return Streak{Early: 1, Last: at, Over: over}
+		return Backoff{Early: 1, Last: at, Over: over}
 	}
-	return Streak{Early: s.Early + 1, Last: at, Gap: at - s.Last, Over: over}
+	return Backoff{Early: s.Early + 1, Last: at, Gap: at - s.Last, Over: over}
 }
 
-// Stays ends the streak: an instance that was started at born is under the
+// Stays ends the backoff: an instance that was started at born is under the
 // limits, and old enough to say so.
-func (s Streak) Stays(born, at time.Duration) Streak {
+func (s Backoff) Stays(born, at time.Duration) Backoff {
 	if s.Early > 0 && s.follows(born) && at-born > early {
-		return Streak{}
+		return Backoff{}
 	}
 	return s
 }
