@@ -1,121 +1,171 @@
 #!/bin/sh
-# Builds gracekit and installs it, takes it away again, packs it for container images, or shows what it does.
+# Builds gracekit from source and installs it, removes it again, or shows what it does. release/build makes packages
+# from the tree that this installs.
 set -eu
 umask 022
 export LC_ALL=C
 
-usage='usage: ./install.sh [--prefix DIR] [--uninstall]
-       ./install.sh --tarball ARCH | --demo
+usage='usage: ./install.sh [--prefix DIR]
+       ./install.sh --uninstall [--prefix DIR]
+       ./install.sh --demo
 
-  --prefix DIR    where to install: DIR/bin, DIR/share/man, DIR/share/gracekit
-                  (/usr/local)
-  --uninstall     take away what an install under that prefix put there, and
-                  nothing else
-  --tarball ARCH  install nothing: make gracekit-ARCH.tar.xz (x86_64, aarch64,
-                  armhf) and gracekit-s6-overlay-noarch.tar.xz, the services
-                  for s6-overlay, in the folder you are in; into an image with
-                  tar -C / -Jxpf FILE
-  --demo          install nothing: build into a temporary folder and show a
-                  Sidekiq that leaks being restarted, in a minute, here
-  -h, --help      this text
+  --prefix DIR  where to install: DIR/bin, DIR/share/man, DIR/share/doc/gracekit,
+                DIR/share/gracekit (default: /usr/local)
+  --uninstall   remove what an install under that prefix put there, and nothing
+                else
+  --demo        install nothing: build into a temporary folder and show how a
+                Sidekiq that leaks is restarted, in about a minute
+  -h, --help    this text
+      --version the version of this checkout
 
-DESTDIR in the environment is put in front of all paths, for packages. Files in
-a tarball are as old as the commit, or as SOURCE_DATE_EPOCH says.'
+DESTDIR in the environment is put before all paths, for packages.'
 
-fatal() { printf 'install.sh: fatal: %s\n' "$2" >&2 && exit "$1"; }
-
-here=$(pwd) prefix=/usr/local action=install arch='' place=${DESTDIR:+DESTDIR}
-only() { # ACTION
-	[ "$action" = install ] || fatal 100 "--$action and --$1: only one of them"
-	action=$1
+fatal() {
+	printf 'install.sh: fatal: %s\n' "$2" >&2
+	exit "$1"
 }
+
+prefix=/usr/local
+action=install
 while [ $# -gt 0 ]; do
 	case $1 in
-	--prefix) [ $# -gt 1 ] || fatal 100 '--prefix: which directory? (/usr/local)' && prefix=$2 place=--prefix && shift ;;
-	--prefix=*) prefix=${1#*=} place=--prefix ;;
-	--tarball) [ $# -gt 1 ] || fatal 100 '--tarball: for what? (x86_64, aarch64, armhf)' && only tarball && arch=$2 && shift ;;
-	--tarball=*) only tarball && arch=${1#*=} ;;
-	--uninstall | --demo) only "${1#--}" ;;
-	-h | --help) echo "$usage" && exit 0 ;;
-	*) fatal 100 "\"$1\" is no option (--prefix DIR, --uninstall, --tarball ARCH, --demo, --help)" ;;
+	--prefix)
+		[ $# -gt 1 ] || fatal 100 '--prefix: needs a value (want an absolute path such as /usr/local)'
+		prefix=$2
+		shift
+		;;
+	--prefix=*) prefix=${1#*=} ;;
+	--uninstall) action=uninstall ;;
+	--demo) action=demo ;;
+	-h | --help)
+		echo "$usage"
+		exit 0
+		;;
+	--version)
+		exec sh "$(dirname -- "$0")/release/version"
+		;;
+	*) fatal 100 "$1: no such option (want --prefix DIR, --uninstall, --demo or --help)" ;;
 	esac
 	shift
 done
-[ "$action" != tarball ] || [ -z "$place" ] ||
-	fatal 100 "--tarball: is made in the folder you are in, of what is to be in /usr: no $place"
-case $prefix in /*) prefix=${prefix%/} ;; *) fatal 100 "--prefix: \"$prefix\" is no absolute path (/usr/local)" ;; esac
+case $prefix in
+/*) prefix=${prefix%/} ;;
+*) fatal 100 "--prefix: invalid path \"$prefix\" (want an absolute path such as /usr/local)" ;;
+esac
 dest=${DESTDIR-}
-manifest=$prefix/share/gracekit/manifest # all that was put there: a path a line, directories with a / behind
+manifest=$prefix/share/gracekit/manifest # every path that was put there, one a line; a folder has a slash at its end
 cd -- "$(dirname -- "$0")"
 
-of_git() { [ -e .git ] && git "$@" 2>/dev/null; } # else it tells of the repository that our folder is in
+# check_writable: says at once that an install would fail, before anything is built.
+check_writable() {
+	folder=$dest$prefix
+	while [ ! -e "$folder" ] && [ "$folder" != "${folder%/*}" ]; do
+		folder=${folder%/*}
+	done
+	folder=${folder:-/}
+	[ -d "$folder" ] || fatal 111 "cannot install under $dest$prefix: $folder is not a folder"
+	[ -w "$folder" ] ||
+		fatal 111 "cannot install under $dest$prefix: $folder is not writable for $(id -un) (try sudo, or --prefix \$HOME/.local)"
+}
 
-build() { # DIR: the programs, static
+check_go() {
 	need=$(sed -n 's/^go \([0-9]*\.[0-9]*\).*/\1/p' go.mod)
-	command -v go >/dev/null || fatal 111 "Go $need or newer is needed to build (https://go.dev/dl), and there is no go in PATH"
+	command -v go >/dev/null ||
+		fatal 127 "cannot run go: not found in PATH (want Go $need or newer, https://go.dev/dl, or a package of gracekit)"
 	have=$(go env GOVERSION 2>/dev/null || GOTOOLCHAIN=local go version)
 	minor=${have#*go1.}
 	[ "${minor%%[!0-9]*}" -ge "${need#*.}" ] 2>/dev/null ||
-		fatal 111 "Go $need or newer is needed to build (https://go.dev/dl), $(command -v go) is $have"
-	version=$(of_git describe --tags --always --abbrev=10 --dirty) || version=0-unknown
-	CGO_ENABLED=0 GOWORK=off go build -trimpath -buildvcs=false \
-		-ldflags "-s -w -buildid= -X gracekit/lib/cli.Version=$version" -o "$1/" ./cmd/...
+		fatal 111 "cannot build with $have (want Go $need or newer, https://go.dev/dl, or a package of gracekit)"
 }
 
-stage() { # DIR: everything as it will be under $dest
-	mkdir -p "$1$prefix/bin" "$1$prefix/share/man/man8" "$1$prefix/share/doc/gracekit" "$1$prefix/share/gracekit/ruby"
-	build "$1$prefix/bin"
-	for d in cmd/*/; do # a script has its folder's name
-		script=$d$(basename "$d")
-		[ ! -f "$script" ] || cp "$script" "$1$prefix/bin"
+# stage DIR: everything as it will be under $dest.
+stage() {
+	root=$1$prefix
+	mkdir -p "$root/bin" "$root/share/man/man7" "$root/share/man/man8" "$root/share/doc/gracekit" "$root/share/gracekit/ruby"
+	CGO_ENABLED=0 GOWORK=off go build -trimpath -buildvcs=false \
+		-ldflags "-s -w -buildid= -X gracekit/lib/cli.Version=$version" -o "$root/bin/" ./cmd/...
+	for folder in cmd/*/; do # a program that is a script has the name of its folder
+		script=$folder$(basename "$folder")
+		[ ! -f "$script" ] || sed "s/^version=0-unknown\$/version=$version/" "$script" >"$root/bin/$(basename "$folder")"
 	done
-	cp lib/ruby/*.rb "$1$prefix/share/gracekit/ruby"
-	find cmd -name '*.8' -exec cp {} "$1$prefix/share/man/man8" \;
-	cp ./[A-Z]* "$1$prefix/share/doc/gracekit"
-	for d in runit s6; do [ ! -d $d ] || cp -R $d "$1$prefix/share/gracekit"; done
+	chmod 755 "$root"/bin/*
+	cp lib/ruby/*.rb "$root/share/gracekit/ruby"
+	find cmd -name '*.8' -exec cp {} "$root/share/man/man8" \;
+	find docs -name '*.7' -exec cp {} "$root/share/man/man7" \;
+	cp README.md CHANGELOG.md LICENSE "$root/share/doc/gracekit"
+	cp -R docs "$root/share/doc/gracekit"
+	find "$root/share/doc/gracekit/docs" -name '*.7' -exec rm {} \;
+	cp -R runit s6 "$root/share/gracekit"
 	chmod -R u+rwX,go+rX,go-w "$1"
-	there=$(printf '%s' "$prefix/share/gracekit" | sed 's/[\\&|]/\\&/g') # what a page names is to be there
-	find "$1$prefix/share" -type f -exec grep -lF /usr/local/share/gracekit {} + | while IFS= read -r f; do
-		sed "s|/usr/local/share/gracekit|$there|g" "$f" >"$1/new" && cat "$1/new" >"$f"
+	# A page names files where they are installed.
+	there=$(printf '%s' "$prefix" | sed 's/[\\&|]/\\&/g')
+	find "$root/share" -type f -exec grep -lF /usr/local/share/gracekit {} + | while IFS= read -r file; do
+		sed "s|/usr/local/share/gracekit|$there/share/gracekit|g" "$file" >"$1/new"
+		cat "$1/new" >"$file"
 	done
 	rm -f "$1/new"
 }
 
-place() { # DIR: puts what is staged there in its place, file by file, and writes the manifest
+# place DIR: moves what is staged there to its place, file by file, and writes the manifest.
+place() {
 	mkdir -p "$dest/"
 	cat "$dest$manifest" >"$tmp/old" 2>/dev/null || :
-	(cd "$1" && find . ! -name . | sort) | sed 's/^.//' | while IFS= read -r f; do
-		if [ ! -d "$1$f" ]; then # a program that runs right now can be renamed over, not written to
-			cp "$1$f" "$dest$f.new"
-			mv -f "$dest$f.new" "$dest$f"
-			echo "$f"
-		elif [ ! -d "$dest$f" ]; then
-			mkdir "$dest$f"
-			echo "$f/"
+	(cd "$1" && find . ! -name . | sort) | sed 's/^.//' | while IFS= read -r path; do
+		if [ ! -d "$1$path" ]; then # a program that is running can be replaced, not written to
+			cp "$1$path" "$dest$path.new"
+			mv -f "$dest$path.new" "$dest$path"
+			echo "$path"
+		elif [ ! -d "$dest$path" ]; then
+			mkdir "$dest$path"
+			echo "$path/"
 		fi
 	done >"$tmp/new"
-	{ echo "$manifest" && sed -n "/\\/$/p" "$tmp/old"; } >>"$tmp/new" # directories stay ours
-	grep -vxFf "$tmp/new" "$tmp/old" | remove # what an older version had and this one has not
+	# Folders stay ours; what an older version installed and this one does not is removed.
+	{ echo "$manifest" && sed -n "/\\/$/p" "$tmp/old"; } >>"$tmp/new"
+	grep -vxFf "$tmp/new" "$tmp/old" | remove
 	cp "$tmp/new" "$dest$manifest"
 }
 
-remove() { # reads a manifest: what is in a directory goes before it, and that only when it is empty
-	sort -r | while IFS= read -r f; do
-		case $f in
-		*/) rmdir "$dest$f" 2>/dev/null || : ;;
-		*) rm -f "$dest$f" ;;
+# remove: reads paths. What is in a folder goes before it, and the folder only when it is empty. A path that is not
+# under the prefix is in no manifest of ours.
+remove() {
+	sort -r | while IFS= read -r path; do
+		case $path in
+		*/../* | */..) continue ;;
+		"$prefix"/*) ;;
+		*/) case $prefix/ in "$path"*) ;; *) continue ;; esac ;;
+		*) continue ;;
+		esac
+		case $path in
+		*/) rmdir "$dest$path" 2>/dev/null || : ;;
+		*) rm -f "$dest$path" ;;
 		esac
 	done
 }
 
+# check_manifest: root removes nothing that another user could have written into the manifest.
+check_manifest() {
+	[ -f "$dest$manifest" ] || fatal 1 "cannot uninstall: $dest$manifest does not exist (want the --prefix it was installed with)"
+	folder=$dest$prefix/share/gracekit
+	while [ -n "$folder" ] && [ "$folder" != "$dest" ]; do
+		bad=$(find "$dest$manifest" "$folder" -prune \( ! -user "$(id -u)" ! -user 0 -o -perm -0020 ! -group 0 -o -perm -0002 ! -perm -1000 \))
+		[ -z "$bad" ] || fatal 111 "cannot uninstall: $(echo "$bad" | head -n 1) can be written by other users, and so the manifest"
+		folder=${folder%/*}
+	done
+}
+
 case $action in
-demo) exec ./test/demo/run ;;
-tarball) exec ./release/tarball "$arch" "$here" ;;
+demo)
+	exec ./test/demo/run
+	;;
 uninstall)
-	[ -e "$dest$manifest" ] || fatal 1 "$dest$manifest: no such file: nothing is installed there"
+	check_manifest
 	remove <"$dest$manifest"
 	;;
 install)
+	check_writable
+	check_go
+	version=$(sh release/version)
 	tmp=$(mktemp -d)
 	trap 'rm -rf "$tmp"' EXIT
 	trap 'exit 129' HUP
@@ -123,6 +173,6 @@ install)
 	trap 'exit 143' TERM
 	stage "$tmp/root"
 	place "$tmp/root"
-	echo "gracekit $version is in $dest$prefix: bin, share/man, share/gracekit (service directories)"
+	echo "gracekit $version is installed under $dest$prefix: next, read $prefix/share/doc/gracekit/README.md or man 7 gracekit"
 	;;
 esac
