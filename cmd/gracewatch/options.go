@@ -54,7 +54,7 @@ func parse(cmd *cli.Command, args []string) (o options, code int) {
 	cmd.Var(&o.grace, "grace", "g")
 	cmd.Var(&o.interval, "interval", "i")
 	cmd.Func("measure", "m", "FIELD", o.setMeasure)
-	cmd.Func("scope", "S", "SCOPE", func(text string) (err error) { o.scope, err = proc.ParseScope(text); return err })
+	cmd.Func("scope", "S", "SCOPE", func(text string) (err error) { o.scope, err = proc.ParseScope(text, proc.MemoryScopes[:4]); return err })
 	cmd.BoolVar(&o.legacy, "legacy", "L")
 	cmd.StringVar(&o.control, "control", "c")
 	cmd.Func("control-group", "", "NAME", o.setControlGroup)

@@ -64,7 +64,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	cmd := cli.New("rssprobe", usage, stdout, stderr)
 	p := probe{fields: []field{{"rss", proc.RSS}}, want: proc.RSS, scan: proc.NewScanner()}
 	cmd.Func("output", "o", "FIELD", p.setFields)
-	cmd.Func("scope", "S", "SCOPE", func(s string) (err error) { p.scope, err = proc.ParseScope(s); return err })
+	cmd.Func("scope", "S", "SCOPE", func(s string) (err error) { p.scope, err = proc.ParseScope(s, proc.MemoryScopes[:4]); return err })
 	inBytes, inKB, inMB := cmd.Bool("bytes", "b"), cmd.Bool("kilobytes", "k"), cmd.Bool("megabytes", "m")
 	cmd.Var(&p.limit, "limit", "l")
 	asJSON := cmd.Bool("json", "j")

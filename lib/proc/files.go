@@ -21,13 +21,10 @@ var errTooLong = errors.New("file too long")
 
 // names of files as the kernel reads them, with a NUL at the end
 var (
-	nameDot      = []byte(".\x00")
-	nameStat     = []byte("stat\x00")
-	nameStatm    = []byte("statm\x00")
-	nameStatus   = []byte("status\x00")
-	nameSmaps    = []byte("smaps_rollup\x00")
-	nameTask     = []byte("task\x00")
-	nameChildren = []byte("children\x00")
+	nameStat   = []byte("stat\x00")
+	nameStatm  = []byte("statm\x00")
+	nameStatus = []byte("status\x00")
+	nameSmaps  = []byte("smaps_rollup\x00")
 )
 
 // openat is openat(2) for a name that ends in NUL; unix.Openat would copy it.
@@ -93,7 +90,7 @@ func (b *buffer) readAt(dir int, name []byte) ([]byte, error) {
 
 // gone turns what the kernel says of files of a process that has ended into ErrGone.
 func gone(err error) error {
-	if err == unix.ESRCH || err == unix.ENOENT {
+	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT) {
 		return ErrGone
 	}
 	return err

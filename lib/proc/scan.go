@@ -17,7 +17,6 @@ type Scanner struct {
 	buf     buffer
 	stats   []Stat
 	pids    []int
-	member  Process // the one that is being read, beside the one that was asked for
 }
 
 // NewScanner is a Scanner; close it when it is not needed any more.

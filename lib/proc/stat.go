@@ -18,6 +18,14 @@ type Stat struct {
 	Start   uint64 // field 22, clock ticks since boot
 }
 
+// ForkedOnly tells whether the process is a fork that has executed no program
+// since: it runs the program of its parent, with its parent's title. This is
+// PF_FORKNOEXEC of the kernel, which ps prints as flag 1; everybody may read it.
+func (s Stat) ForkedOnly() bool {
+	const forkNoExec = 0x00000040 // linux/sched.h
+	return s.Flags&forkNoExec != 0
+}
+
 var errStat = errors.New("not the format of /proc/PID/stat")
 
 // ParseStat reads the text of /proc/PID/stat. The name in it, in parentheses,

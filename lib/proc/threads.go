@@ -17,7 +17,28 @@ type Thread struct {
 // Threads lists the threads of the process. One that ends meanwhile is left
 // out. ErrGone if the process has ended.
 func (p *Process) Threads() ([]Thread, error) {
-	fd, err := openat(p.dir, nameTask, unix.O_DIRECTORY)
+	tids, err := p.threadIDs()
+	if err != nil {
+		return nil, err
+	}
+	threads := make([]Thread, 0, len(tids))
+	for _, tid := range tids {
+		if name, err := p.ThreadName(tid); err == nil {
+			threads = append(threads, Thread{tid, name})
+		}
+	}
+	return threads, nil
+}
+
+// ThreadName is the name of one thread. ErrGone if it has ended.
+func (p *Process) ThreadName(tid int) (string, error) {
+	comm, err := p.ReadFile("task/" + strconv.Itoa(tid) + "/comm")
+	return strings.TrimSuffix(string(comm), "\n"), err
+}
+
+// threadIDs reads /proc/PID/task.
+func (p *Process) threadIDs() ([]int, error) {
+	fd, err := unix.Openat(p.dir, "task", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, gone(err)
 	}
@@ -25,18 +46,13 @@ func (p *Process) Threads() ([]Thread, error) {
 	defer dir.Close()
 	names, err := dir.Readdirnames(-1)
 	if err != nil {
-		return nil, err
+		return nil, gone(err)
 	}
-	threads := make([]Thread, 0, len(names))
+	tids := make([]int, 0, len(names))
 	for _, name := range names {
-		tid, err := strconv.Atoi(name)
-		if err != nil {
-			continue
-		}
-		comm, err := p.ReadFile("task/" + name + "/comm")
-		if err == nil {
-			threads = append(threads, Thread{tid, strings.TrimSuffix(string(comm), "\n")})
+		if tid, err := strconv.Atoi(name); err == nil {
+			tids = append(tids, tid)
 		}
 	}
-	return threads, nil
+	return tids, nil
 }

@@ -79,12 +79,15 @@ func (s *Schedule) add(word string) error {
 	return err
 }
 
+// scopes are those that can be signalled.
+var scopes = []proc.Scope{proc.ScopeProcess, proc.ScopeGroup, proc.ScopeTree}
+
 func parseStep(word string) (step Step, err error) {
 	name, scope, scoped := strings.Cut(word, "@")
 	step.Signal, err = ParseSignal(strings.TrimPrefix(name, "-"))
 	if err == nil && scoped {
 		step.Scoped = true
-		if step.Scope, err = proc.ParseScope(scope); err != nil || step.Scope == proc.ScopeChildren {
+		if step.Scope, err = proc.ParseScope(scope, scopes); err != nil {
 			err = fmt.Errorf("%q is none to signal (process, group, tree)", scope)
 		}
 	}

@@ -21,10 +21,12 @@ const (
 	processor6, prefix7    = "processor", "sidekiq."
 )
 
+func isHeartbeat(name string) bool { return name == heartbeat6 || name == heartbeat7 }
+
 func recognise(list []proc.Thread) (t threads) {
 	for _, thread := range list {
 		switch name := thread.Name; {
-		case (name == heartbeat6 || name == heartbeat7) && !t.heartbeat:
+		case isHeartbeat(name) && !t.heartbeat:
 			t.heartbeat = true
 		case name == scheduler6 || name == scheduler7:
 			t.scheduler = true

@@ -1,0 +1,122 @@
+package proc
+
+import (
+	"bytes"
+	"slices"
+	"strconv"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// Walk calls visit for each descendant of p that has not ended, for a parent
+// before its children. A descendant that cannot be read is left out, with all
+// that is below it. The error is that of p itself: ErrGone if it has ended.
+//
+// The process that visit is given is open for reading only: it has no pidfd, so
+// that it can be neither signalled nor waited for, and it is closed when visit
+// returns. Walk costs what the tree is large, not what the machine is.
+func (sc *Scanner) Walk(p *Process, visit func(p *Process, s Stat)) error {
+	if !hasChildrenFiles() {
+		return sc.walkByScan(p, visit)
+	}
+	err := p.walkChildren(func(child *Process, s Stat) {
+		visit(child, s)
+		sc.Walk(child, visit) // what ends meanwhile has no descendants any more
+	})
+	return err
+}
+
+// hasChildrenFiles tells whether the kernel was built with CONFIG_PROC_CHILDREN.
+var hasChildrenFiles = sync.OnceValue(func() bool {
+	return unix.Access("/proc/thread-self/children", unix.F_OK) == nil
+})
+
+// walkChildren calls visit for each child of p that has not ended.
+//
+// A child that is reaped while the kernel makes the list can hide others behind
+// it in the list (proc_pid_children(5)). It was in the list before them, so a
+// list that names a child that is gone now is read again.
+func (p *Process) walkChildren(visit func(p *Process, s Stat)) error {
+	var visited []int
+	for range 3 {
+		pids, err := p.childPIDs()
+		if err != nil {
+			return err
+		}
+		complete := true
+		for _, pid := range pids {
+			if slices.Contains(visited, pid) {
+				continue
+			}
+			child, s, err := openForReading(pid)
+			if err == nil && s.PPID == p.ID.PID && !s.Ended() {
+				visited = append(visited, pid)
+				visit(child, s)
+			}
+			complete = complete && err == nil
+			child.Close()
+		}
+		if complete {
+			break
+		}
+	}
+	return nil
+}
+
+// childPIDs reads /proc/PID/task/*/children: each thread has its own children.
+func (p *Process) childPIDs() (pids []int, err error) {
+	tids, err := p.threadIDs()
+	if err != nil {
+		return nil, err
+	}
+	for _, tid := range tids {
+		text, err := p.ReadFile("task/" + strconv.Itoa(tid) + "/children")
+		if err != nil {
+			continue // the thread has ended
+		}
+		for _, word := range bytes.Fields(text) {
+			if pid, err := strconv.Atoi(string(word)); err == nil {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids, nil
+}
+
+// openForReading opens the directory of a process in /proc alone, so that all
+// that is read of it is of the same process. It must be closed in any case.
+func openForReading(pid int) (*Process, Stat, error) {
+	p := &Process{pidfd: -1, dir: -1, statm: -1, status: -1}
+	dir, err := unix.Open("/proc/"+strconv.Itoa(pid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return p, Stat{}, gone(err)
+	}
+	p.dir = dir
+	s, err := p.Stat()
+	p.ID = ID{pid, s.Start}
+	return p, s, err
+}
+
+// walkByScan is Walk for a kernel that does not list children: it reads the
+// parent of every process that there is.
+func (sc *Scanner) walkByScan(p *Process, visit func(p *Process, s Stat)) error {
+	tree, err := sc.Tree(p.ID.PID)
+	if err != nil {
+		return err
+	}
+	for _, s := range slices.Clone(tree) { // visit may list, too
+		if s.ID() == p.ID {
+			continue
+		}
+		descendant, now, err := openForReading(s.PID)
+		if err == nil && now.Start == s.Start {
+			visit(descendant, now)
+		}
+		descendant.Close()
+	}
+	if p.Ended() {
+		return ErrGone
+	}
+	return nil
+}

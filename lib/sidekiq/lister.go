@@ -1,0 +1,118 @@
+package sidekiq
+
+import (
+	"errors"
+	"fmt"
+
+	"gracekit/lib/proc"
+)
+
+// Lister lists the Sidekiqs of a target: what the supervisor started is often a
+// shell, a lock or another parent, and the Sidekiq is below it. One Lister is
+// for one caller that lists again and again.
+type Lister struct {
+	scan      *proc.Scanner
+	target    proc.ID // the last target that was a Sidekiq itself,
+	heartbeat int     // and the thread that showed it
+	found     []proc.ID
+}
+
+// NewLister is a Lister.
+func NewLister() *Lister { return &Lister{scan: proc.NewScanner()} }
+
+// List lists the Sidekiqs among the target and its descendants, parents first;
+// none if there is none. If the target is a Sidekiq it is the only one: what is
+// below it is of its jobs. The slice is good until the next listing.
+//
+// A process that cannot be read is skipped, but the target's own threads and
+// children must be readable. ErrGone if the target has ended.
+func (l *Lister) List(target *proc.Process) ([]proc.ID, error) {
+	l.found = l.found[:0]
+	is, err := l.isSidekiq(target)
+	if err != nil {
+		return nil, unreadable(target, err)
+	}
+	if is {
+		l.found = append(l.found, target.ID)
+		return l.found, nil
+	}
+	// A job that forks has a copy of Sidekiq's program, title and signal handlers,
+	// and whatever threads it starts then. It is not another Sidekiq until it
+	// executes a program; nor is what it forks itself.
+	forks := map[int]bool{} // the pids of Sidekiqs and of their forks
+	err = l.scan.Walk(target, func(p *proc.Process, s proc.Stat) {
+		if s.ForkedOnly() && forks[s.PPID] {
+			forks[s.PID] = true
+			return
+		}
+		if heartbeat, err := findHeartbeat(p, s); err == nil && heartbeat != 0 {
+			forks[s.PID] = true
+			l.found = append(l.found, p.ID)
+		}
+	})
+	if err != nil {
+		return nil, unreadable(target, err)
+	}
+	if target.Ended() {
+		return nil, proc.ErrGone
+	}
+	return l.found, nil
+}
+
+// isSidekiq is IsSidekiq for the target of each listing: it reads the name of
+// one thread where that is enough.
+func (l *Lister) isSidekiq(target *proc.Process) (bool, error) {
+	if l.heartbeat != 0 && l.target == target.ID {
+		if name, err := target.ThreadName(l.heartbeat); err == nil && isHeartbeat(name) {
+			return true, nil
+		}
+	}
+	s, err := target.Stat()
+	if err != nil {
+		return false, err
+	}
+	l.target = target.ID
+	l.heartbeat, err = findHeartbeat(target, s)
+	return l.heartbeat != 0, err
+}
+
+// IsSidekiq tells whether a process is a Sidekiq: it has a heartbeat thread.
+// Its name and title prove nothing, as a fork inherits both, and one that boots
+// has neither. ErrGone if it has ended.
+func IsSidekiq(p *proc.Process) (bool, error) {
+	s, err := p.Stat()
+	if err != nil {
+		return false, err
+	}
+	heartbeat, err := findHeartbeat(p, s)
+	if err != nil {
+		return false, unreadable(p, err)
+	}
+	return heartbeat != 0, nil
+}
+
+// findHeartbeat is the id of the heartbeat thread, or 0. The main thread has the
+// name of the process, which may be any: a fork takes it from the thread that
+// called fork.
+func findHeartbeat(p *proc.Process, s proc.Stat) (tid int, err error) {
+	if s.Threads < 2 {
+		return 0, nil
+	}
+	threads, err := p.Threads()
+	if err != nil {
+		return 0, err
+	}
+	for _, thread := range threads {
+		if thread.TID != s.PID && isHeartbeat(thread.Name) {
+			return thread.TID, nil
+		}
+	}
+	return 0, nil
+}
+
+func unreadable(p *proc.Process, err error) error {
+	if errors.Is(err, proc.ErrGone) {
+		return err
+	}
+	return fmt.Errorf("cannot read /proc/%d/task: %w", p.ID.PID, err)
+}
