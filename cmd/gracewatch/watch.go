@@ -223,7 +223,7 @@ func (w *watch) lookAt(d *ward, at time.Duration) int {
 		return cli.Continue
 	}
 	usage, err := w.scan.Usage(d.process, w.readScope(), w.o.measure)
-	kb := w.o.measure.Of(usage)
+	kb := w.o.measure.Sum(usage)
 	switch {
 	case err == nil && kb == 0:
 		err = errNothing

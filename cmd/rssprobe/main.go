@@ -141,7 +141,7 @@ func (p *probe) look(target service.Target) (lines string, over bool, err error)
 	}
 	add := func(id proc.ID, u proc.Usage) {
 		lines += p.line(target.Text, id, u)
-		over = over || p.fields[0].of.Of(u) > most
+		over = over || p.fields[0].of.Sum(u) > most
 	}
 	if p.scope != proc.ScopeChildren {
 		u, err := p.scan.Usage(process, p.scope, p.want)
@@ -190,7 +190,7 @@ func (p *probe) line(target string, id proc.ID, u proc.Usage) string {
 	}
 	values := make([]string, len(p.fields))
 	for i, f := range p.fields {
-		values[i] = strconv.FormatInt(p.unit(f.of.Of(u)), 10)
+		values[i] = strconv.FormatInt(p.unit(f.of.Sum(u)), 10)
 	}
 	if p.named {
 		values = append(values, target)
@@ -206,7 +206,7 @@ func (p *probe) jsonLine(target string, id proc.ID, u proc.Usage) string {
 	}
 	line := fmt.Sprintf(`{"target":%s,"id":"%v"`, name, id)
 	for _, f := range p.fields {
-		line += fmt.Sprintf(`,"%s_kb":%d`, f.name, f.of.Of(u))
+		line += fmt.Sprintf(`,"%s_kb":%d`, f.name, f.of.Sum(u))
 	}
 	return line + "}\n"
 }

@@ -20,7 +20,7 @@ func (sc *Scanner) Walk(p *Process, visit func(p *Process, s Stat)) error {
 	if !hasChildrenFiles() {
 		return sc.walkByScan(p, visit)
 	}
-	err := p.walkChildren(func(child *Process, s Stat) {
+	err := sc.walkChildren(p, func(child *Process, s Stat) {
 		visit(child, s)
 		sc.Walk(child, visit) // what ends meanwhile has no descendants any more
 	})
@@ -37,7 +37,7 @@ var hasChildrenFiles = sync.OnceValue(func() bool {
 // A child that is reaped while the kernel makes the list can hide others behind
 // it in the list (proc_pid_children(5)). It was in the list before them, so a
 // list that names a child that is gone now is read again.
-func (p *Process) walkChildren(visit func(p *Process, s Stat)) error {
+func (sc *Scanner) walkChildren(p *Process, visit func(p *Process, s Stat)) error {
 	var visited []int
 	for range 3 {
 		pids, err := p.childPIDs()
@@ -49,7 +49,7 @@ func (p *Process) walkChildren(visit func(p *Process, s Stat)) error {
 			if slices.Contains(visited, pid) {
 				continue
 			}
-			child, s, err := openForReading(pid)
+			child, s, err := sc.openForReading(pid)
 			if err == nil && s.PPID == p.ID.PID && !s.Ended() {
 				visited = append(visited, pid)
 				visit(child, s)
@@ -84,20 +84,6 @@ func (p *Process) childPIDs() (pids []int, err error) {
 	return pids, nil
 }
 
-// openForReading opens the directory of a process in /proc alone, so that all
-// that is read of it is of the same process. It must be closed in any case.
-func openForReading(pid int) (*Process, Stat, error) {
-	p := &Process{pidfd: -1, dir: -1, statm: -1, status: -1}
-	dir, err := unix.Open("/proc/"+strconv.Itoa(pid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return p, Stat{}, gone(err)
-	}
-	p.dir = dir
-	s, err := p.Stat()
-	p.ID = ID{pid, s.Start}
-	return p, s, err
-}
-
 // walkByScan is Walk for a kernel that does not list children: it reads the
 // parent of every process that there is.
 func (sc *Scanner) walkByScan(p *Process, visit func(p *Process, s Stat)) error {
@@ -109,7 +95,7 @@ func (sc *Scanner) walkByScan(p *Process, visit func(p *Process, s Stat)) error 
 		if s.ID() == p.ID {
 			continue
 		}
-		descendant, now, err := openForReading(s.PID)
+		descendant, now, err := sc.openForReading(s.PID)
 		if err == nil && now.Start == s.Start {
 			visit(descendant, now)
 		}

@@ -48,11 +48,11 @@ func ParseField(name string) (Field, error) {
 	if f, ok := fieldNames[name]; ok {
 		return f, nil
 	}
-	return 0, fmt.Errorf("%q is no field (rss, pss, uss, swap, anon, peak)", name)
+	return 0, fmt.Errorf("invalid field %q (want rss, pss, uss, swap, anon or peak)", name)
 }
 
-// Of is the sum, in KB, of the figures in f: fields can be joined with |.
-func (f Field) Of(u Usage) (kb int64) {
+// Sum is the sum, in KB, of the figures in f: fields can be joined with |.
+func (f Field) Sum(u Usage) (kb int64) {
 	for _, figure := range [...]struct {
 		field Field
 		kb    int64
@@ -65,10 +65,10 @@ func (f Field) Of(u Usage) (kb int64) {
 }
 
 var (
-	errStatm   = errors.New("not the format of /proc/PID/statm")
+	errStatm   = errors.New("cannot parse /proc/PID/statm")
 	errNoAnon  = errors.New("no RssAnon in /proc/PID/status (Linux 4.5 or later is needed)")
-	errNoSmaps = errors.New("/proc/PID/smaps_rollup, for pss and uss, is not for this user to read")
-	errNoPSS   = errors.New("not the format of /proc/PID/smaps_rollup")
+	errNoSmaps = errors.New("cannot read /proc/PID/smaps_rollup for pss and uss: permission denied (CAP_SYS_PTRACE is needed)")
+	errNoPSS   = errors.New("cannot parse /proc/PID/smaps_rollup")
 )
 
 var pageKB = sync.OnceValue(func() int64 {
@@ -81,12 +81,12 @@ var pageKB = sync.OnceValue(func() int64 {
 
 // ErrEnding is the ErrGone of a process that has given its memory back on its
 // way out, and has not ended yet.
-var ErrEnding = fmt.Errorf("%w any more: it is ending", ErrGone)
+var ErrEnding = fmt.Errorf("%w: it is exiting", ErrGone)
 
-// Memory reads the figures that are wanted, and leaves out of the others what
-// would cost more; all are 0 for a kernel thread. ErrGone if the process has ended, or is about to. The
-// files of rss, anon, peak and swap stay open between calls, and nothing is
-// allocated.
+// Memory reads the figures that are wanted, and of the others those that cost
+// nothing more; all are 0 for a kernel thread. ErrGone if the process has ended,
+// or is about to. For rss, anon, peak and swap the files stay open between calls,
+// and nothing is allocated: this is what a watcher does at each check.
 func (p *Process) Memory(want Field) (u Usage, err error) {
 	if want&RSS != 0 {
 		if err = p.readStatm(&u); err != nil {
@@ -105,7 +105,8 @@ func (p *Process) Memory(want Field) (u Usage, err error) {
 }
 
 func (p *Process) readStatm(u *Usage) error {
-	text, err := p.readOpen(&p.statm, nameStatm)
+	var room [256]byte
+	text, err := p.readOpen(&p.statm, "statm", room[:])
 	if err != nil {
 		return err
 	}
@@ -130,7 +131,8 @@ func residentPages(text []byte) (pages uint64, ok bool) {
 	return pages, ok && pages < 1<<50
 }
 
-// withoutMemory tells a kernel thread, which has none, from a process that ends.
+// withoutMemory tells a kernel thread, which has no memory of its own, from a
+// process that is exiting.
 func (p *Process) withoutMemory() error {
 	const kernelThread = 0x00200000 // PF_KTHREAD, linux/sched.h
 	s, err := p.Stat()
@@ -163,7 +165,8 @@ func (p *Process) readOtherThread(u *Usage) error {
 }
 
 func (p *Process) readStatus(u *Usage) error {
-	text, err := p.readOpen(&p.status, nameStatus)
+	var room [4096]byte
+	text, err := p.readOpen(&p.status, "status", room[:])
 	if err != nil {
 		return err
 	}
@@ -181,7 +184,8 @@ func (p *Process) readStatus(u *Usage) error {
 
 // readSmaps opens the file anew, for an open one shows the memory from before an exec.
 func (p *Process) readSmaps(u *Usage) error {
-	text, err := p.buf.readAt(p.dir, nameSmaps)
+	var room [4096]byte
+	text, err := p.readOnce("smaps_rollup", room[:])
 	switch {
 	case err == unix.EACCES || err == unix.EPERM:
 		return errNoSmaps
@@ -199,14 +203,16 @@ func (p *Process) readSmaps(u *Usage) error {
 	return nil
 }
 
-// readOpen reads a file of the process's directory and leaves it open.
-func (p *Process) readOpen(fd *int, name []byte) (text []byte, err error) {
+// readOpen is readOnce for a file that stays open between calls: opening it
+// costs more than reading it.
+func (p *Process) readOpen(fd *int, name string, room []byte) (text []byte, err error) {
 	if *fd < 0 {
 		if *fd, err = openat(p.dir, name, 0); err != nil {
-			return nil, gone(err)
+			*fd = -1
+			return nil, err
 		}
 	}
-	if text, err = p.buf.read(*fd, false); err != nil { // a new look may see more: something was mounted over it, say
+	if text, err = pread(*fd, room); err != nil { // opened again, it may show more: /proc can be remounted
 		unix.Close(*fd)
 		*fd = -1
 	}

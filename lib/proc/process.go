@@ -15,7 +15,6 @@ type Process struct {
 	ID            ID
 	pidfd, dir    int
 	statm, status int // open files of dir, -1 until they are needed
-	buf           buffer
 }
 
 // Open opens the process that has this pid now. ErrGone if there is none, and
@@ -87,7 +86,8 @@ func (p *Process) Close() {
 
 // Stat reads /proc/PID/stat.
 func (p *Process) Stat() (Stat, error) {
-	text, err := p.buf.readAt(p.dir, nameStat)
+	var room [512]byte
+	text, err := p.readOnce("stat", room[:])
 	if err != nil {
 		return Stat{}, err
 	}
@@ -96,7 +96,8 @@ func (p *Process) Stat() (Stat, error) {
 
 // Status reads /proc/PID/status.
 func (p *Process) Status() (Status, error) {
-	text, err := p.buf.readAt(p.dir, nameStatus)
+	var room [4096]byte
+	text, err := p.readOnce("status", room[:])
 	if err != nil {
 		return Status{}, err
 	}

@@ -124,7 +124,7 @@ func TestTheMemoryIsWhatTheKernelSays(t *testing.T) {
 	if u.Anon <= 0 || u.Anon > u.RSS || u.Peak < u.RSS || u.PSS <= 0 || u.PSS > u.RSS || u.USS <= 0 || u.USS > u.PSS || u.Swap != 0 {
 		t.Errorf("%+v", u)
 	}
-	if sum := (RSS | Swap).Of(Usage{RSS: 3, Swap: 4, Anon: 5}); sum != 7 {
+	if sum := (RSS | Swap).Sum(Usage{RSS: 3, Swap: 4, Anon: 5}); sum != 7 {
 		t.Errorf("rss+swap is %d", sum)
 	}
 }
@@ -179,7 +179,7 @@ func TestACheckAllocatesNothing(t *testing.T) {
 	sc := NewScanner()
 	defer sc.Close()
 	check := func() {
-		if _, err := sc.Usage(p, ScopeProcess, RSS|Swap|PSS); err != nil {
+		if _, err := sc.Usage(p, ScopeProcess, RSS|Swap); err != nil {
 			t.Fatal(err)
 		}
 	}

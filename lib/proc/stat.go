@@ -26,7 +26,7 @@ func (s Stat) ForkedOnly() bool {
 	return s.Flags&forkNoExec != 0
 }
 
-var errStat = errors.New("not the format of /proc/PID/stat")
+var errStat = errors.New("cannot parse /proc/PID/stat")
 
 // ParseStat reads the text of /proc/PID/stat. The name in it, in parentheses,
 // may hold any character: the last parenthesis ends it.

@@ -19,7 +19,7 @@ func (s Status) Catches(sig unix.Signal) bool {
 	return sig >= 1 && sig <= 64 && s.Caught&(1<<(sig-1)) != 0
 }
 
-var errStatus = errors.New("not the format of /proc/PID/status")
+var errStatus = errors.New("cannot parse /proc/PID/status")
 
 // ParseStatus reads the text of /proc/PID/status. The name, its first line, is
 // the process's own choice, but the kernel escapes newlines in it.

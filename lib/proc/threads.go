@@ -38,9 +38,9 @@ func (p *Process) ThreadName(tid int) (string, error) {
 
 // threadIDs reads /proc/PID/task.
 func (p *Process) threadIDs() ([]int, error) {
-	fd, err := unix.Openat(p.dir, "task", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	fd, err := openat(p.dir, "task", unix.O_DIRECTORY)
 	if err != nil {
-		return nil, gone(err)
+		return nil, err
 	}
 	dir := os.NewFile(uintptr(fd), "task")
 	defer dir.Close()

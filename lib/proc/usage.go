@@ -26,7 +26,7 @@ func (sc *Scanner) Usage(p *Process, scope Scope, want Field) (Usage, error) {
 		if m.PID == p.ID.PID {
 			continue
 		}
-		member, s, err := openForReading(m.PID)
+		member, s, err := sc.openForReading(m.PID)
 		if err == nil && s.PGID == self.PGID {
 			add(member, s)
 		}
@@ -47,6 +47,6 @@ func (sc *Scanner) Children(p *Process) ([]Stat, error) {
 	if !hasChildrenFiles() {
 		return children, sc.walkByScan(p, add)
 	}
-	err := p.walkChildren(add)
+	err := sc.walkChildren(p, add)
 	return children, err
 }
