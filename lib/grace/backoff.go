@@ -2,60 +2,154 @@ package grace
 
 import "time"
 
-// Backoff is how many instances of a service, one after the other, were over a
-// limit within a minute of their start. From the third on the limit is below
-// their own footprint, and to restart them is of no use: the time between
-// restarts doubles.
+// Backoff delays restarts that cannot help, because the limit is below what the
+// process needs at its start. It is of one target, from one process to the next.
 type Backoff struct {
-	Early int           // instances that were restarted so
-	Last  time.Duration // when the last of them was restarted
-	Gap   time.Duration // between that and the restart before
-	Over  time.Duration // when it had gone over the limit
+	Soft Streak `json:"soft"`
+	Hard Streak `json:"hard"`
+}
+
+// Streak is how many instances, one after the other, were restarted although
+// they need more than the limit.
+type Streak struct {
+	Count  int           `json:"count,omitempty"`
+	Last   time.Duration `json:"last,omitempty"`    // when the last of them was restarted
+	Gap    time.Duration `json:"gap,omitempty"`     // between that and the restart before, or its own start
+	Over   time.Duration `json:"over,omitempty"`    // when the last of them had gone over the limit
+	NeedKB int64         `json:"need_kb,omitempty"` // what they need: the footprint, or else the size at which the limit was passed
 }
 
 const (
-	early   = time.Minute
-	enough  = 3
-	longest = time.Hour
+	longestSoft           = time.Hour
+	shortestHard          = time.Minute
+	longestHard           = 10 * time.Minute
+	running               = 3    // so many times running are evidence where one is not
+	headroom              = 1.25 // times the footprint: past that even a hard limit that is too low is acted on
+	shareOfMemory float64 = 0.95 // of the memory there is, likewise
 )
 
-// IsEarly tells whether a process that was started at born, and went over a
-// limit at over, was early.
-func IsEarly(born, over time.Duration) bool { return over-born <= early }
-
-// follows tells whether a process that was started at born came after the last
-// one of the backoff. Another child of the same parent did not: that all the
-// workers of a cluster are early once is no loop.
-func (s Backoff) follows(born time.Duration) bool { return s.Early == 0 || born > s.Over }
-
-// NotBefore is when an instance that was started at born, and was early, may be
-// restarted, and whether that is because the limit is too low.
-func (s Backoff) NotBefore(born time.Duration) (at time.Duration, tooLow bool) {
-	if s.Early < enough-1 || !s.follows(born) {
-		return 0, false
-	}
-	return s.Last + min(2*s.Gap, longest), true
+// Instance is what the back-off knows of a process that is due for a restart.
+type Instance struct {
+	Reason    Reason
+	Started   time.Duration // when the process was started
+	Over      time.Duration // when it went over the limit that Reason is about
+	LimitKB   int64         // that limit
+	KB        int64         // its size now
+	Footprint Footprint
+	Booting   bool  // it is a Sidekiq that has no title yet: its footprint will be known soon
+	MemoryKB  int64 // the memory there is for it
 }
 
-// Restarted counts an instance that was started at born, went over a limit at
-// over, and was restarted at at.
-func (s Backoff) Restarted(born, over, at time.Duration) Backoff {
+// Verdict is whether a restart may begin.
+type Verdict struct {
+	TooLow    bool          // the limit is below the footprint
+	NotBefore time.Duration // no earlier than that; 0: now
+	NeedKB    int64         // what the process needs, as far as it is known
+}
+
+// Judge tells whether the restart of an instance may begin. Restarts for other
+// reasons than a limit always may.
+func (b Backoff) Judge(x Instance) Verdict {
+	evidence := x.Footprint.Against(x.LimitKB, x.Started, x.Over)
+	s, hard := b.streakOf(x.Reason), x.Reason == Hard
+	if s == nil || evidence == NoEvidence {
+		return Verdict{}
+	}
+	v := Verdict{NeedKB: x.need()}
+	if x.Footprint.KB() == 0 && s.Count > 0 {
+		v.NeedKB = s.NeedKB
+	}
+	follows := s.follows(x.Started)
 	switch {
-	case !s.follows(born):
-		return s
-	case !IsEarly(born, over):
-		return Backoff{}
-	case s.Early == 0:
-		return Backoff{Early: 1, Last: at, Over: over}
+	case !hard && evidence == BootEvidence: // the first instance shows it
+		v.TooLow = true
+	default:
+		v.TooLow = follows && s.Count >= running-1
 	}
-	return Backoff{Early: s.Early + 1, Last: at, Gap: at - s.Last, Over: over}
+	if !v.TooLow || !follows || s.Count == 0 {
+		return v
+	}
+	if !hard {
+		v.NotBefore = s.Last + min(2*s.Gap, longestSoft)
+		return v
+	}
+	most := headroom * float64(v.NeedKB)
+	if x.Booting && x.MemoryKB > 0 {
+		most = float64(x.MemoryKB)
+	}
+	if x.MemoryKB > 0 {
+		most = min(most, shareOfMemory*float64(x.MemoryKB))
+	}
+	if float64(x.KB) <= most {
+		v.NotBefore = s.Last + min(shortestHard<<min(s.Count-running+1, 8), longestHard)
+	}
+	return v
 }
 
-// Stays ends the backoff: an instance that was started at born is under the
-// limits, and old enough to say so.
-func (s Backoff) Stays(born, at time.Duration) Backoff {
-	if s.Early > 0 && s.follows(born) && at-born > early {
-		return Backoff{}
+// Restarted counts an instance that was restarted at at.
+func (b Backoff) Restarted(x Instance, at time.Duration) Backoff {
+	s := b.streakOf(x.Reason)
+	if s == nil || !s.follows(x.Started) {
+		return b
 	}
-	return s
+	if x.Footprint.Against(x.LimitKB, x.Started, x.Over) == NoEvidence {
+		*s = Streak{}
+		return b
+	}
+	before := *s
+	since, need := before.Last, x.need()
+	if before.Count == 0 {
+		since = x.Started
+	} else if x.Footprint.KB() == 0 { // of several guesses the smallest: the others may have leaked
+		need = min(need, before.NeedKB)
+	}
+	*s = Streak{Count: before.Count + 1, Last: at, Gap: at - since, Over: x.Over, NeedKB: need}
+	return b
 }
+
+// Stays ends the streaks when an instance that was started at started, and is at
+// or under both limits now, has shown that it fits: it has booted, or it is old
+// enough.
+func (b Backoff) Stays(f Footprint, started, at time.Duration) Backoff {
+	if f.BootKB == 0 && at-started <= early {
+		return b
+	}
+	if b.Soft.follows(started) {
+		b.Soft = Streak{}
+	}
+	if b.Hard.follows(started) {
+		b.Hard = Streak{}
+	}
+	return b
+}
+
+// streakOf is where restarts for the reason are counted; nil: nowhere. It points
+// into the receiver's copy of the caller.
+func (b *Backoff) streakOf(reason Reason) *Streak {
+	switch reason {
+	case Soft, Legacy:
+		return &b.Soft
+	case Hard:
+		return &b.Hard
+	}
+	return nil
+}
+
+// follows tells whether a process that was started at started came after the
+// last one that was counted. Another child of the same parent did not: that all
+// the workers of a cluster are over the limit once is no loop.
+func (s *Streak) follows(started time.Duration) bool {
+	return s != nil && (s.Count == 0 || started > s.Over)
+}
+
+// need is what the instance needs: its footprint, or, as long as that is not
+// known, what it has.
+func (x Instance) need() int64 {
+	if kb := x.Footprint.KB(); kb > 0 {
+		return kb
+	}
+	return x.KB
+}
+
+// Fits is a limit that would fit a process that needs that much, in KB.
+func Fits(needKB int64) int64 { return needKB + needKB/2 }

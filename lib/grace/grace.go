@@ -1,131 +1,166 @@
-// Package grace decides when a process that has grown too large must go. It
-// knows no clock and reads no file: time and size are given to it.
+// Package grace decides when a process that has grown too large must go. It is
+// pure: it has no clock and reads no file; time and size are given to it.
 package grace
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // Limits are what a process may be.
 type Limits struct {
 	Soft, Hard int64         // KB; 0: none
 	Grace      time.Duration // how long it may stay over the soft limit
-	Retry      time.Duration // wait after a restart that was put off or failed
+	Retry      time.Duration // wait after a restart that was postponed or failed
 	Legacy     bool          // once over the soft limit there is no way back
-	Old        time.Duration // when the process is too old, on the clock of Sample; 0: never
+	MaxAgeAt   time.Duration // when the process is too old, on the clock of Sample; 0: never
+}
+
+// Of is the limit that a restart for this reason is about, in KB; 0: none.
+func (l Limits) Of(reason Reason) int64 {
+	switch reason {
+	case Soft, Legacy:
+		return l.Soft
+	case Hard:
+		return l.Hard
+	}
+	return 0
 }
 
 // Sample is a size at a time.
 type Sample struct {
-	At   time.Duration // on a clock that never goes back
-	KB   int64
-	Hold bool // no restart may begin now: another one is under way
+	At         time.Duration // on a clock that never goes back
+	KB         int64
+	Reversible bool // with Legacy: at or under the limit, it cancels a timer that such samples alone started
+	HardOnly   bool // it counts for the hard limit alone
+	Blocked    bool // no restart may begin now: another one is under way
 }
 
 // Reason is why a process is restarted; empty: it is not.
 type Reason string
 
 const (
-	Soft    Reason = "soft"    // longer over the soft limit than the grace time
+	Soft    Reason = "soft"    // over the soft limit for longer than the grace time
 	Hard    Reason = "hard"    // over the hard limit
-	Legacy  Reason = "legacy"  // once over the soft limit, and the grace time is over
+	Legacy  Reason = "legacy"  // once over the soft limit, and the grace time has expired
 	Age     Reason = "age"     // too old
-	Control Reason = "control" // somebody wants it
+	Control Reason = "control" // requested on the control FIFO
 )
 
 // Change is what a sample changed.
 type Change struct {
-	OverSoft  bool // the grace timer starts
-	UnderSoft bool // the grace timer is off again
-	OverHard  bool
-	GraceOver bool
-	Restart   Reason // the restart has to begin
+	OverSoft  bool   // the grace timer starts
+	UnderSoft bool   // the grace timer is cancelled
+	OverHard  bool   // the hard limit is passed
+	GraceOver bool   // the grace time has expired
+	Restart   Reason // a restart has to begin
 }
 
-// State is where one process stands. The zero State is a process that has just
-// been met. It can be kept as text.
+// State is where one process stands. The zero State is a process that was seen
+// for the first time.
 type State struct {
-	Over       bool          // over the soft limit; with Legacy, since it ever was
-	Since      time.Duration // when the soft limit was passed, if Over
-	OverHard   bool
-	HardSince  time.Duration // when the hard limit was passed, if OverHard
-	GraceOver  bool          // told, for this time over the soft limit
-	Restarting bool          // between a Change with Restart and its end
-	Reason     Reason        // of the restart that is under way, or was the last
-	Committed  bool          // a restart was ordered, or failed half way: it is begun whatever the size
-	NotBefore  time.Duration // no restart earlier than that
+	Over         bool          `json:"over,omitempty"`         // over the soft limit; with Legacy, since it ever was
+	Since        time.Duration `json:"since,omitempty"`        // when the soft limit was passed, if Over
+	Irreversible bool          `json:"irreversible,omitempty"` // with Legacy: a sample that allows no way back has seen it over
+	OverHard     bool          `json:"over_hard,omitempty"`    //
+	HardSince    time.Duration `json:"hard_since,omitempty"`   // when the hard limit was passed, if OverHard
+	GraceOver    bool          `json:"grace_over,omitempty"`   // the grace time has expired, for this time over the soft limit
+	Restarting   bool          `json:"restarting,omitempty"`   // between a Change with Restart and its end
+	Reason       Reason        `json:"reason,omitempty"`       // of the restart that is under way, or was the last
+	Committed    bool          `json:"committed,omitempty"`    // a restart was requested, or failed half way: it begins whatever the size
+	NotBefore    time.Duration `json:"not_before,omitempty"`   // no restart earlier than that
 }
 
-// Step takes a sample. While a restart is under way nothing changes.
+// Step takes a sample. While a restart is under way, only passing the hard limit
+// is a change.
 func (s State) Step(l Limits, x Sample) (State, Change) {
 	var c Change
+	overHard := l.Hard > 0 && x.KB > l.Hard
+	c.OverHard = overHard && !s.OverHard
+	if c.OverHard {
+		s.HardSince = x.At
+	}
+	s.OverHard = overHard
 	if s.Restarting {
 		return s, c
 	}
-	over := l.Soft > 0 && x.KB > l.Soft
-	switch {
-	case over && !s.Over:
-		s.Over, s.Since, c.OverSoft = true, x.At, true
-	case !over && s.Over && !l.Legacy:
-		s.Over, s.GraceOver, c.UnderSoft = false, false, true
+	if !x.HardOnly {
+		s.stepSoft(l, x, &c)
 	}
-	overHard := l.Hard > 0 && x.KB > l.Hard
-	if c.OverHard = overHard && !s.OverHard; c.OverHard {
-		s.HardSince, s.NotBefore = x.At, 0 // at once, whatever was put off for the soft limit
+	if c.OverHard {
+		s.NotBefore = 0 // whatever was postponed for the soft limit
 	}
-	s.OverHard = overHard
 	graceOver := s.Over && x.At-s.Since >= l.Grace
 	c.GraceOver = graceOver && !s.GraceOver
 	s.GraceOver = graceOver
-	if x.At < s.NotBefore || x.Hold {
-		return s, c
-	}
-	switch {
-	case overHard:
-		c.Restart = Hard
-	case graceOver && l.Legacy:
-		c.Restart = Legacy
-	case graceOver:
-		c.Restart = Soft
-	case s.Committed:
-		c.Restart = s.Reason
-	case l.Old > 0 && x.At >= l.Old:
-		c.Restart = Age
-	default:
+	c.Restart = s.due(l, x)
+	if c.Restart == "" || x.At < s.NotBefore || x.Blocked {
+		c.Restart = ""
 		return s, c
 	}
 	s.Restarting, s.Reason = true, c.Restart
 	return s, c
 }
 
-// Ordered is a restart that somebody wants: it is begun with the next sample,
-// whatever the size.
-func (s State) Ordered() State {
+// stepSoft starts and cancels the grace timer.
+func (s *State) stepSoft(l Limits, x Sample, c *Change) {
+	over := l.Soft > 0 && x.KB > l.Soft
+	switch {
+	case over && !s.Over:
+		s.Over, s.Since, c.OverSoft = true, x.At, true
+	case !over && s.Over && (!l.Legacy || x.Reversible && !s.Irreversible):
+		s.Over, s.GraceOver, c.UnderSoft = false, false, true
+	}
+	s.Irreversible = l.Legacy && s.Over && (s.Irreversible || over && !x.Reversible)
+}
+
+// due is why a restart is due, apart from what may delay it.
+func (s State) due(l Limits, x Sample) Reason {
+	switch {
+	case s.OverHard:
+		return Hard
+	case s.GraceOver && l.Legacy:
+		return Legacy
+	case s.GraceOver:
+		return Soft
+	case s.Committed:
+		return s.Reason
+	case l.MaxAgeAt > 0 && x.At >= l.MaxAgeAt:
+		return Age
+	}
+	return ""
+}
+
+// Requested is a restart that somebody asked for: it begins with the next
+// sample, whatever the size.
+func (s State) Requested() State {
 	if !s.Restarting {
 		s.Committed, s.Reason, s.NotBefore = true, Control, 0
 	}
 	return s
 }
 
-// Again is a restart that was begun by somebody who is gone, and came to no
-// end: it is begun again with the next sample.
-func (s State) Again() State {
+// Resumed is a restart that was begun by a watcher that is gone, and that did
+// not come to its end: it begins again with the next sample.
+func (s State) Resumed() State {
 	s.Restarting, s.Committed, s.NotBefore = false, true, 0
 	return s
 }
 
-// Delayed is a restart that comes later than it was due.
-func (s State) Delayed(until time.Duration) State {
-	s.Restarting, s.NotBefore = false, until
+// DelayedUntil is a restart that begins later than it was due.
+func (s State) DelayedUntil(at time.Duration) State {
+	s.Restarting, s.NotBefore = false, at
 	return s
 }
 
-// PutOff ends a restart that may not be now: it is tried again after the retry
+// Postponed ends a restart that cannot be now: it is tried again after the retry
 // time, if the process is still over the limit.
-func (s State) PutOff(l Limits, at time.Duration) State { return s.Delayed(later(at, l.Retry)) }
+func (s State) Postponed(l Limits, at time.Duration) State { return s.DelayedUntil(later(at, l.Retry)) }
 
-// Failed ends a restart that was begun and did not come to its end: the process
-// may be quiet, and so it is begun again after the retry time, whatever the size.
+// Failed ends a restart that did not come to its end: the process may be quiet,
+// so it begins again after the retry time, whatever the size.
 func (s State) Failed(l Limits, at time.Duration) State {
-	s = s.PutOff(l, at)
+	s = s.Postponed(l, at)
 	s.Committed = true
 	return s
 }
@@ -137,8 +172,8 @@ func (s State) Next(l Limits) (at time.Duration, ok bool) {
 	if s.Over && l.Grace < forever {
 		at = later(s.Since, l.Grace)
 	}
-	if l.Old > 0 {
-		at = min(at, l.Old)
+	if l.MaxAgeAt > 0 {
+		at = min(at, l.MaxAgeAt)
 	}
 	if s.Committed || s.OverHard || s.GraceOver {
 		at = 0
@@ -147,8 +182,21 @@ func (s State) Next(l Limits) (at time.Duration, ok bool) {
 	return at, !s.Restarting && at < forever
 }
 
+// OverSince is when the state went over a limit, the soft one or the hard one,
+// whichever was first; ok if it is over one.
+func (s State) OverSince() (at time.Duration, ok bool) {
+	at = forever
+	if s.Over {
+		at = s.Since
+	}
+	if s.OverHard {
+		at = min(at, s.HardSince)
+	}
+	return at, at < forever
+}
+
 // forever is a time that never comes.
-const forever = 1<<63 - 1
+const forever = time.Duration(math.MaxInt64)
 
 func later(at, d time.Duration) time.Duration {
 	if d > forever-at {

@@ -8,14 +8,14 @@ import (
 
 const s = time.Second
 
-// told is what a sample changed, in a word or two.
-func told(c Change) string {
+// changes is what a sample changed, in a word or two.
+func changes(c Change) string {
 	text := ""
 	for _, part := range []struct {
-		said bool
+		is   bool
 		word string
 	}{{c.OverSoft, "over-soft "}, {c.UnderSoft, "under-soft "}, {c.OverHard, "over-hard "}, {c.GraceOver, "grace-over "}} {
-		if part.said {
+		if part.is {
 			text += part.word
 		}
 	}
@@ -26,7 +26,7 @@ func TestTheTimer(t *testing.T) {
 	type at struct {
 		second int64
 		kb     int64
-		told   string
+		want   string
 	}
 	daemon := Limits{Soft: 100, Hard: 200, Grace: 10 * s, Retry: 60 * s}
 	legacy := Limits{Soft: 100, Grace: 10 * s, Retry: 60 * s, Legacy: true}
@@ -53,32 +53,32 @@ func TestTheTimer(t *testing.T) {
 		for _, x := range c.samples {
 			var change Change
 			state, change = state.Step(c.limits, Sample{At: time.Duration(x.second) * s, KB: x.kb})
-			if told(change) != x.told {
-				t.Errorf("%s: %d KB at %d s: %q, want %q", name, x.kb, x.second, told(change), x.told)
+			if changes(change) != x.want {
+				t.Errorf("%s: %d KB at %d s: %q, want %q", name, x.kb, x.second, changes(change), x.want)
 			}
 		}
 	}
 }
 
-func TestARestartThatWasPutOffIsTriedAgainIfStillOver(t *testing.T) {
+func TestAPostponedRestartIsTriedAgainIfStillOver(t *testing.T) {
 	l := Limits{Soft: 100, Grace: 10 * s, Retry: 60 * s}
 	state, c := State{Over: true}.Step(l, Sample{At: 10 * s, KB: 101})
 	if c.Restart != Soft {
 		t.Fatal("no restart")
 	}
-	state = state.PutOff(l, 20*s)
+	state = state.Postponed(l, 20*s)
 	if next, ok := state.Next(l); !ok || next != 80*s {
 		t.Errorf("next at %v, %v", next, ok)
 	}
 	if _, c := state.Step(l, Sample{At: 79 * s, KB: 101}); c.Restart != "" {
 		t.Error("restart before the retry time")
 	}
-	if _, c := state.Step(l, Sample{At: 80 * s, KB: 101}); told(c) != "soft" {
-		t.Errorf("still over after the retry time: %q", told(c))
+	if _, c := state.Step(l, Sample{At: 80 * s, KB: 101}); changes(c) != "soft" {
+		t.Errorf("still over after the retry time: %q", changes(c))
 	}
 	under, c := state.Step(l, Sample{At: 30 * s, KB: 100})
-	if told(c) != "under-soft " {
-		t.Errorf("under: %q", told(c))
+	if changes(c) != "under-soft " {
+		t.Errorf("under: %q", changes(c))
 	}
 	if _, c := under.Step(l, Sample{At: 80 * s, KB: 100}); c.Restart != "" {
 		t.Error("restart though it is under the limit again")
@@ -97,7 +97,7 @@ func TestARestartThatFailedIsBegunAgainWhateverTheSize(t *testing.T) {
 		t.Errorf("next at %v, %v", next, ok)
 	}
 	if _, c = state.Step(l, Sample{At: 70 * s, KB: 1}); c.Restart != Hard {
-		t.Errorf("after the retry time: %q", told(c))
+		t.Errorf("after the retry time: %q", changes(c))
 	}
 }
 
@@ -118,76 +118,90 @@ func TestASampleIsDueWhenTheGraceTimeIsOver(t *testing.T) {
 }
 
 func TestAProcessThatIsTooOldIsRestarted(t *testing.T) {
-	l := Limits{Old: 100 * s}
+	l := Limits{MaxAgeAt: 100 * s}
 	if next, ok := (State{}).Next(l); !ok || next != 100*s {
 		t.Errorf("next at %v, %v", next, ok)
 	}
 	if _, c := (State{}).Step(l, Sample{At: 99 * s, KB: 1}); c != (Change{}) {
-		t.Errorf("too early: %q", told(c))
+		t.Errorf("too early: %q", changes(c))
 	}
 	state, c := State{}.Step(l, Sample{At: 100 * s, KB: 1})
 	if c.Restart != Age || !state.Restarting {
-		t.Errorf("%q", told(c))
+		t.Errorf("%q", changes(c))
 	}
 }
 
-func TestARestartThatIsOrderedIsBegunWhateverTheSize(t *testing.T) {
+func TestARequestedRestartBeginsWhateverTheSize(t *testing.T) {
 	l := Limits{Soft: 100, Retry: s}
-	state := State{}.PutOff(l, 10*s).Ordered()
+	state := State{}.Postponed(l, 10*s).Requested()
 	if _, c := state.Step(l, Sample{At: 10 * s, KB: 1}); c.Restart != Control {
-		t.Errorf("%q", told(c))
+		t.Errorf("%q", changes(c))
 	}
 }
 
-func TestARestartIsHeldWhileAnotherIsUnderWay(t *testing.T) {
+func TestNoRestartBeginsWhileAnotherIsUnderWay(t *testing.T) {
 	l := Limits{Soft: 100}
-	state, c := State{}.Step(l, Sample{At: s, KB: 101, Hold: true})
-	if told(c) != "over-soft grace-over " {
-		t.Errorf("held: %q", told(c))
+	state, c := State{}.Step(l, Sample{At: s, KB: 101, Blocked: true})
+	if changes(c) != "over-soft grace-over " {
+		t.Errorf("blocked: %q", changes(c))
 	}
 	if _, c = state.Step(l, Sample{At: 2 * s, KB: 101}); c.Restart != Soft {
-		t.Errorf("no more held: %q", told(c))
+		t.Errorf("not blocked any more: %q", changes(c))
 	}
 }
 
 func TestARestartWhoseWatcherDiedIsBegunAgain(t *testing.T) {
 	l := Limits{Soft: 100, Grace: 900 * s}
 	state := State{Over: true, Restarting: true, Reason: Hard}
-	if _, c := state.Again().Step(l, Sample{At: s, KB: 1}); c.Restart != Hard {
-		t.Errorf("%q", told(c))
+	if _, c := state.Resumed().Step(l, Sample{At: s, KB: 1}); c.Restart != Hard {
+		t.Errorf("%q", changes(c))
 	}
 }
 
-func TestTheTimeBetweenRestartsDoublesFromTheThirdEarlyInstanceOn(t *testing.T) {
-	var backoff Backoff
-	now := 1000 * s
-	for i, wait := range []time.Duration{0, 0, 20 * s, 40 * s, 80 * s, 160 * s, 320 * s, 640 * s, 1280 * s, 2560 * s, 3600 * s, 3600 * s} {
-		born := now + s
-		at, tooLow := backoff.NotBefore(born)
-		if tooLow != (i >= 2) || tooLow && at != backoff.Last+wait {
-			t.Fatalf("instance %d: not before %v, %v; want %v after %v", i, at, tooLow, wait, backoff.Last)
+func TestPassingTheHardLimitIsSeenDuringARestart(t *testing.T) {
+	l := Limits{Soft: 100, Hard: 200, Retry: s}
+	state, _ := State{}.Step(l, Sample{At: s, KB: 101})
+	for i, want := range []string{"over-hard ", ""} {
+		var c Change
+		if state, c = state.Step(l, Sample{At: 2 * s, KB: 201}); changes(c) != want {
+			t.Errorf("check %d: %q, want %q", i, changes(c), want)
 		}
-		now = max(now+10*s, at)
-		backoff = backoff.Restarted(born, born+s, now)
 	}
-	over := backoff.Over
-	if again := backoff.Stays(over+s, over+31*s); again != backoff {
-		t.Error("the backoff ended with an instance that is too young to say so")
+	if state = state.Postponed(l, 3*s); state.NotBefore != 4*s {
+		t.Errorf("postponed until %v", state.NotBefore)
 	}
-	if again := backoff.Stays(over-s, over+100*s); again != backoff {
-		t.Error("the backoff ended with an instance from before it")
+}
+
+func TestALegacyTimerOfChecksByTheClockCanBeCancelled(t *testing.T) {
+	type at struct {
+		sample Sample
+		want   string
 	}
-	if again := backoff.Stays(over+s, over+62*s); again != (Backoff{}) {
-		t.Error("the backoff goes on though an instance stays under")
+	clock := func(second, kb int64) Sample {
+		return Sample{At: time.Duration(second) * s, KB: kb, Reversible: true}
 	}
-	if again := backoff.Restarted(over+s, over+62*s, over+70*s); again != (Backoff{}) {
-		t.Error("the backoff goes on though an instance was not early")
+	hook := func(second, kb int64) Sample { return Sample{At: time.Duration(second) * s, KB: kb} }
+	hardOnly := func(second, kb int64) Sample {
+		x := clock(second, kb)
+		x.HardOnly = true
+		return x
 	}
-	if again := backoff.Restarted(over-s, over+2*s, over+3*s); again != backoff {
-		t.Error("another child, from before the last restart, is counted")
-	}
-	if _, tooLow := backoff.NotBefore(over - s); tooLow {
-		t.Error("another child, from before the last restart, is held back")
+	l := Limits{Soft: 100, Hard: 200, Grace: 10 * s, Legacy: true}
+	for name, samples := range map[string][]at{
+		"seen by the clock alone":            {{clock(1, 101), "over-soft "}, {clock(2, 100), "under-soft "}, {clock(12, 100), ""}},
+		"then asked for by the hook":         {{clock(1, 101), "over-soft "}, {hook(2, 101), ""}, {clock(3, 100), ""}, {clock(11, 100), "grace-over legacy"}},
+		"the hook asks when it is small":     {{clock(1, 101), "over-soft "}, {hook(2, 100), ""}, {clock(3, 100), "under-soft "}},
+		"the clock has no say for the soft":  {{hardOnly(1, 101), ""}, {hardOnly(20, 101), ""}},
+		"the clock always has for the hard":  {{hardOnly(1, 201), "over-hard hard"}},
+		"the grace time of the hook expires": {{hook(1, 101), "over-soft "}, {hardOnly(11, 1), "grace-over legacy"}},
+	} {
+		var state State
+		for _, x := range samples {
+			var c Change
+			if state, c = state.Step(l, x.sample); changes(c) != x.want {
+				t.Errorf("%s: at %v: %q, want %q", name, x.sample.At, changes(c), x.want)
+			}
+		}
 	}
 }
 
@@ -235,14 +249,14 @@ func FuzzInvariants(f *testing.F) {
 			if c.Restart == "" {
 				continue
 			}
-			if after, c := state.Step(l, Sample{At: now, KB: 1 << 40}); after != state || c != (Change{}) {
-				say("something changes while a restart is under way")
+			if _, c := state.Step(l, Sample{At: now, KB: 1 << 40}); c.OverSoft || c.UnderSoft || c.GraceOver || c.Restart != "" {
+				say("more than the hard limit changes while a restart is under way")
 			}
 			retryAt = now + l.Retry
 			if steps[1]&0x40 != 0 {
 				state, failed = state.Failed(l, now), true
 			} else {
-				state = state.PutOff(l, now)
+				state = state.Postponed(l, now)
 			}
 		}
 	})

@@ -2,7 +2,11 @@ package watch
 
 import (
 	"encoding/binary"
+	"fmt"
+	"os"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"gracekit/lib/grace"
 )
@@ -75,3 +79,90 @@ func DecodeHistorySample(slot [HistorySlot]byte) (s HistorySample, ok bool) {
 
 // clampKB fits a size into 32 bits: 4 TB.
 func clampKB(kb int64) uint32 { return uint32(min(max(kb, 0), 1<<32-1)) }
+
+// history writes the history file.
+type history struct {
+	file   *os.File
+	next   time.Duration // when the next sample is due
+	last   HistorySample // that was written
+	failed bool          // that it cannot be written was logged
+}
+
+// newHistory takes over a history file, open to read and write. One that is
+// truncated, or of something else, is replaced.
+func newHistory(f *os.File) (*history, error) {
+	header := make([]byte, HistoryHeader)
+	copy(header, HistoryMagic)
+	have := make([]byte, HistoryHeader)
+	f.ReadAt(have, 0)
+	info, err := f.Stat()
+	if err == nil && (info.Size() != HistorySize || string(have) != string(header)) {
+		err = f.Truncate(0)
+		if err == nil {
+			_, err = f.WriteAt(header, 0)
+		}
+		if err == nil {
+			err = f.Truncate(HistorySize)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &history{file: f}, nil
+}
+
+// write is one pwrite(2) of a slot.
+func (h *history) write(s HistorySample) error {
+	if s.Mark == "" && s.At.Unix()/60 == h.last.At.Unix()/60 {
+		s.Mark = h.last.Mark // a restart was marked in this minute already
+	}
+	h.last = s
+	slot := s.Encode()
+	n, err := unix.Pwrite(int(h.file.Fd()), slot[:], HistoryOffset(s.At))
+	if err == nil && n < len(slot) {
+		err = fmt.Errorf("only %d bytes of %d were written", n, len(slot))
+	}
+	return err
+}
+
+// historyDue is when the next sample of the history is due.
+func (l *loop) historyDue() time.Duration {
+	if l.history == nil {
+		return never
+	}
+	return l.history.next
+}
+
+// sampleHistory notes the largest instance, each minute.
+func (l *loop) sampleHistory(at time.Duration) {
+	if l.history == nil || at < l.history.next {
+		return
+	}
+	l.history.next = later(at, time.Minute)
+	l.writeHistory("")
+}
+
+// markHistory notes a restart that ended.
+func (l *loop) markHistory(reason grace.Reason) {
+	if l.history != nil {
+		l.writeHistory(reason)
+	}
+}
+
+func (l *loop) writeHistory(mark grace.Reason) {
+	s := HistorySample{At: l.world.Wall(), Mark: mark}
+	stale := l.cfg.Interval == 0 || l.cfg.Interval > time.Minute || l.paused
+	for _, d := range l.instances {
+		if stale {
+			d.measure(l.most())
+		}
+		if d.kb >= s.KB {
+			s.KB, s.SoftKB, s.HardKB = d.kb, d.limits.Soft, d.limits.Hard
+		}
+	}
+	err := l.history.write(s)
+	if err != nil && !l.history.failed {
+		l.cfg.Messages.Error("cannot write the history: %v", err)
+	}
+	l.history.failed = err != nil
+}

@@ -57,19 +57,20 @@ const (
 
 // InstanceSnapshot is one process that is watched.
 type InstanceSnapshot struct {
-	ID           string        `json:"id"` // PID:START
-	Phase        Phase         `json:"phase"`
-	Why          string        `json:"why,omitempty"` // of postponed, failed and too-low: the reason as it was logged
-	State        grace.State   `json:"state"`
-	KB           int64         `json:"kb"`                     // at the check that wrote this
-	PeakKB       int64         `json:"peak_kb"`                // the largest that was seen
-	SoftKB       int64         `json:"soft_kb"`                // the limit as worked out for this process; 0: none
-	HardKB       int64         `json:"hard_kb"`                //
-	FootprintKB  int64         `json:"footprint_kb,omitempty"` // right after boot; 0: not known yet
-	RestartBegan time.Duration `json:"restart_began,omitempty"`
-	Prog         string        `json:"prog,omitempty"` // PID:START of the prog that runs
-	TooLow       bool          `json:"too_low,omitempty"`
-	Boot         *BootNotes    `json:"boot_notes,omitempty"`
+	ID           string          `json:"id"` // PID:START
+	Phase        Phase           `json:"phase"`
+	Why          string          `json:"why,omitempty"` // of postponed, failed and too-low: the reason as it was logged
+	State        grace.State     `json:"state"`
+	KB           int64           `json:"kb"`                     // at the last check before this was written
+	PeakKB       int64           `json:"peak_kb"`                // the largest that was seen
+	SoftKB       int64           `json:"soft_kb"`                // the limit as worked out for this process; 0: none
+	HardKB       int64           `json:"hard_kb"`                //
+	FootprintKB  int64           `json:"footprint_kb,omitempty"` // right after its boot; 0: not known
+	Footprint    grace.Footprint `json:"footprint"`              // how that is known
+	RestartBegan time.Duration   `json:"restart_began,omitempty"`
+	Prog         string          `json:"prog,omitempty"`    // PID:START of the prog that runs
+	TooLow       []grace.Reason  `json:"too_low,omitempty"` // the limits of which limit-too-low was logged: soft, hard
+	Boot         *BootNotes      `json:"boot_notes,omitempty"`
 }
 
 // BootNotes are what a worker showed of its argv and environment while it

@@ -1,0 +1,76 @@
+package grace
+
+import "time"
+
+// Footprint is what a Sidekiq needs before it has worked: its size when its
+// title first appears, confirmed by two further checks without growth. A larger
+// size later is a leak or a job, which a restart helps against. The zero
+// Footprint is that of a process that has shown no title (yet).
+type Footprint struct {
+	BootKB    int64         `json:"boot_kb,omitempty"`   // when the title first appeared; 0: it has not
+	BootAt    time.Duration `json:"boot_at,omitempty"`   // when that was
+	Confirmed int           `json:"confirmed,omitempty"` // checks since then without growth
+	Grew      bool          `json:"grew,omitempty"`      // it grew before it was confirmed, which shows nothing
+}
+
+const confirmations = 2
+
+// Titled takes a size while the process shows a title.
+func (f Footprint) Titled(kb int64, at time.Duration) Footprint {
+	switch {
+	case f.BootKB == 0:
+		f.BootKB, f.BootAt = kb, at
+	case f.Grew || f.Confirmed >= confirmations:
+	case kb > f.BootKB+f.BootKB/100:
+		f.Grew = true
+	default:
+		f.Confirmed++
+	}
+	return f
+}
+
+// Settled tells whether further sizes change nothing.
+func (f Footprint) Settled() bool { return f.Grew || f.Confirmed >= confirmations }
+
+// KB is the footprint; 0 if it is not known.
+func (f Footprint) KB() int64 {
+	if f.Confirmed < confirmations {
+		return 0
+	}
+	return f.BootKB
+}
+
+// GrowthPerMinute is how fast the process has grown since its boot, in KB a
+// minute; ok if there is something to measure.
+func (f Footprint) GrowthPerMinute(kb int64, at time.Duration) (growth int64, ok bool) {
+	took := at - f.BootAt
+	if f.BootKB == 0 || took < time.Second {
+		return 0, false
+	}
+	return int64(float64(kb-f.BootKB) / took.Minutes()), true
+}
+
+// Evidence is what is known of whether a limit is below the footprint.
+type Evidence uint8
+
+const (
+	NoEvidence    Evidence = iota // the process was under the limit after its boot, or was over it late, or nothing is known
+	EarlyEvidence                 // it shows no title, and was over the limit within a minute of its start: three times running mean something
+	BootEvidence                  // its footprint is known, and above the limit
+)
+
+const early = time.Minute
+
+// Against is the evidence of an instance that was started at started, and went
+// over the limit, in KB, at over.
+func (f Footprint) Against(limit int64, started, over time.Duration) Evidence {
+	switch {
+	case f.BootKB > 0 && f.KB() > limit:
+		return BootEvidence
+	case f.BootKB > 0:
+		return NoEvidence
+	case over-started <= early:
+		return EarlyEvidence
+	}
+	return NoEvidence
+}

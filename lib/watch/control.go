@@ -1,0 +1,81 @@
+package watch
+
+import "time"
+
+// handleCommands does what the commands say, in order; x ends the watch. A check
+// comes once, after all of them.
+func (l *loop) handleCommands(letters []byte, hook bool) error {
+	at := l.world.Now()
+	l.silentAt = never
+	if hook {
+		l.heard = at
+	}
+	if l.target == nil { // one that has just come is meant, too
+		if err := l.find(at); err != nil {
+			return err
+		}
+	}
+	check := false
+	for _, letter := range letters {
+		switch letter {
+		case 'c':
+			check = true
+		case 't':
+			check = true
+			l.requestRestart(at)
+		case 'p':
+			l.pause(true)
+		case 'u':
+			l.pause(false)
+			check = true
+		case 'x':
+			return errDone
+		}
+	}
+	switch {
+	case !check || l.paused || l.target == nil || l.target.Ended():
+		return nil
+	case l.phase != watching: // of the others
+		l.check = min(l.check, at)
+		return nil
+	}
+	return l.checkAll(at, true)
+}
+
+// requestRestart makes all that is watched due for a restart, one at a time.
+func (l *loop) requestRestart(at time.Duration) {
+	if l.target != nil {
+		l.list(at)
+	}
+	for _, d := range l.instances {
+		d.state = d.state.Requested()
+	}
+	l.dirty = true
+}
+
+// pause stops the checks, or takes them up.
+func (l *loop) pause(paused bool) {
+	if l.paused == paused {
+		return
+	}
+	l.paused, l.dirty = paused, true
+	if l.restart == nil {
+		l.setPhase()
+	}
+	if paused {
+		l.event(Paused, nil)
+		return
+	}
+	l.check = l.world.Now()
+	l.event(Resumed, nil)
+}
+
+// warnSilent logs once that no command has come where there is nothing else to
+// check by.
+func (l *loop) warnSilent(at time.Duration) {
+	if at < l.silentAt {
+		return
+	}
+	l.silentAt = never
+	l.cfg.Messages.Warn("no command has come on %s for %v: is the job hook loaded?", l.cfg.Control, patience.Round(time.Minute))
+}

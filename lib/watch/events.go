@@ -1,0 +1,100 @@
+package watch
+
+import (
+	"context"
+	"log/slog"
+	"math"
+	"time"
+
+	"gracekit/lib/grace"
+	"gracekit/lib/proc"
+)
+
+// Event is one of the log lines that are contract: its name is the message.
+type Event struct {
+	Name   string
+	Level  slog.Level
+	Fields []string // that it may have, beside level, msg, target and id
+}
+
+// The events, each with its level and its fields. docs/events.md is checked
+// against them.
+var (
+	Watching         = Event{"watching", slog.LevelInfo, []string{"soft_kb", "hard_kb", "grace_s", "interval_s"}}
+	Disabled         = Event{"disabled", slog.LevelInfo, []string{"why"}}
+	OverSoft         = Event{"over-soft", slog.LevelInfo, sizeFields}
+	UnderSoft        = Event{"under-soft", slog.LevelInfo, sizeFields}
+	OverHard         = Event{"over-hard", slog.LevelWarn, sizeFields}
+	GraceOver        = Event{"grace-over", slog.LevelWarn, sizeFields}
+	RestartBegin     = Event{"restart-begin", slog.LevelWarn, append(sizeFields, "dry_run")}
+	RestartDone      = Event{"restart-done", slog.LevelInfo, []string{"reason"}}
+	RestartPostponed = Event{"restart-postponed", slog.LevelInfo, []string{"reason", "why", "retry_s"}}
+	RestartFailed    = Event{"restart-failed", slog.LevelError, []string{"reason", "err", "retry_s"}}
+	LimitTooLow      = Event{"limit-too-low", slog.LevelError, append(sizeFields, "limit", "boot_kb", "growth_kb_min", "fits_kb", "wait_s", "why")}
+	TargetGone       = Event{"target-gone", slog.LevelInfo, []string{"why", "stopped"}}
+	TargetUp         = Event{"target-up", slog.LevelInfo, []string{"soft_kb", "hard_kb", "grace_s"}}
+	Paused           = Event{"paused", slog.LevelInfo, nil}
+	Resumed          = Event{"resumed", slog.LevelInfo, nil}
+	ReadFailed       = Event{"read-failed", slog.LevelWarn, []string{"err", "why"}}
+)
+
+var sizeFields = []string{"rss_kb", "soft_kb", "hard_kb", "over_s", "grace_s", "reason"}
+
+// Events are all events.
+var Events = []Event{Watching, Disabled, OverSoft, UnderSoft, OverHard, GraceOver, RestartBegin, RestartDone, RestartPostponed,
+	RestartFailed, LimitTooLow, TargetGone, TargetUp, Paused, Resumed, ReadFailed}
+
+// LogDisabled logs that there is nothing to watch for.
+func LogDisabled(log *slog.Logger, target string) {
+	log.LogAttrs(context.Background(), Disabled.Level, Disabled.Name, slog.String("target", target),
+		slog.String("why", "no limit is above 0"))
+}
+
+// event logs an event of an instance, or, with nil, of the target, and has
+// --notify know of it.
+func (l *loop) event(e Event, d *instance, attrs ...slog.Attr) { l.eventAt(e.Level, e, d, attrs...) }
+
+func (l *loop) eventAt(level slog.Level, e Event, d *instance, attrs ...slog.Attr) {
+	var id proc.ID
+	switch {
+	case d != nil:
+		id = d.id
+	case l.target != nil:
+		id = l.target.ID()
+	}
+	all := []slog.Attr{slog.String("target", l.cfg.Target.Text)}
+	if id != (proc.ID{}) {
+		all = append(all, slog.String("id", id.String()))
+	}
+	all = append(all, attrs...)
+	l.cfg.Log.LogAttrs(context.Background(), level, e.Name, all...)
+	if l.notifier != nil && (level >= slog.LevelWarn || e.Name == RestartDone.Name) {
+		l.notifier.send(e.Name, l.world.Now(), all)
+	}
+}
+
+// limitAttrs are the limits that there are, and, if it is not negative, how long
+// the soft one has been passed.
+func limitAttrs(l grace.Limits, over time.Duration) (attrs []slog.Attr) {
+	if l.Soft > 0 {
+		attrs = append(attrs, slog.Int64("soft_kb", l.Soft))
+	}
+	if l.Hard > 0 {
+		attrs = append(attrs, slog.Int64("hard_kb", l.Hard))
+	}
+	if over >= 0 {
+		attrs = append(attrs, slog.Any("over_s", seconds(over)))
+	}
+	if l.Soft > 0 {
+		attrs = append(attrs, slog.Any("grace_s", seconds(l.Grace)))
+	}
+	return attrs
+}
+
+// seconds is a duration for a log line, to the millisecond.
+func seconds(d time.Duration) any {
+	if d == never {
+		return "inf"
+	}
+	return math.Round(d.Seconds()*1000) / 1000
+}

@@ -1,0 +1,267 @@
+package watch
+
+import (
+	"errors"
+	"log/slog"
+	"time"
+
+	"gracekit/lib/grace"
+	"gracekit/lib/proc"
+)
+
+// start finds the process for the first time. What is refused now ends the watch,
+// but for what is a matter of time: a supervisor that has not started yet.
+func (l *loop) start() error {
+	p, err := l.world.Target()
+	switch gone := errors.Is(err, proc.ErrGone); {
+	case err != nil && !gone && !(notYet(err) && !l.cfg.Once):
+		return err
+	case gone && (!l.following() || l.cfg.Once):
+		l.cfg.Messages.Warn("%v", err)
+		return ErrEnded
+	case err != nil && !gone:
+		l.refused = err.Error()
+		l.event(ReadFailed, nil, slog.Any("err", err), slog.String("why", "waiting for its supervisor"))
+	}
+	at := l.world.Now()
+	l.check = at
+	if err := l.openStore(); err != nil {
+		if p != nil {
+			p.Close()
+		}
+		return err
+	}
+	if p != nil {
+		if err := l.attach(p, at); err != nil {
+			return err
+		}
+	}
+	l.reportExited()
+	if !l.cfg.Once {
+		l.logWatching()
+	}
+	if l.paused {
+		l.event(Paused, nil)
+	}
+	if l.restart == nil {
+		l.setPhase()
+	}
+	return nil
+}
+
+// logWatching logs the limits; those that are a share are known when there is a
+// process.
+func (l *loop) logWatching() {
+	limits := l.cfg.limits(proc.ID{}, 0)
+	if l.target != nil {
+		available, _ := l.target.Available()
+		limits = l.cfg.limits(l.target.ID(), available)
+	}
+	l.event(Watching, nil, append(limitAttrs(limits, -1), slog.Any("interval_s", seconds(l.cfg.Interval)))...)
+}
+
+// attach starts to watch the target.
+func (l *loop) attach(p process, at time.Duration) error {
+	l.target = p
+	if !l.cfg.several() {
+		if _, err := l.add(p, at); err != nil {
+			l.release()
+			return err
+		}
+	} else {
+		l.list(at)
+		if l.restart != nil { // of an earlier gracewatch
+			l.restart.count = len(l.instances)
+		}
+	}
+	l.refused, l.search, l.replacement = "", 0, grace.ReplacementWait{}
+	l.check = at
+	if l.cfg.Interval == 0 && !l.cfg.Once {
+		l.check = never
+	}
+	if l.restart == nil {
+		l.setPhase()
+	}
+	return nil
+}
+
+// add starts to watch an instance, or goes on where an earlier gracewatch was.
+func (l *loop) add(p process, at time.Duration) (*instance, error) {
+	d := &instance{id: p.ID(), process: p, limitsAt: at}
+	if l.cfg.shares() {
+		var err error
+		if d.memory, err = p.Available(); err != nil {
+			return nil, err
+		}
+	}
+	d.limits = l.cfg.limits(d.id, d.memory)
+	l.instances[d.id] = d
+	l.order = append(l.order, d.id)
+	l.dirty = true
+	l.resume(d)
+	return d, nil
+}
+
+// release lets go of the target and its instances.
+func (l *loop) release() {
+	for _, d := range l.instances {
+		if d.process != l.target {
+			d.process.Close()
+		}
+	}
+	if l.target != nil {
+		l.target.Close()
+	}
+	clear(l.instances)
+	l.order, l.target, l.dirty = nil, nil, true
+}
+
+// gone lets go of a target that has exited; the service may have a new process
+// soon.
+func (l *loop) gone() {
+	var attrs []slog.Attr
+	if l.following() {
+		if wanted, err := l.world.Wanted(); err == nil && !wanted.Up {
+			attrs = append(attrs, slog.String("why", "the service is wanted down"))
+		}
+	}
+	if l.counting() {
+		attrs = append(attrs, slog.String("stopped", "the grace timer"))
+	}
+	l.event(TargetGone, nil, attrs...)
+	l.release()
+	l.check = l.world.Now()
+	l.setPhase()
+}
+
+// find looks for the process of the service. Right after an exit it looks often,
+// because a supervisor starts a new process within a second; later, as often as
+// it checks.
+func (l *loop) find(at time.Duration) error {
+	p, err := l.world.Target()
+	if err == nil {
+		if err := l.openStore(); err != nil {
+			p.Close()
+			return err
+		}
+		err = l.attach(p, at)
+	}
+	if err == nil {
+		available, _ := p.Available()
+		l.event(TargetUp, nil, limitAttrs(l.cfg.limits(p.ID(), available), -1)...)
+		return nil
+	}
+	const soonest, latest = 100 * time.Millisecond, 3 * time.Second
+	l.search = min(max(2*l.search, soonest), max(l.cfg.Interval, soonest), latest)
+	if l.cfg.Interval == 0 {
+		l.search = time.Second
+	}
+	l.check = later(at, l.search)
+	if errors.Is(err, proc.ErrGone) || err.Error() == l.refused {
+		return nil
+	}
+	l.refused = err.Error() // its supervisor may come back: this is logged once
+	l.event(ReadFailed, nil, slog.Any("err", err))
+	return nil
+}
+
+// list finds the instances of a scope that has several: some are new, some have
+// exited.
+func (l *loop) list(at time.Duration) {
+	if !l.cfg.several() {
+		return
+	}
+	found, err := l.world.Instances(l.target)
+	if err != nil {
+		if !errors.Is(err, proc.ErrGone) && !l.unlisted { // its end is reported elsewhere
+			l.unlisted = true
+			l.event(ReadFailed, nil, slog.Any("err", err))
+		}
+		return
+	}
+	l.round++
+	l.order = l.order[:0]
+	var failed error
+	for _, id := range found {
+		if err := l.found(id, at); err != nil && !errors.Is(err, proc.ErrGone) {
+			failed = err
+		}
+	}
+	if failed != nil && !l.unlisted {
+		l.eventAt(slog.LevelError, ReadFailed, nil, slog.String("why", "not every instance can be watched"), slog.Any("err", failed))
+	}
+	l.unlisted = failed != nil
+	l.dropExited(len(found) > 0)
+	if len(l.instances) == 0 && l.cfg.Scope != proc.ScopeChildren {
+		l.addStandIn(at)
+	}
+}
+
+// found takes one of a listing.
+func (l *loop) found(id proc.ID, at time.Duration) error {
+	if d := l.instances[id]; d != nil {
+		d.round, d.standIn = l.round, false
+		l.order = append(l.order, id)
+		return nil
+	}
+	p, err := l.open(id)
+	if err != nil {
+		return err
+	}
+	d, err := l.add(p, at)
+	if err != nil {
+		if p != l.target {
+			p.Close()
+		}
+		return err
+	}
+	d.round = l.round
+	if p != l.target {
+		l.event(TargetUp, d, limitAttrs(d.limits, -1)...)
+	}
+	return nil
+}
+
+// open holds a process; the target is held already.
+func (l *loop) open(id proc.ID) (process, error) {
+	if id == l.target.ID() {
+		return l.target, nil
+	}
+	return l.world.Open(id)
+}
+
+// dropExited releases what the last listing did not have. A listing may leave
+// one out while others exit, so only what has ended is dropped; and the target
+// itself, which stood in as long as there was nobody else.
+func (l *loop) dropExited(others bool) {
+	for id, d := range l.instances {
+		if d.round == l.round || l.restart != nil && l.restart.instance == d {
+			if d.round != l.round {
+				l.order = append(l.order, id)
+			}
+			continue
+		}
+		switch {
+		case d.standIn && others:
+			l.forget(d)
+		case d.process.Ended():
+			if d.process != l.target {
+				l.event(TargetGone, d)
+			}
+			l.forget(d)
+		default:
+			l.order = append(l.order, id)
+		}
+	}
+}
+
+// addStandIn watches the target itself, as long as nothing of the scope is below
+// it: a Sidekiq that boots, or a wrapper that has not started it.
+func (l *loop) addStandIn(at time.Duration) {
+	if d, err := l.add(l.target, at); err == nil {
+		d.standIn, d.round = true, l.round
+	}
+}
+
+// wrapperNotes are what was logged of a target that is not the worker itself.
+type wrapperNotes struct{}

@@ -1,0 +1,402 @@
+package watch
+
+import (
+	"errors"
+	"log/slog"
+	"slices"
+	"time"
+
+	"gracekit/lib/grace"
+	"gracekit/lib/proc"
+)
+
+// How a watch ends, apart from a refusal. Each was logged already.
+var (
+	ErrEnded     = errors.New("the process exited by itself")
+	ErrNotDue    = errors.New("it is not time for a restart")
+	ErrPostponed = errors.New("the restart was postponed")
+	ErrFailed    = errors.New("the restart failed")
+)
+
+// errDone ends the loop: nothing is left to do.
+var errDone = errors.New("done")
+
+// phase is what the loop is doing, and so what it waits for.
+type phase uint8
+
+const (
+	searching  phase = iota // the target has no process
+	watching                // its instances are checked
+	restarting              // prog runs for one of them
+	settling                // prog has exited 0, and the process may take a moment to end or to shrink
+	paused                  // on command
+)
+
+// loop is the one loop of a watcher.
+type loop struct {
+	cfg      *Config
+	world    world
+	store    *store    // nil: no state is kept
+	history  *history  // nil: none is kept
+	notifier *notifier // nil: nobody is notified
+	turns    *turns    // nil: no other watcher may act in our place
+
+	phase     phase
+	target    process               // nil: there is none now
+	instances map[proc.ID]*instance // what is watched: the target, or those in its scope
+	order     []proc.ID             // of instances, as they were listed
+	restart   *restart              // of restarting and settling
+
+	paused      bool                  // also while a restart is under way
+	replacement grace.ReplacementWait // why no other instance may be restarted yet
+	backoff     grace.Backoff
+	restarts    []Restart // the last ten
+	counts      Counts
+
+	check    time.Duration // when the next one is due
+	checks   int
+	round    int
+	unlisted bool          // that some cannot be watched was logged
+	machine  int64         // its memory and swap, KB
+	search   time.Duration // wait before the next search
+	refused  string        // why there is no process, if that was logged
+	wrapper  wrapperNotes
+	heard    time.Duration // when the job hook was heard last; 0: never
+	silentAt time.Duration // when it is logged that no command has come; never
+	oneCheck error         // how --once ends
+	dirty    bool          // the snapshot is due
+}
+
+func newLoop(cfg *Config, w world) *loop {
+	l := &loop{cfg: cfg, world: w, instances: map[proc.ID]*instance{}, machine: machineKB(), silentAt: never,
+		counts: Counts{Done: map[grace.Reason]int64{}}}
+	if cfg.Interval == 0 && cfg.Control != "" {
+		l.silentAt = w.Now() + patience
+	}
+	return l
+}
+
+// patience is how long nothing may come from a job hook before the clock checks
+// in its place, or, where the clock does not, that is logged.
+const patience = 10 * time.Minute
+
+// run goes on until the watch ends; nil: it was told to end, or the target was
+// restarted and nothing else is to be watched.
+func (l *loop) run() error {
+	for {
+		now, err := l.world.Wait(l.waits())
+		if err != nil {
+			return err
+		}
+		if now.stop {
+			return nil
+		}
+		err = l.step(now)
+		l.save()
+		switch {
+		case err == errDone:
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// waits is what the loop waits for, by its phase.
+func (l *loop) waits() waits {
+	on := waits{until: never}
+	switch l.phase {
+	case searching:
+		on.until = l.check
+	case watching:
+		on.process, on.until = l.target, l.due()
+	case paused:
+		on.process = l.target
+	case restarting:
+		on.prog, on.until = l.restart.run.running, min(l.restart.run.deadline, l.nextCheck())
+	case settling:
+		on.process, on.until = l.restart.instance.process, min(l.restart.due, l.nextCheck())
+	}
+	on.until = min(on.until, l.silentAt, l.historyDue())
+	return on
+}
+
+// nextCheck is when the next check is during a restart: of the others, and of
+// whether the one that is restarted passes the hard limit.
+func (l *loop) nextCheck() time.Duration {
+	if l.paused || l.target == nil || l.target.Ended() {
+		return never
+	}
+	return l.check
+}
+
+// due is when the next check is: at the interval, or when a grace time, a retry
+// time or a wait ends, whichever comes first.
+func (l *loop) due() time.Duration {
+	at := l.check
+	if l.replacement.Active() {
+		return min(at, l.replacement.Until)
+	}
+	for _, d := range l.instances {
+		if next, ok := d.state.Next(d.limits); ok && d.misread.since == 0 {
+			at = min(at, next)
+		}
+	}
+	return at
+}
+
+// step takes what has happened.
+func (l *loop) step(now woken) error {
+	if len(now.commands) > 0 {
+		if err := l.handleCommands(now.commands, now.hook); err != nil {
+			return err
+		}
+	}
+	at := l.world.Now()
+	l.warnSilent(at)
+	l.sampleHistory(at)
+	if l.restart != nil {
+		if err := l.stepRestart(at); err != nil {
+			return err
+		}
+	}
+	var err error
+	switch l.phase {
+	case searching:
+		if at >= l.check {
+			err = l.find(at)
+		}
+	case restarting, settling:
+		if at >= l.nextCheck() {
+			l.checkAll(at, false)
+		}
+	default:
+		err = l.stepWatching(at)
+	}
+	if err == nil && l.cfg.Once && l.restart == nil {
+		return l.onceResult()
+	}
+	return err
+}
+
+func (l *loop) stepWatching(at time.Duration) error {
+	if l.target.Ended() {
+		l.gone()
+		if !l.following() {
+			return ErrEnded
+		}
+		return nil
+	}
+	if l.phase == watching && at >= l.due() {
+		return l.checkAll(at, false)
+	}
+	return nil
+}
+
+// following tells whether another process of the target may come.
+func (l *loop) following() bool { return l.cfg.Target.IsDirectory() }
+
+// setPhase is the phase without a restart.
+func (l *loop) setPhase() {
+	switch {
+	case l.target == nil:
+		l.phase = searching
+	case l.paused:
+		l.phase = paused
+	default:
+		l.phase = watching
+	}
+}
+
+// plan sets the time of the next check. One that was late, because the machine
+// slept, or early, because something was due, starts the interval anew.
+func (l *loop) plan(at time.Duration) {
+	interval := l.cfg.Interval
+	switch {
+	case interval == 0 || l.paused:
+		l.check = never
+	case at < l.check, at-l.check > interval:
+		l.check = later(at, interval)
+	default:
+		l.check = later(l.check, interval)
+	}
+}
+
+// checkAll is one check, asked for by a command or by the clock. It allocates
+// nothing for one process as long as nothing changes.
+func (l *loop) checkAll(at time.Duration, command bool) error {
+	l.plan(at)
+	l.checks++
+	if l.paused {
+		return nil
+	}
+	l.list(at)
+	if l.replacement.Active() {
+		l.replacement = l.replacement.Seen(len(l.instances), at)
+		l.check = min(l.check, later(at, time.Second)) // the next restart waits for the parent, and not for the interval
+	}
+	sample := grace.Sample{At: at}
+	if l.cfg.hooked() && !command {
+		sample.Reversible = true
+		sample.HardOnly = l.heard > 0 && at-l.heard < patience
+	}
+	for _, id := range l.order {
+		d := l.instances[id]
+		if d == nil {
+			continue
+		}
+		sample.Blocked = l.restart != nil || l.replacement.Active()
+		if err := l.checkInstance(d, sample); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkInstance reads one process and does what its timer says.
+func (l *loop) checkInstance(d *instance, sample grace.Sample) error {
+	at := sample.At
+	beingRestarted := l.restart != nil && l.restart.instance == d
+	if err := d.measure(l.most()); err != nil {
+		if !beingRestarted {
+			l.unreadable(d, err, at)
+		}
+		return nil
+	}
+	d.misread = misread{}
+	if l.cfg.shares() && at-d.limitsAt >= shareEvery {
+		l.refreshLimits(d, at)
+	}
+	if d.lookAtBoot(at) {
+		l.dirty = true
+		l.reportTooLow(d, grace.Soft, at)
+	}
+	sample.KB = d.kb
+	before := d.state
+	state, change := d.state.Step(d.limits, sample)
+	d.state = state
+	if !state.Over && !state.OverHard {
+		if backoff := l.backoff.Stays(d.footprint, d.id.StartTime(), at); backoff != l.backoff {
+			l.backoff, l.dirty = backoff, true
+		}
+	}
+	if l.turns != nil {
+		l.turns.renew(d.kb, at)
+	}
+	if change == (grace.Change{}) {
+		return nil
+	}
+	if change != (grace.Change{Restart: change.Restart}) {
+		l.dirty = true
+		l.logChange(d, change, before, at)
+	}
+	if change.Restart == "" {
+		return nil
+	}
+	return l.begin(d, before, at)
+}
+
+// most is the largest size that can be true. A sum counts more than once what is
+// shared.
+func (l *loop) most() int64 {
+	if l.cfg.Match == "" && (l.cfg.Scope == proc.ScopeGroup || l.cfg.Scope == proc.ScopeTree) {
+		return int64(never)
+	}
+	return l.machine
+}
+
+// shareEvery is how old limits may be that are a share of the memory there is:
+// that of a container can be changed while it runs.
+const shareEvery = 5 * time.Second
+
+// refreshLimits works out limits that are a share. Where that fails, the last
+// ones stay.
+func (l *loop) refreshLimits(d *instance, at time.Duration) {
+	d.limitsAt = at
+	available, err := d.process.Available()
+	if err != nil || available == d.memory {
+		return
+	}
+	old := d.limits.MaxAgeAt
+	d.memory, d.limits = available, l.cfg.limits(d.id, available)
+	d.limits.MaxAgeAt = old
+	l.dirty = true
+}
+
+// unreadable is a check without a result: it is logged once, and never acted on.
+// Of a process that is ending, its end says it.
+func (l *loop) unreadable(d *instance, err error, at time.Duration) {
+	if d.misread.since == 0 {
+		d.misread.since = at
+	}
+	if l.cfg.Interval == 0 { // nobody may ask again, and something may be due
+		l.check = min(l.check, later(at, time.Second))
+	}
+	ending := errors.Is(err, proc.ErrGone) && at-d.misread.since < settleTime
+	if d.misread.logged || ending || d.process.Ended() {
+		return
+	}
+	d.misread.logged = true
+	l.event(ReadFailed, d, slog.Any("err", err))
+}
+
+// logChange logs what a check changed.
+func (l *loop) logChange(d *instance, c grace.Change, before grace.State, at time.Duration) {
+	if c.OverSoft {
+		l.event(OverSoft, d, d.sizes(at, "")...)
+	}
+	if c.UnderSoft {
+		d.why, d.failed, d.tooLow = "", false, nil
+		attrs := append([]slog.Attr{slog.Int64("rss_kb", d.kb)}, limitAttrs(d.limits, at-before.Since)...)
+		l.event(UnderSoft, d, attrs...)
+	}
+	if c.OverHard {
+		l.event(OverHard, d, d.sizes(at, c.Restart)...)
+	}
+	if c.GraceOver {
+		l.event(GraceOver, d, d.sizes(at, c.Restart)...)
+	}
+}
+
+// counting tells whether a grace timer runs.
+func (l *loop) counting() bool {
+	for _, d := range l.instances {
+		if d.state.Over && !d.state.GraceOver {
+			return true
+		}
+	}
+	return false
+}
+
+// onceResult is how one check ends.
+func (l *loop) onceResult() error {
+	switch {
+	case l.oneCheck != nil:
+		return l.oneCheck
+	case l.target == nil:
+		return ErrEnded
+	case len(l.cfg.Prog) == 0:
+		return ErrNotDue
+	}
+	return errDone
+}
+
+// sorted are the instances in the order in which they were listed.
+func (l *loop) sorted() (list []*instance) {
+	for _, id := range l.order {
+		if d := l.instances[id]; d != nil {
+			list = append(list, d)
+		}
+	}
+	return list
+}
+
+// forget removes an instance.
+func (l *loop) forget(d *instance) {
+	delete(l.instances, d.id)
+	l.order = slices.DeleteFunc(l.order, func(id proc.ID) bool { return id == d.id })
+	if d.process != l.target {
+		d.process.Close()
+	}
+	l.dirty = true
+}

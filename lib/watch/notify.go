@@ -1,0 +1,100 @@
+package watch
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// notifier runs a program for events: one at a time, the same event at most once
+// a minute, and each for ten seconds at most.
+type notifier struct {
+	prog       string
+	messages   Messages
+	score      *oomScore
+	queue      chan []string            // environments
+	last       map[string]time.Duration // when each event was sent
+	suppressed map[string]int           // since then
+}
+
+const (
+	notifyEvery = time.Minute
+	notifyTime  = 10 * time.Second
+	notifyQueue = 16
+)
+
+func newNotifier(cfg *Config, score *oomScore) *notifier {
+	if cfg.Notify == "" {
+		return nil
+	}
+	n := &notifier{prog: cfg.Notify, messages: cfg.Messages, score: score, queue: make(chan []string, notifyQueue),
+		last: map[string]time.Duration{}, suppressed: map[string]int{}}
+	go func() {
+		for environ := range n.queue {
+			n.run(environ)
+		}
+	}()
+	return n
+}
+
+// send has the program run for an event, some time soon.
+func (n *notifier) send(event string, at time.Duration, attrs []slog.Attr) {
+	if last, sent := n.last[event]; sent && at-last < notifyEvery {
+		n.suppressed[event]++
+		return
+	}
+	select {
+	case n.queue <- notifyEnviron(event, n.suppressed[event], attrs):
+		n.last[event], n.suppressed[event] = at, 0
+	default:
+		n.suppressed[event]++ // those before it hang
+	}
+}
+
+// notifyEnviron has the event and all its fields: soft_kb is GRACE_SOFT_KB.
+func notifyEnviron(event string, suppressed int, attrs []slog.Attr) []string {
+	environ := []string{"GRACE_EVENT=" + event, fmt.Sprintf("GRACE_SUPPRESSED=%d", suppressed)}
+	for _, a := range attrs {
+		environ = append(environ, "GRACE_"+strings.ToUpper(a.Key)+"="+strings.ReplaceAll(a.Value.String(), "\x00", "?"))
+	}
+	return environ
+}
+
+// run runs the program in a group of its own, without the mark of pgexec: what it
+// leaves behind is not the service's.
+func (n *notifier) run(environ []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), notifyTime)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, n.prog)
+	cmd.Env = append(withoutMark(os.Environ()), environ...)
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
+	err := n.score.start(cmd.Start)
+	if err == nil {
+		err = cmd.Wait()
+	}
+	if ctx.Err() != nil {
+		err = fmt.Errorf("killed after %v", notifyTime)
+	}
+	if err != nil {
+		n.messages.Warn("--notify %s: %v", n.prog, err)
+	}
+}
+
+// withoutMark is an environment without the mark that pgexec puts into it.
+func withoutMark(environ []string) (rest []string) {
+	for _, entry := range environ {
+		if !strings.HasPrefix(entry, "PGEXEC_ID=") {
+			rest = append(rest, entry)
+		}
+	}
+	return rest
+}

@@ -1,0 +1,87 @@
+package watch
+
+import (
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Outcome is how the restart of a process ended.
+type Outcome uint8
+
+const (
+	Done      Outcome = iota // the process has ended, or, in place, is under its limit
+	Postponed                // not now
+	Failed                   // it may have been begun: the process may be quiet
+	Unknown                  // an earlier gracewatch started prog, and the process has not ended
+)
+
+// notNow is the exit code of a prog that could not restart the process now
+// (EX_TEMPFAIL).
+const notNow = 75
+
+// outcomeOf is the outcome of a prog that ended so. A process that has ended is
+// done, whatever prog exits with.
+func outcomeOf(e exit, gone, shrunk bool) Outcome {
+	switch {
+	case gone, shrunk:
+		return Done
+	case !e.known:
+		return Unknown
+	case e.code == notNow:
+		return Postponed
+	}
+	return Failed
+}
+
+// progRun is a prog that runs, with a limit to its time.
+type progRun struct {
+	running
+	deadline time.Duration // when it gets TERM, and later KILL; never: it may take what it takes
+	termSent bool
+}
+
+// startProg runs a program for a restart.
+func startProg(r runner, argv, environ []string, deadline time.Duration) (*progRun, error) {
+	running, err := r.Start(argv, environ)
+	if err != nil {
+		return nil, err
+	}
+	return &progRun{running: running, deadline: deadline}, nil
+}
+
+// step takes its end, or, when it has had its time, sends TERM to its group, and
+// KILL a little later. One that exits 75 after that has failed.
+func (r *progRun) step(at time.Duration, cfg *Config) (e exit, ended bool) {
+	if r.Ended() {
+		e = r.Reap()
+		if r.termSent && e.code == notNow {
+			e.code = 1
+		}
+		return e, true
+	}
+	if at < r.deadline {
+		return exit{}, false
+	}
+	sig, name := unix.SIGTERM, "TERM"
+	if r.termSent {
+		sig, name = unix.SIGKILL, "KILL"
+	}
+	r.termSent, r.deadline = true, later(at, settleTime)
+	cfg.Messages.Error("the program has not ended within --prog-timeout %v: sending %s to its group", cfg.ProgTimeout, name)
+	if err := r.SignalGroup(sig); err != nil {
+		cfg.Messages.Error("cannot signal the group of the program %v: %v", r.ID(), err)
+	}
+	return exit{}, false
+}
+
+// expand is the command of a prog: its file, and its arguments, in which {} stands
+// for the identity.
+func expand(file string, argv []string, id string) []string {
+	expanded := []string{file}
+	for _, arg := range argv {
+		expanded = append(expanded, strings.ReplaceAll(arg, "{}", id))
+	}
+	return expanded
+}

@@ -1,0 +1,369 @@
+package watch
+
+import (
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"gracekit/lib/grace"
+	"gracekit/lib/units"
+)
+
+// restart is one that is under way.
+type restart struct {
+	instance *instance
+	run      *progRun
+	size     int64         // of the instance, when it began
+	count    int           // instances that there were
+	due      time.Duration // in settling: when the process has had its time
+	ended    exit          // in settling: how prog ended
+}
+
+// settleTime is how long a process may take to end after prog has exited 0: one
+// that was signalled is on its way, and it takes time to give much memory back.
+const settleTime = 5 * time.Second
+
+// begin starts prog for an instance that is due, unless something speaks against
+// it. Without a prog it is the caller's turn.
+func (l *loop) begin(d *instance, before grace.State, at time.Duration) error {
+	reason := d.state.Reason
+	attrs := d.sizes(at, reason)
+	if why := l.refusal(d, before, at); why != "" {
+		l.postponed(d, at, slog.String("why", why))
+		d.why = why
+		return nil
+	}
+	if !before.Committed && l.delayed(d, reason, at) { // one that may be quiet is never delayed
+		return nil
+	}
+	switch {
+	case l.cfg.DryRun:
+		l.event(RestartBegin, d, append(attrs, slog.Bool("dry_run", true))...)
+		d.state = d.state.Postponed(d.limits, at)
+		l.oneCheck = errDone
+		return nil
+	case len(l.cfg.Prog) == 0:
+		l.dirty = true
+		d.state = d.state.DelayedUntil(0) // what the caller makes of it is not known: the next check starts anew
+		d.state.Committed = false
+		return errDone
+	}
+	l.event(RestartBegin, d, attrs...)
+	d.why, d.failed, d.began = "", false, at
+	l.dirty = true
+	l.save() // a gracewatch that is killed now begins it again
+	run, err := startProg(l.world, l.argv(d), l.environ(d, at), l.deadline(at))
+	if err != nil {
+		l.failed(d, err.Error(), at)
+		return nil
+	}
+	l.restart = &restart{instance: d, run: run, size: d.kb, count: len(l.instances)}
+	l.phase, l.dirty = restarting, true
+	return nil
+}
+
+// refusal is why a restart cannot be now.
+func (l *loop) refusal(d *instance, before grace.State, at time.Duration) string {
+	if l.following() {
+		switch wanted, err := l.world.Wanted(); { // its operator wins
+		case err != nil:
+			return err.Error()
+		case wanted.Paused:
+			return "the service is paused"
+		case !wanted.Up:
+			return "the service is wanted down"
+		}
+	}
+	if d.process.Frozen() { // TERM would wait for its thaw, and so would KILL
+		return "its cgroup is frozen"
+	}
+	if l.turns != nil && d.state.Reason != grace.Control {
+		if why := l.turns.refusal(at); why != "" {
+			return why
+		}
+	}
+	if d.state.Reason == grace.Hard || before.Committed || d.began > 0 {
+		return ""
+	}
+	return l.quieted(d, at)
+}
+
+// longQuiet is how long an idle process may stay quiet before it is restarted.
+const longQuiet = time.Hour
+
+// quieted is the refusal of a restart of a Sidekiq that somebody else has
+// quieted: a deploy that is about to stop it, most likely. One that is forgotten
+// so works for nobody, and is restarted in the end.
+func (l *loop) quieted(d *instance, at time.Duration) string {
+	quiet, idle := d.process.Quiet()
+	switch {
+	case !quiet:
+		d.idleSince = 0
+		return ""
+	case !idle:
+		d.idleSince = 0
+		return "something else has quieted it, and it still has jobs"
+	case d.idleSince == 0:
+		d.idleSince = at
+	case at-d.idleSince >= longQuiet:
+		l.cfg.Messages.Error("%v was quieted by something else and has been idle for %v: restarting it", d.id, longQuiet)
+		return ""
+	}
+	return "something else has quieted it"
+}
+
+// delayed holds a restart back that cannot help, because the limit is below the
+// footprint of the process.
+func (l *loop) delayed(d *instance, reason grace.Reason, at time.Duration) bool {
+	if reason == grace.Hard && d.memory == 0 {
+		d.memory, _ = d.process.Available()
+	}
+	verdict := l.backoff.Judge(d.judged(reason))
+	if verdict.TooLow {
+		l.logTooLow(d, reason, verdict, at)
+	}
+	if at >= verdict.NotBefore {
+		return false
+	}
+	if reason == grace.Hard { // its size is judged again at each check
+		d.state = d.state.DelayedUntil(min(verdict.NotBefore, later(at, max(l.cfg.Interval, hardEvery))))
+		return true
+	}
+	d.state = d.state.DelayedUntil(verdict.NotBefore)
+	l.dirty = true
+	return true
+}
+
+// hardEvery is the shortest time between two looks at a hard limit that is too
+// low.
+const hardEvery = 200 * time.Millisecond
+
+// reportTooLow logs a limit that is known to be too low as soon as that is
+// known, and not only when the restart is due.
+func (l *loop) reportTooLow(d *instance, reason grace.Reason, at time.Duration) {
+	if d.footprint.KB() == 0 || d.limits.Soft == 0 || d.footprint.KB() <= d.limits.Soft {
+		return
+	}
+	if verdict := l.backoff.Judge(d.judged(reason)); verdict.TooLow {
+		l.logTooLow(d, reason, verdict, at)
+	}
+}
+
+// logTooLow logs once for an instance that a limit is below what it needs.
+func (l *loop) logTooLow(d *instance, reason grace.Reason, v grace.Verdict, at time.Duration) {
+	limit := reason
+	if reason == grace.Legacy {
+		limit = grace.Soft
+	}
+	if d.tooLow[limit] {
+		return
+	}
+	if d.tooLow == nil {
+		d.tooLow = map[grace.Reason]bool{}
+	}
+	d.tooLow[limit] = true
+	l.dirty = true
+	attrs := append(d.sizes(at, reason), slog.String("limit", string(limit)))
+	why := fmt.Sprintf("it was over the %s limit within a minute of its start, three times running", limit)
+	if kb := d.footprint.KB(); kb > 0 {
+		why = fmt.Sprintf("it had %d KB right after its boot", kb)
+		attrs = append(attrs, slog.Int64("boot_kb", kb))
+	}
+	if growth, ok := d.footprint.GrowthPerMinute(d.kb, at); ok {
+		why += fmt.Sprintf(" and has grown by %d KB a minute since", growth)
+		attrs = append(attrs, slog.Int64("growth_kb_min", growth))
+	}
+	d.why = why + ": raise the " + string(limit) + " limit"
+	attrs = append(attrs, slog.Int64("fits_kb", grace.Fits(v.NeedKB)), slog.Any("wait_s", seconds(max(0, v.NotBefore-at))), slog.String("why", d.why))
+	l.event(LimitTooLow, d, attrs...)
+}
+
+// deadline is when prog has had its time.
+func (l *loop) deadline(at time.Duration) time.Duration {
+	if l.cfg.DryRun || l.cfg.ProgTimeout <= 0 || l.cfg.ProgTimeout >= units.Never.Std() {
+		return never
+	}
+	return later(at, l.cfg.ProgTimeout)
+}
+
+func (l *loop) argv(d *instance) []string { return expand(l.cfg.File, l.cfg.Prog, d.id.String()) }
+
+// environ is what prog is told of the restart.
+func (l *loop) environ(d *instance, at time.Duration) []string {
+	var over time.Duration
+	if d.state.Over {
+		over = at - d.state.Since
+	}
+	limit := d.limits.Soft
+	if d.state.Reason == grace.Hard {
+		limit = d.limits.Hard
+	}
+	number := func(n int64) string { return strconv.FormatInt(n, 10) }
+	return []string{
+		"GRACE_TARGET=" + d.id.String(),
+		"GRACE_SERVICE=" + l.service(),
+		"GRACE_REASON=" + string(d.state.Reason),
+		"GRACE_RSS_KB=" + number(d.kb),
+		"GRACE_LIMIT_KB=" + number(limit),
+		"GRACE_HARD_KB=" + number(d.limits.Hard),
+		"GRACE_OVER_SECONDS=" + number(int64(over/time.Second)),
+	}
+}
+
+// service is the service directory, else the identity of the target.
+func (l *loop) service() string {
+	if l.following() {
+		return l.cfg.Target.Text
+	}
+	return l.target.ID().String()
+}
+
+// stepRestart sees to a restart that is under way.
+func (l *loop) stepRestart(at time.Duration) error {
+	r := l.restart
+	if l.phase == restarting {
+		ended, isEnded := r.run.step(at, l.cfg)
+		if !isEnded {
+			return nil
+		}
+		r.ended = ended
+		r.due = at
+		if !ended.known || ended.code == 0 {
+			r.due = later(at, l.settleTime(r))
+		}
+		l.phase = settling
+	}
+	gone := r.instance.process.Ended()
+	if !gone && at < r.due && !(l.cfg.InPlace && l.shrunk(r)) {
+		l.check = min(l.check, later(at, l.settleEvery()))
+		return nil
+	}
+	l.restart, l.dirty = nil, true
+	err := l.finish(r, gone, at)
+	l.setPhase()
+	defer trimMemory()
+	return err
+}
+
+// settleTime is how long the process may take after prog has exited 0.
+func (l *loop) settleTime(r *restart) time.Duration {
+	if l.cfg.InPlace && r.ended.known {
+		return l.cfg.Retry
+	}
+	return settleTime
+}
+
+// settleEvery is how often a restart in place looks whether the size is down.
+func (l *loop) settleEvery() time.Duration {
+	if !l.cfg.InPlace {
+		return never
+	}
+	if l.cfg.Interval == 0 {
+		return time.Second
+	}
+	return min(l.cfg.Interval, time.Second)
+}
+
+// shrunk tells whether a restart in place has helped.
+func (l *loop) shrunk(r *restart) bool {
+	d := r.instance
+	if r.ended.code != 0 || !r.ended.known || d.measure(l.most()) != nil {
+		return false
+	}
+	limit := d.limits.Of(d.state.Reason)
+	return limit == 0 || d.kb <= limit
+}
+
+// finish ends a restart.
+func (l *loop) finish(r *restart, gone bool, at time.Duration) error {
+	d := r.instance
+	outcome := outcomeOf(r.ended, gone, l.cfg.InPlace && l.shrunk(r))
+	if gone && l.cfg.several() { // its parent gets time to replace it
+		l.replacement = grace.WaitForReplacement(r.count, d.limits, at)
+		l.check = at
+	}
+	switch outcome {
+	case Done:
+		return l.done(r, gone, at)
+	case Unknown:
+		d.state = d.state.Resumed()
+		l.check = at
+	case Postponed:
+		d.why = "the program exited 75: not now"
+		l.record(r, at, "postponed")
+		l.postponed(d, at)
+	case Failed:
+		why := "the program ended with " + r.ended.text
+		if r.ended.code == 0 && l.cfg.InPlace {
+			why = fmt.Sprintf("the program exited 0, but after %v the process still has %d KB", l.cfg.Retry, d.kb)
+		} else if r.ended.code == 0 {
+			why = "the program exited 0, but the process is still running"
+		}
+		l.record(r, at, "failed")
+		l.failed(d, why, at)
+	}
+	return nil
+}
+
+// done ends a restart that the process did not survive, or shrank in.
+func (l *loop) done(r *restart, gone bool, at time.Duration) error {
+	d, reason := r.instance, r.instance.state.Reason
+	l.event(RestartDone, d, slog.String("reason", string(reason)))
+	l.record(r, at, "done")
+	l.markHistory(reason)
+	if l.turns != nil {
+		l.turns.restarted(at)
+	}
+	l.oneCheck = errDone
+	d.why, d.failed = "", false
+	if !gone { // in place: it goes on, from the start
+		d.state = grace.State{}
+		if d.limits.MaxAgeAt > 0 {
+			d.limits.MaxAgeAt = later(at, l.cfg.MaxAge)
+		}
+		return nil
+	}
+	l.backoff = l.backoff.Restarted(d.judged(reason), at)
+	d.state = grace.State{} // it is over: the next gracewatch must not count it again
+	if !l.following() && (d.process == l.target || l.target.Ended()) {
+		return errDone
+	}
+	return nil
+}
+
+// record keeps a restart for the snapshot.
+func (l *loop) record(r *restart, at time.Duration, outcome string) {
+	took := at - r.instance.began
+	l.restarts = append(l.restarts, Restart{ID: r.instance.id.String(), At: l.world.Wall().Add(-took), Reason: r.instance.state.Reason,
+		Outcome: outcome, KB: r.size, Took: took})
+	if len(l.restarts) > mostRestarts {
+		l.restarts = l.restarts[len(l.restarts)-mostRestarts:]
+	}
+	if outcome == "done" {
+		l.counts.Done[r.instance.state.Reason]++
+	}
+}
+
+const mostRestarts = 10
+
+// postponed ends a restart that cannot be now.
+func (l *loop) postponed(d *instance, at time.Duration, why ...slog.Attr) {
+	attrs := append([]slog.Attr{slog.String("reason", string(d.state.Reason))}, why...)
+	l.event(RestartPostponed, d, append(attrs, slog.Any("retry_s", seconds(d.limits.Retry)))...)
+	d.state = d.state.Postponed(d.limits, at)
+	l.counts.Postponed++
+	l.dirty = true
+	l.oneCheck = ErrPostponed
+}
+
+// failed ends a restart that may have quieted the process.
+func (l *loop) failed(d *instance, why string, at time.Duration) {
+	d.why, d.failed = why, true
+	l.event(RestartFailed, d, slog.String("reason", string(d.state.Reason)), slog.String("err", why),
+		slog.Any("retry_s", seconds(d.limits.Retry)))
+	d.state = d.state.Failed(d.limits, at)
+	l.counts.Failed++
+	l.dirty = true
+	l.oneCheck = ErrFailed
+}

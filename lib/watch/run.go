@@ -1,0 +1,73 @@
+package watch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Run watches a target until ctx ends, or, if the target is one process, until
+// that was restarted or has exited. The error is nil if ctx ended, if the target
+// was restarted, or, without a prog, if it is time for that; ErrEnded, ErrNotDue,
+// ErrPostponed or ErrFailed; or a refusal, which was not logged.
+func Run(ctx context.Context, cfg Config) error {
+	stop, closeStop, err := stopDescriptor(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeStop()
+	makeThreads()
+	score := lowerOOMScore(&cfg)
+	h := newHost(&cfg, stop, score)
+	defer h.close()
+	if cfg.Control != "" {
+		if err := h.openControl(cfg.Control, cfg.ControlGID, true); err != nil {
+			return err
+		}
+	}
+	l := newLoop(&cfg, h)
+	l.notifier = newNotifier(&cfg, score)
+	l.turns = newTurns(&cfg)
+	defer l.release()
+	for deadline := later(h.Now(), cfg.WaitLock); ; {
+		err = l.start()
+		if !errors.Is(err, ErrLocked) || h.Now() >= deadline {
+			break
+		}
+		l.store = nil
+		woken, errWait := h.Wait(waits{until: h.Now() + lockEvery})
+		if errWait != nil || woken.stop {
+			return errWait
+		}
+	}
+	if err != nil {
+		return err
+	}
+	l.exercise()
+	lockMemory(&cfg)
+	return l.run()
+}
+
+// lockEvery is how often a lock is tried that another gracewatch has.
+const lockEvery = 100 * time.Millisecond
+
+// WaitDisabled waits for the end of ctx: a watcher without a limit stays up, so
+// that its supervisor does not start it over and over.
+func WaitDisabled(ctx context.Context) { <-ctx.Done() }
+
+// stopDescriptor is one that becomes readable when ctx ends.
+func stopDescriptor(ctx context.Context) (fd int, closeFD func(), err error) {
+	fd, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return -1, nil, fmt.Errorf("cannot wait for signals: %w", err)
+	}
+	stop := context.AfterFunc(ctx, func() { unix.Write(fd, []byte{1, 0, 0, 0, 0, 0, 0, 0}) })
+	return fd, func() {
+		if stop() { // it will not be written to any more
+			unix.Close(fd)
+		}
+	}, nil
+}

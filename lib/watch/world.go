@@ -1,0 +1,100 @@
+package watch
+
+import (
+	"math"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"gracekit/lib/proc"
+	"gracekit/lib/service"
+)
+
+// world is all that the loop knows of the machine. Host is the real one; the
+// tests have one whose clock they move.
+type world interface {
+	clock
+	prober
+	runner
+}
+
+// clock is the time, and the one place where the loop waits.
+type clock interface {
+	Now() time.Duration // CLOCK_BOOTTIME
+	Wall() time.Time    // the time of day, for the history and the snapshot alone
+	Wait(on waits) (woken, error)
+}
+
+// waits is what the loop waits for, beside the end of the watcher and commands.
+type waits struct {
+	process process       // its end; nil: none
+	prog    running       // its end; nil: none
+	until   time.Duration // on the clock of Now; never
+}
+
+// woken is what has come.
+type woken struct {
+	stop     bool
+	process  bool
+	prog     bool
+	commands []byte // letters, good until the next Wait
+	hook     bool   // some of them came on the FIFO of --control
+}
+
+// prober reads what there is of a target.
+type prober interface {
+	Target() (process, error)                    // the target's process
+	Wanted() (service.WantedState, error)        // what the operator wants of the service
+	Instances(target process) ([]proc.ID, error) // who is watched, good until the next call; none: the target itself
+	Open(id proc.ID) (process, error)
+	Store() (*store, error) // where the snapshot is kept; nil: nowhere, or not yet
+}
+
+// process is one process that is held.
+type process interface {
+	ID() proc.ID
+	Ended() bool
+	Close()
+	Size() (kb int64, err error)      // what is held against the limits
+	Available() (kb int64, err error) // the memory there is for it
+	Look(notes *BootNotes) appearance // reads its title; while it has none, its argv and environment into notes
+	Quiet() (quiet, idle bool)        // of a Sidekiq: it takes no more jobs, and has none
+	Frozen() bool                     // its cgroup is
+}
+
+// appearance is what a process shows of itself.
+type appearance struct {
+	titled  bool // it has the title of a Sidekiq that has booted
+	booting bool // it is a Sidekiq without a title
+}
+
+// runner runs prog.
+type runner interface {
+	Start(argv, environ []string) (running, error)
+	Resume(target proc.ID, noted string) running // that an earlier gracewatch started; nil: none runs
+}
+
+// running is a prog that was started.
+type running interface {
+	ID() proc.ID // zero if it had ended before it could be asked
+	Ended() bool
+	SignalGroup(sig unix.Signal) error
+	Reap() exit // after its end; closes it
+}
+
+// exit is how a prog ended.
+type exit struct {
+	known bool // false: an earlier gracewatch started it
+	code  int  // -1: a signal ended it
+	text  string
+}
+
+const never = time.Duration(math.MaxInt64)
+
+// later is at plus d, or never.
+func later(at, d time.Duration) time.Duration {
+	if d > never-at {
+		return never
+	}
+	return at + d
+}
