@@ -87,7 +87,7 @@ func (p *Process) childPIDs() (pids []int, err error) {
 // walkByScan is Walk for a kernel that does not list children: it reads the
 // parent of every process that there is.
 func (sc *Scanner) walkByScan(p *Process, visit func(p *Process, s Stat)) error {
-	tree, err := sc.Tree(p.ID.PID)
+	tree, err := sc.Tree(p.ID)
 	if err != nil {
 		return err
 	}

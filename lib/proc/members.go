@@ -12,15 +12,15 @@ func (s Stat) Ended() bool { return (s.State == 'Z' || s.State == 'X') && s.Thre
 // Group lists the members of a process group that have not ended. Every
 // process has to be looked at for that. The slice is good until the next listing.
 func (sc *Scanner) Group(pgid int) ([]Stat, error) {
-	all, err := sc.all()
+	all, err := sc.All()
 	return slices.DeleteFunc(all, func(s Stat) bool { return s.PGID != pgid || s.Ended() }), err
 }
 
 // Tree lists processes and their descendants that have not ended, parents
 // first. Every process has to be looked at, so that none is missed, as
 // /proc/PID/task/*/children may. The slice is good until the next listing.
-func (sc *Scanner) Tree(roots ...int) ([]Stat, error) {
-	all, err := sc.all()
+func (sc *Scanner) Tree(roots ...ID) ([]Stat, error) {
+	all, err := sc.All()
 	found := 0 // all[:found] is the tree so far
 	take := func(is func(Stat) bool) {
 		for i := found; i < len(all); i++ {
@@ -30,7 +30,7 @@ func (sc *Scanner) Tree(roots ...int) ([]Stat, error) {
 			}
 		}
 	}
-	take(func(s Stat) bool { return slices.Contains(roots, s.PID) })
+	take(func(s Stat) bool { return slices.Contains(roots, s.ID()) })
 	for parent := 0; parent < found; parent++ {
 		pid := all[parent].PID
 		take(func(s Stat) bool { return s.PPID == pid })

@@ -140,7 +140,7 @@ func TestASumTakesTheGroupOrTheTree(t *testing.T) {
 	if err != nil || len(group) != 4 {
 		t.Errorf("group: %+v, %v; want the shell and three sleeps", group, err)
 	}
-	tree, err := sc.Tree(p.ID.PID)
+	tree, err := sc.Tree(p.ID)
 	if err != nil || len(tree) != 3 || tree[0].ID() != p.ID {
 		t.Errorf("tree: %+v, %v; want the shell and two sleeps", tree, err)
 	}

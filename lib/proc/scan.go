@@ -31,8 +31,9 @@ func (sc *Scanner) open() (err error) {
 	return err
 }
 
-// all reads the stat of every process that there is. One that ends meanwhile is left out.
-func (sc *Scanner) all() ([]Stat, error) {
+// All reads the stat of every process that there is. One that ends meanwhile is
+// left out. The slice is good until the next listing.
+func (sc *Scanner) All() ([]Stat, error) {
 	if err := sc.open(); err != nil {
 		return nil, err
 	}
@@ -71,7 +72,7 @@ func (sc *Scanner) stat(pid string) (Stat, error) {
 
 // SessionLeaders are the processes that lead a session and have not ended.
 func (sc *Scanner) SessionLeaders() ([]Stat, error) {
-	all, err := sc.all()
+	all, err := sc.All()
 	return slices.DeleteFunc(all, func(s Stat) bool { return s.Session != s.PID || s.Ended() }), err
 }
 

@@ -15,9 +15,10 @@ const (
 	ScopeChildren              // each of its children for itself
 	ScopeSidekiq               // each Sidekiq among it and its descendants for itself
 	ScopeCgroup                // all that is in its cgroup
+	ScopeAll                   // its group, session and tree, and the processes that carry its mark
 )
 
-var scopeNames = [...]string{"process", "group", "tree", "children", "sidekiq", "cgroup"}
+var scopeNames = [...]string{"process", "group", "tree", "children", "sidekiq", "cgroup", "all"}
 
 // MemoryScopes are those whose memory can be measured.
 var MemoryScopes = []Scope{ScopeProcess, ScopeGroup, ScopeTree, ScopeChildren, ScopeSidekiq, ScopeCgroup}

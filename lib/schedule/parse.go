@@ -1,6 +1,7 @@
-// Package schedule reads signal schedules, as start-stop-daemon's --retry has
-// them, and runs one against a process, its group or its tree. It signals by
-// pidfd alone, and never what the caller itself belongs to.
+// Package schedule parses signal schedules, which have the form of
+// start-stop-daemon's --retry, and runs one against a process, its process group,
+// its tree, or all that belongs to it. It signals by pidfd alone, and never what
+// the caller itself depends on.
 package schedule
 
 import (
@@ -25,8 +26,8 @@ type Schedule struct {
 // Step is a signal, and how long to wait for the end after it.
 type Step struct {
 	Signal unix.Signal
-	Scope  proc.Scope // whom it is sent to, if Scoped
-	Scoped bool       // the signal has a suffix: @process, @group or @tree
+	Scope  proc.Scope // what it is sent to, if Scoped
+	Scoped bool       // the signal has a suffix: @process, @group, @tree or @all
 	Waits  bool       // a wait follows
 	Wait   units.Duration
 }
@@ -38,13 +39,13 @@ func Parse(text string) (Schedule, error) {
 	s := Schedule{Repeat: -1}
 	for word := range strings.SplitSeq(text, "/") {
 		if err := s.add(word); err != nil {
-			return Schedule{}, fmt.Errorf("%q is no schedule (TERM, TERM/27/KILL/5, TSTP@process/30/TERM/27/KILL@group/5): %w", text, err)
+			return Schedule{}, fmt.Errorf("invalid schedule %q (want for example TERM, TERM/27/KILL/5 or TSTP@process/30/TERM@all/27/KILL@all/5): %w", text, err)
 		}
 	}
 	if s.Repeat < 0 {
 		s.Repeat = len(s.Steps)
 	} else if !slices.ContainsFunc(s.Steps[s.Repeat:], func(step Step) bool { return step.Wait > 0 }) {
-		return Schedule{}, fmt.Errorf("%q is no schedule: what is repeated forever needs a wait", text)
+		return Schedule{}, fmt.Errorf("invalid schedule %q: the steps after forever need a wait", text)
 	}
 	return s, nil
 }
@@ -52,7 +53,7 @@ func Parse(text string) (Schedule, error) {
 // Once is one signal, and no wait.
 func Once(sig unix.Signal) Schedule { return Schedule{Steps: []Step{{Signal: sig}}, Repeat: 1} }
 
-// add takes the next word: behind a signal a number is seconds, elsewhere a signal.
+// add reads the next word: after a signal a number is seconds, elsewhere a signal.
 func (s *Schedule) add(word string) error {
 	if word == "forever" && s.Repeat < 0 {
 		s.Repeat = len(s.Steps)
@@ -65,7 +66,7 @@ func (s *Schedule) add(word string) error {
 			s.Steps[last].Wait, s.Steps[last].Waits = wait, true
 			return nil
 		}
-		// Where a wait is due, -5 is one gone wrong and no signal.
+		// Where a wait is due, -5 is an invalid wait, not a signal.
 		if step, errStep := parseStep(word); errStep == nil && strings.Trim(word, "-0123456789") != "" {
 			s.Steps = append(s.Steps, step)
 			return nil
@@ -79,22 +80,20 @@ func (s *Schedule) add(word string) error {
 	return err
 }
 
-// scopes are those that can be signalled.
-var scopes = []proc.Scope{proc.ScopeProcess, proc.ScopeGroup, proc.ScopeTree}
+// scopes are what can be signalled.
+var scopes = []proc.Scope{proc.ScopeProcess, proc.ScopeGroup, proc.ScopeTree, proc.ScopeAll}
 
 func parseStep(word string) (step Step, err error) {
 	name, scope, scoped := strings.Cut(word, "@")
 	step.Signal, err = ParseSignal(strings.TrimPrefix(name, "-"))
 	if err == nil && scoped {
 		step.Scoped = true
-		if step.Scope, err = proc.ParseScope(scope, scopes); err != nil {
-			err = fmt.Errorf("%q is none to signal (process, group, tree)", scope)
-		}
+		step.Scope, err = proc.ParseScope(scope, scopes)
 	}
 	return step, err
 }
 
-// otherNames are those that signal(7) has besides.
+// otherNames are the synonyms in signal(7).
 var otherNames = map[string]string{"IOT": "ABRT", "CLD": "CHLD", "POLL": "IO"}
 
 // ParseSignal reads a name, with or without SIG, or a number, 1 to 64.
@@ -109,7 +108,7 @@ func ParseSignal(name string) (unix.Signal, error) {
 	if sig := unix.SignalNum("SIG" + short); sig > 0 {
 		return sig, nil
 	}
-	return 0, fmt.Errorf("%q is no signal (TERM, SIGTERM, 15)", name)
+	return 0, fmt.Errorf("invalid signal %q (want for example TERM, SIGTERM or 15)", name)
 }
 
 // Name is a signal's name without SIG, or its number.

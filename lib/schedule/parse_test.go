@@ -40,6 +40,7 @@ func TestAScheduleIsSignalsAndWaits(t *testing.T) {
 		"TSTP@process/30/KILL@group": {[]Step{
 			{Signal: unix.SIGTSTP, Scope: proc.ScopeProcess, Scoped: true, Waits: true, Wait: waits("30")},
 			{Signal: unix.SIGKILL, Scope: proc.ScopeGroup, Scoped: true}}, 2},
+		"KILL@all/5":            {[]Step{{Signal: unix.SIGKILL, Scope: proc.ScopeAll, Scoped: true, Waits: true, Wait: waits("5")}}, 1},
 		"TERM@tree":             {[]Step{{Signal: unix.SIGTERM, Scope: proc.ScopeTree, Scoped: true}}, 1},
 		"TERM/5/forever/KILL/1": {[]Step{{Signal: unix.SIGTERM, Waits: true, Wait: waits("5")}, {Signal: unix.SIGKILL, Waits: true, Wait: waits("1")}}, 1},
 	} {
@@ -50,10 +51,10 @@ func TestAScheduleIsSignalsAndWaits(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoScheduleIsNamed(t *testing.T) {
-	for _, text := range []string{"", "/", "TERM/", "/5", "TERM/5/", "TERM/-5", "TERM/9/9/", "0", "65", "FOO", "SIG", "TERM@", "TERM@all", "TERM@children",
+func TestAnInvalidScheduleIsNamed(t *testing.T) {
+	for _, text := range []string{"", "/", "TERM/", "/5", "TERM/5/", "TERM/-5", "TERM/9/9/", "0", "65", "FOO", "SIG", "TERM@", "TERM@cgroup", "TERM@children",
 		"TERM/5x", "TERM 5", "forever", "forever/TERM", "TERM/forever/5", "forever/forever/TERM/1", "forever/TERM/0", "TERM/1/forever"} {
-		if s, err := Parse(text); err == nil || !strings.Contains(err.Error(), "is no schedule") {
+		if s, err := Parse(text); err == nil || !strings.Contains(err.Error(), "invalid schedule") {
 			t.Errorf("%q: %+v, %v", text, s, err)
 		}
 	}

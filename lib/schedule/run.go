@@ -13,32 +13,54 @@ import (
 // Run is a schedule against one target.
 type Run struct {
 	ID      proc.ID       // the target
-	Process *proc.Process // the same, nil if it has ended: its group may live
-	Alone   bool          // the target is the process, and not its group
-	Caught  bool          // a signal goes only to those that have a handler for it
+	Process *proc.Process // the target, nil if it has ended: what belongs to it may be alive
+	Alone   bool          // signal the process, not its group, and wait for it alone
+	Caught  bool          // send a signal only to processes that have a handler for it
 
 	Warn, Info func(format string, args ...any)
 
-	own   proc.Own
-	scan  *proc.Scanner
-	scope proc.Scope // what is meant by the target, and so waited for; widened by what was signalled
-	tree  []proc.ID  // those that a signal to the tree went to
+	own     proc.Own
+	scan    *proc.Scanner
+	scope   proc.Scope // what is waited for: the target's, widened by what was signalled
+	members []proc.ID  // the processes of a tree, or of all, that were found so far
+	listed  bool       // all was listed once
+	marked  marked
 }
 
-// errOwn is the refusal to signal what the caller needs.
+// errOwn is the refusal to signal what the caller depends on.
 var errOwn = errors.New("the caller's own")
 
-// Do runs the schedule. It returns what is left of the target after the last
-// wait; nothing, if the schedule ends in a signal and that was sent. An error
-// is a refusal: nothing more was signalled.
-func (r *Run) Do(s Schedule) (left []proc.ID, err error) {
+// List records the members of ScopeAll: the target's group, its session, its
+// tree and the processes that carry its mark. Do lists them itself before its
+// first signal. A caller that ends the target by other means calls List before
+// that, because a descendant with a session of its own cannot be found by its
+// parents afterwards. The error is a refusal to signal the target, or that the
+// processes cannot be listed.
+func (r *Run) List() error {
+	defer r.open()()
+	if err := r.allowed(proc.ScopeAll); err != nil {
+		return err
+	}
+	_, err := r.findAll()
+	return err
+}
+
+// open finds out what the caller depends on, and gets ready to list processes.
+func (r *Run) open() (end func()) {
 	r.own = proc.Self()
 	r.scan = proc.NewScanner()
-	defer r.scan.Close()
-	if err := r.allowed(proc.ScopeProcess); err != nil { // before anything is said of it
+	return r.scan.Close
+}
+
+// Do runs the schedule. It returns what is left of the target after the last
+// wait: nothing if the schedule ends in a signal and that was sent. An error is
+// a refusal: nothing more was signalled.
+func (r *Run) Do(s Schedule) (left []proc.ID, err error) {
+	defer r.open()()
+	if err := r.allowed(proc.ScopeProcess); err != nil { // before any message about it
 		return nil, err
 	}
-	if err := r.aim(); err != nil {
+	if err := r.resolveScope(s); err != nil {
 		return nil, err
 	}
 	for _, step := range s.Steps { // before the first signal
@@ -46,20 +68,25 @@ func (r *Run) Do(s Schedule) (left []proc.ID, err error) {
 			return nil, err
 		}
 	}
+	if !r.listed && slices.ContainsFunc(s.Steps, func(step Step) bool { return r.scopeOf(step) == proc.ScopeAll }) {
+		if _, err := r.findAll(); err != nil {
+			return nil, err
+		}
+	}
 	sent := false
 	for i := 0; i < len(s.Steps); i++ {
 		step := s.Steps[i]
 		if i > 0 || r.scopeOf(step) == r.scope { // a first signal with a scope of its own may find what is not waited for
-			if gone, err := r.gone(); err != nil || gone {
+			if ended, err := r.ended(); err != nil || ended {
 				return nil, err
 			}
 		}
 		if sent, err = r.send(step.Signal, r.scopeOf(step)); err != nil {
 			return nil, err
 		}
-		if step.Waits && (sent || i >= s.Repeat) { // a signal left out needs no wait, unless it is tried for ever
-			gone, err := r.wait(step.deadline())
-			if err != nil || gone {
+		if step.Waits && (sent || i >= s.Repeat) { // a step that reached no process needs no wait, unless it is repeated forever
+			ended, err := r.wait(step.deadline())
+			if err != nil || ended {
 				return nil, err
 			}
 		}
@@ -68,13 +95,14 @@ func (r *Run) Do(s Schedule) (left []proc.ID, err error) {
 		}
 	}
 	if last := s.Steps[len(s.Steps)-1]; sent && !last.Waits {
-		return nil, nil // whether it ends is not asked
+		return nil, nil // whether the processes end is not waited for
 	}
 	return r.left()
 }
 
-// aim decides what is meant by the target.
-func (r *Run) aim() error {
+// resolveScope decides what the signals without a scope of their own go to, and
+// what is waited for at first.
+func (r *Run) resolveScope(s Schedule) error {
 	r.scope = proc.ScopeGroup
 	if r.Alone {
 		r.scope = proc.ScopeProcess
@@ -82,17 +110,20 @@ func (r *Run) aim() error {
 	if r.Process == nil || r.Alone {
 		return nil
 	}
-	leads, err := r.leads()
-	if err == nil && !leads {
-		r.Warn("%v leads no process group (its run script needs pgexec or chpst -P): signalled alone", r.ID)
-		r.scope = proc.ScopeProcess
+	leads, err := r.leadsGroup()
+	if err != nil || leads {
+		return err
 	}
-	return err
+	r.scope = proc.ScopeProcess
+	if slices.ContainsFunc(s.Steps, func(step Step) bool { return !step.Scoped || step.Scope == proc.ScopeGroup }) {
+		r.Warn("%v leads no process group: only the process itself is signalled (start it with pgexec or chpst -P)", r.ID)
+	}
+	return nil
 }
 
-// leads tells whether the target leads a process group. Otherwise the group
-// that it is in is somebody else's, its supervisor's most likely.
-func (r *Run) leads() (bool, error) {
+// leadsGroup tells whether the target leads a process group. If it does not, the
+// group that it is in belongs to another process, most likely its supervisor.
+func (r *Run) leadsGroup() (bool, error) {
 	if r.Process == nil {
 		return true, nil
 	}
@@ -103,36 +134,45 @@ func (r *Run) leads() (bool, error) {
 	return s.PGID == s.PID, err
 }
 
-// scopeOf is whom a step signals.
+// scopeOf is what a step signals.
 func (r *Run) scopeOf(step Step) proc.Scope {
 	if !step.Scoped {
 		return r.scope
 	}
-	if leads, err := r.leads(); step.Scope == proc.ScopeGroup && (err != nil || !leads) {
+	if leads, err := r.leadsGroup(); step.Scope == proc.ScopeGroup && (err != nil || !leads) {
 		return proc.ScopeProcess
 	}
 	return step.Scope
 }
 
-// allowed refuses what the caller itself belongs to.
+// allowed refuses what the caller itself depends on.
 func (r *Run) allowed(scope proc.Scope) error {
 	pid := r.ID.PID
 	switch {
 	case pid == 1:
-		return fmt.Errorf("%v is init: never signalled", r.ID)
+		return fmt.Errorf("cannot signal %v: it is init, which is never signalled", r.ID)
 	case pid == r.own.PID && r.Process != nil:
-		return fmt.Errorf("%v is %w process: never signalled", r.ID, errOwn)
+		return fmt.Errorf("cannot signal %v: it is %w process", r.ID, errOwn)
 	case slices.Contains(r.own.Supervisors, pid):
-		return fmt.Errorf("%v is %w supervisor, or above it: never signalled", r.ID, errOwn)
-	case scope != proc.ScopeGroup:
+		return fmt.Errorf("cannot signal %v: it is %w supervisor, or above that", r.ID, errOwn)
+	case scope != proc.ScopeGroup && scope != proc.ScopeAll:
 		return nil
 	case pid == r.own.PGID:
-		return fmt.Errorf("the process group of %v is %w: never signalled", r.ID, errOwn)
+		return fmt.Errorf("cannot signal the process group of %v: it is %w", r.ID, errOwn)
 	}
 	for _, supervisor := range r.own.Supervisors {
 		if pgid, err := unix.Getpgid(supervisor); err == nil && pgid == pid {
-			return fmt.Errorf("the process group of %v is that of %w supervisor: never signalled", r.ID, errOwn)
+			return fmt.Errorf("cannot signal the process group of %v: it is that of %w supervisor", r.ID, errOwn)
 		}
 	}
 	return nil
 }
+
+// spared tells whether the caller depends on a process: it is in the caller's
+// own process group, or above it.
+func (r *Run) spared(s proc.Stat) bool {
+	return s.PGID == r.own.PGID || slices.Contains(r.own.Above, s.PID)
+}
+
+// lives tells whether the target itself has not ended.
+func (r *Run) lives() bool { return r.Process != nil && !r.Process.Ended() }

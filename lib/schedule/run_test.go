@@ -42,16 +42,16 @@ func start(t *testing.T, script string) (*exec.Cmd, *proc.Process) {
 	return cmd, p
 }
 
-// run runs a schedule and returns what is left, and what was said.
-func run(t *testing.T, r Run, text string) (left []proc.ID, said string, err error) {
+// run runs a schedule and returns what is left, and what was logged.
+func run(t *testing.T, r Run, text string) (left []proc.ID, logged string, err error) {
 	s, err := Parse(text)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.Info = func(string, ...any) {}
-	r.Warn = func(format string, _ ...any) { said += format + "\n" }
+	r.Warn = func(format string, _ ...any) { logged += format + "\n" }
 	left, err = r.Do(s)
-	return left, said, err
+	return left, logged, err
 }
 
 func waitForEnd(t *testing.T, p *proc.Process) {
@@ -66,9 +66,9 @@ func of(p *proc.Process) Run { return Run{Process: p, ID: p.ID} }
 func TestTheWaitEndsWhenAllOfTheGroupHasEnded(t *testing.T) {
 	_, p := start(t, "sleep 1000 & sleep 1000 & echo ready; wait")
 	begun := time.Now()
-	left, said, err := run(t, of(p), "TERM/600/KILL/600")
-	if err != nil || len(left) != 0 || said != "" || time.Since(begun) > 5*time.Minute {
-		t.Errorf("%v left, %q, %v", left, said, err)
+	left, logged, err := run(t, of(p), "TERM/600/KILL/600")
+	if err != nil || len(left) != 0 || logged != "" || time.Since(begun) > 5*time.Minute {
+		t.Errorf("%v left, %q, %v", left, logged, err)
 	}
 }
 
@@ -126,15 +126,15 @@ func TestASignalWithoutAHandlerIsLeftOut(t *testing.T) {
 	_, p := start(t, "trap : USR1; echo ready; while :; do sleep 1000; done")
 	r := of(p)
 	r.Alone, r.Caught = true, true
-	left, said, err := run(t, r, "TSTP/600")
-	if err != nil || len(left) != 1 || !strings.Contains(said, "left out") {
-		t.Errorf("left %v, %q, %v", left, said, err)
+	left, logged, err := run(t, r, "TSTP/600")
+	if err != nil || len(left) != 1 || !strings.Contains(logged, "not sent") {
+		t.Errorf("left %v, %q, %v", left, logged, err)
 	}
 	if s, err := p.Stat(); err != nil || s.State == 'T' {
 		t.Errorf("it was stopped: %c, %v", s.State, err)
 	}
-	if left, said, err = run(t, r, "USR1"); err != nil || len(left) != 0 || said != "" {
-		t.Errorf("with a handler: left %v, %q, %v", left, said, err)
+	if left, logged, err = run(t, r, "USR1"); err != nil || len(left) != 0 || logged != "" {
+		t.Errorf("with a handler: left %v, %q, %v", left, logged, err)
 	}
 }
 
@@ -208,9 +208,9 @@ func TestATargetThatLeadsNoGroupIsSignalledAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stop.Close()
-	left, said, err := run(t, of(child), "STOP/0.01/KILL@group/600")
-	if err != nil || len(left) != 0 || !strings.Contains(said, "leads no process group") || !child.Ended() {
-		t.Errorf("left %v, %q, %v", left, said, err)
+	left, logged, err := run(t, of(child), "STOP/0.01/KILL@group/600")
+	if err != nil || len(left) != 0 || !strings.Contains(logged, "leads no process group") || !child.Ended() {
+		t.Errorf("left %v, %q, %v", left, logged, err)
 	}
 }
 
@@ -227,7 +227,7 @@ func TestWhatTheCallerBelongsToIsNeverSignalled(t *testing.T) {
 	defer self.Close()
 	for _, p := range []*proc.Process{init, self} {
 		for _, text := range []string{"CONT", "CONT@process", "CONT@group", "CONT@tree"} {
-			if _, _, err := run(t, of(p), text); err == nil || !strings.Contains(err.Error(), "never signalled") {
+			if _, _, err := run(t, of(p), text); err == nil || !strings.Contains(err.Error(), "cannot signal") {
 				t.Errorf("%s to %v: %v", text, p.ID, err)
 			}
 		}

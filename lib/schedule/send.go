@@ -3,7 +3,6 @@ package schedule
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -11,34 +10,41 @@ import (
 )
 
 // send sends one signal, and CONT after TERM, so that a stopped process can
-// end. It tells whether the signal went to anybody.
+// end. It tells whether any process was signalled.
 func (r *Run) send(sig unix.Signal, scope proc.Scope) (sent bool, err error) {
-	r.Info("%s to %s %v", Name(sig), scope, r.ID)
+	r.Info("%s to %s %v", Name(sig), describe(scope), r.ID)
 	switch scope {
 	case proc.ScopeProcess:
 		sent, err = r.toProcess(sig)
 	case proc.ScopeGroup:
-		r.scope = proc.ScopeGroup
+		if r.scope != proc.ScopeAll {
+			r.scope = proc.ScopeGroup
+		}
 		sent, err = r.toGroup(sig)
 	case proc.ScopeTree:
-		if sig == unix.SIGKILL { // one that forks between the look and the signal would leave an orphan
-			if _, err := r.toEach(unix.SIGSTOP, r.treeMembers, &r.tree); err != nil {
-				return false, err
-			}
-		}
-		sent, err = r.toEach(sig, r.treeMembers, &r.tree)
+		sent, err = r.toEachAtOnce(sig, r.findTree)
+	case proc.ScopeAll:
+		r.scope = proc.ScopeAll
+		sent, err = r.toEachAtOnce(sig, r.findAll)
 	}
 	if err == nil && !sent && r.Caught {
-		r.Warn("%s left out: no handler for it in %v", Name(sig), r.ID)
+		r.Warn("%s not sent to %v: it has no handler for it", Name(sig), r.ID)
 	}
 	if err != nil || !sent || sig != unix.SIGTERM {
 		return sent, err
 	}
 	caught := r.Caught
-	r.Caught = false // nobody needs a handler to go on
+	r.Caught = false // a process goes on without a handler
 	_, err = r.send(unix.SIGCONT, scope)
 	r.Caught = caught
 	return sent, err
+}
+
+func describe(scope proc.Scope) string {
+	if scope == proc.ScopeAll {
+		return "all of"
+	}
+	return scope.String()
 }
 
 func (r *Run) toProcess(sig unix.Signal) (sent bool, err error) {
@@ -48,7 +54,7 @@ func (r *Run) toProcess(sig unix.Signal) (sent bool, err error) {
 	return r.toOne(r.Process, sig)
 }
 
-// toOne signals one process. That it has just ended is no error.
+// toOne signals one process. That it has just ended is not an error.
 func (r *Run) toOne(p *proc.Process, sig unix.Signal) (sent bool, err error) {
 	if r.Caught {
 		s, err := p.Status()
@@ -57,15 +63,16 @@ func (r *Run) toOne(p *proc.Process, sig unix.Signal) (sent bool, err error) {
 		}
 	}
 	err = p.Signal(sig)
-	return err == nil, r.about(p.ID, err)
+	return err == nil, cannotSignal(p.ID, err)
 }
 
-// about names the process that an error is of. That it has just ended is none.
-func (r *Run) about(id proc.ID, err error) error {
+// cannotSignal names the process that could not be signalled. That it has just
+// ended is not an error.
+func cannotSignal(id proc.ID, err error) error {
 	if ignoreGone(err) == nil {
 		return nil
 	}
-	return fmt.Errorf("%v: %w", id, err)
+	return fmt.Errorf("cannot signal %v: %w", id, err)
 }
 
 // toGroup signals all members in one step where the kernel can, so that none
@@ -74,41 +81,48 @@ func (r *Run) toGroup(sig unix.Signal) (sent bool, err error) {
 	if r.Process != nil && !r.Caught {
 		err := r.Process.SignalGroup(sig)
 		if err != proc.ErrNoGroupSignal {
-			return err == nil, r.about(r.ID, err)
+			return err == nil, cannotSignal(r.ID, err)
 		}
 	}
-	return r.toEach(sig, r.groupMembers, nil)
+	return r.toEach(sig, r.findGroup)
 }
 
-// toEach signals those that list finds, and those they fork meanwhile, each
-// once. One that forks for ever would keep it from ever coming to the wait, but
-// for the signals that end that.
-func (r *Run) toEach(sig unix.Signal, list func() ([]proc.Stat, error), seen *[]proc.ID) (sent bool, err error) {
+// toEachAtOnce is toEach, but stops all processes before it kills any: one that
+// forks between the listing and its signal would leave an orphan.
+func (r *Run) toEachAtOnce(sig unix.Signal, find func() ([]proc.ID, error)) (sent bool, err error) {
+	if sig == unix.SIGKILL {
+		if _, err := r.toEach(unix.SIGSTOP, find); err != nil {
+			return false, err
+		}
+	}
+	return r.toEach(sig, find)
+}
+
+// toEach signals the processes that find lists, and those that they fork
+// meanwhile, each once. A process that forks without end would keep it from ever
+// coming to the wait, so it gives up after three rounds, except with the signals
+// that put an end to the forking.
+func (r *Run) toEach(sig unix.Signal, find func() ([]proc.ID, error)) (sent bool, err error) {
 	var denied error
-	var now []proc.ID
+	signalled := map[proc.ID]bool{}
 	final := sig == unix.SIGKILL || sig == unix.SIGSTOP
 	for round, found := 0, true; found && (final || round < 3); round++ {
 		found = false
-		members, err := list()
+		ids, err := find()
 		if err != nil {
 			return sent, err
 		}
-		for _, m := range members {
-			if slices.Contains(now, m.ID()) {
+		for _, id := range ids {
+			if signalled[id] {
 				continue
 			}
 			found = true
-			now = append(now, m.ID())
-			ok, err := r.toID(m.ID(), sig)
+			signalled[id] = true
+			ok, err := r.toID(id, sig)
 			sent = sent || ok
 			if denied == nil {
 				denied = err
 			}
-		}
-	}
-	for _, id := range now {
-		if seen != nil && !slices.Contains(*seen, id) {
-			*seen = append(*seen, id)
 		}
 	}
 	if sent && denied != nil {

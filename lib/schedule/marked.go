@@ -1,0 +1,116 @@
+package schedule
+
+import (
+	"errors"
+	"os"
+	"slices"
+
+	"gracekit/lib/proc"
+)
+
+// marked is what is known of the processes that may carry the target's mark.
+type marked struct {
+	owners     []int            // the users whose processes count; empty: not known, any
+	unmarked   map[proc.ID]bool // read before: no process gets the mark after its start, but by pgexec itself
+	unreadable bool             // this was logged
+}
+
+// owners are the users that the target runs as: its own uid or, when it has
+// ended, those of the members of its group and session. An ordinary user can
+// signal only processes of its own.
+func (r *Run) owners(led []proc.ID) (uids []int) {
+	if r.lives() {
+		if s, err := r.Process.Status(); err == nil {
+			return []int{s.UID}
+		}
+	}
+	for _, id := range led {
+		if p, err := proc.OpenID(id); err == nil {
+			if s, err := p.Status(); err == nil && !slices.Contains(uids, s.UID) {
+				uids = append(uids, s.UID)
+			}
+			p.Close()
+		}
+	}
+	if len(uids) == 0 && os.Geteuid() != 0 {
+		uids = []int{os.Geteuid()}
+	}
+	return uids
+}
+
+// findMarked lists the processes that carry the mark which pgexec put into the
+// target's environment, wherever they went. A mark is inherited by whatever a
+// service starts, so it counts only for a process of the target's user that
+// started after the target, is under no supervisor of its own, and is not one
+// that the caller depends on.
+func (r *Run) findMarked() (found []proc.ID, err error) {
+	all, err := r.scan.All()
+	if err != nil {
+		return nil, err
+	}
+	byPID := make(map[int]proc.Stat, len(all))
+	for _, s := range all {
+		byPID[s.PID] = s
+	}
+	for _, s := range all {
+		id := s.ID()
+		switch {
+		case s.Ended(), s.Start < r.ID.Start, id == r.ID, r.spared(s), r.marked.unmarked[id], slices.Contains(r.members, id):
+		case r.hasMark(id) && !r.supervised(s, byPID):
+			found = append(found, id)
+		}
+	}
+	return found, nil
+}
+
+// hasMark tells whether a process of the target's user carries its mark.
+func (r *Run) hasMark(id proc.ID) bool {
+	p, err := proc.OpenID(id)
+	if err != nil { // it has ended, or belongs to another user under hidepid
+		return false
+	}
+	defer p.Close()
+	s, err := p.Status()
+	if err != nil || len(r.marked.owners) > 0 && !slices.Contains(r.marked.owners, s.UID) {
+		return false
+	}
+	environ, err := p.Environ()
+	switch {
+	case errors.Is(err, proc.ErrGone):
+		return false
+	case err != nil:
+		r.warnUnreadable(id, err)
+		return false
+	case slices.Contains(environ, r.ID.Mark()):
+		return true
+	}
+	if r.marked.unmarked == nil {
+		r.marked.unmarked = map[proc.ID]bool{}
+	}
+	r.marked.unmarked[id] = true
+	return false
+}
+
+// warnUnreadable says once that marks cannot be read.
+func (r *Run) warnUnreadable(id proc.ID, err error) {
+	if !r.marked.unreadable {
+		r.marked.unreadable = true
+		r.Warn("cannot read the environment of process %v: %v (CAP_SYS_PTRACE may be missing): "+
+			"such processes are found by group, session and tree alone", id, err)
+	}
+}
+
+// supervisors are the programs under which a process belongs to a service of its own.
+var supervisors = []string{"runsv", "runsvdir", "s6-supervise", "s6-svscan"}
+
+// supervised tells whether a process is a supervisor, or is below one that is
+// not above the target: a service that was started from inside another one, by a
+// deployment agent for example, carries that one's mark.
+func (r *Run) supervised(s proc.Stat, byPID map[int]proc.Stat) bool {
+	for known := true; known && s.ID() != r.ID && s.PID != 1; s, known = byPID[s.PPID] {
+		if slices.Contains(supervisors, nameOf(s.ID())) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,141 @@
+package schedule
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"gracekit/lib/proc"
+)
+
+// findGroup lists the members of the target's process group.
+func (r *Run) findGroup() ([]proc.ID, error) {
+	members, err := r.findLed(func(s proc.Stat) bool { return s.PGID == r.ID.PID })
+	return ids(members), err
+}
+
+// findLed lists the processes for which is holds, of those that can belong to the
+// group or session that the target leads, or led. The slice is good until the
+// next listing.
+//
+// Group and session have the target's pid as their number. While either has
+// members the kernel gives that number to no process, so another process with
+// that pid means that they have ended. No member started before its leader.
+func (r *Run) findLed(is func(proc.Stat) bool) ([]proc.Stat, error) {
+	all, err := r.scan.All()
+	if err != nil {
+		return nil, err
+	}
+	if other, err := proc.Open(r.ID.PID); err == nil {
+		defer other.Close()
+		if other.ID != r.ID {
+			return nil, nil
+		}
+	}
+	return slices.DeleteFunc(all, func(s proc.Stat) bool {
+		return !is(s) || s.Ended() || s.Start < r.ID.Start
+	}), nil
+}
+
+// findTree lists the target, the members that were found before, and the
+// descendants of all these, without those that the caller depends on: a watcher
+// may be a child of what it watches.
+func (r *Run) findTree() ([]proc.ID, error) {
+	roots := r.alive()
+	if r.lives() {
+		roots = append(roots, r.ID)
+	}
+	if len(roots) == 0 {
+		return nil, nil
+	}
+	tree, err := r.scan.Tree(roots...)
+	found := ids(slices.DeleteFunc(tree, func(s proc.Stat) bool { return s.ID() != r.ID && r.spared(s) }))
+	r.record(found)
+	return found, err
+}
+
+// findAll lists the target's group, its session, its tree, the processes that
+// carry its mark, and what it found before.
+func (r *Run) findAll() ([]proc.ID, error) {
+	led, err := r.findLed(func(s proc.Stat) bool {
+		return (s.PGID == r.ID.PID || s.Session == r.ID.PID) && (s.ID() == r.ID || !r.spared(s))
+	})
+	if err != nil {
+		return nil, err
+	}
+	found := ids(led)
+	if !r.listed {
+		r.listed = true
+		r.marked.owners = r.owners(found)
+	}
+	marked, err := r.findMarked()
+	if err != nil {
+		return nil, err
+	}
+	r.record(found)
+	r.record(marked)
+	if _, err := r.findTree(); err != nil { // of those just recorded, too
+		return nil, err
+	}
+	return r.alive(), nil
+}
+
+// record adds to the members that were found.
+func (r *Run) record(found []proc.ID) {
+	for _, id := range found {
+		if !slices.Contains(r.members, id) {
+			r.members = append(r.members, id)
+		}
+	}
+}
+
+// alive lists the members that were found and have not ended.
+func (r *Run) alive() []proc.ID {
+	var found []proc.ID
+	for _, id := range r.members {
+		if alive(id) {
+			found = append(found, id)
+		}
+	}
+	return found
+}
+
+// alive tells whether this very process has not ended. A process that cannot be
+// looked at any more may be alive.
+func alive(id proc.ID) bool {
+	p, err := proc.OpenID(id)
+	if err == nil {
+		p.Close()
+	}
+	return !errors.Is(err, proc.ErrGone)
+}
+
+// ids are the identities of processes.
+func ids(stats []proc.Stat) []proc.ID {
+	found := make([]proc.ID, len(stats))
+	for i, s := range stats {
+		found[i] = s.ID()
+	}
+	return found
+}
+
+// Describe lists processes in one line: identities, each with the name that ps
+// prints.
+func Describe(ids []proc.ID) string {
+	words := make([]string, len(ids))
+	for i, id := range ids {
+		words[i] = strings.TrimSpace(id.String() + " " + nameOf(id))
+	}
+	return strings.Join(words, ", ")
+}
+
+// nameOf is the name of a process in ps; empty if it has ended.
+func nameOf(id proc.ID) string {
+	p, err := proc.OpenID(id)
+	if err != nil {
+		return ""
+	}
+	defer p.Close()
+	comm, _ := p.ReadFile("comm")
+	return strings.TrimSuffix(string(comm), "\n")
+}
