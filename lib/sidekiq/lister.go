@@ -3,6 +3,8 @@ package sidekiq
 import (
 	"errors"
 	"fmt"
+	"path"
+	"strings"
 
 	"gracekit/lib/proc"
 )
@@ -108,6 +110,41 @@ func findHeartbeat(p *proc.Process, s proc.Stat) (tid int, err error) {
 		}
 	}
 	return 0, nil
+}
+
+// IsBooting tells whether the target, or one of its descendants, is a Sidekiq that
+// has no heartbeat yet.
+func (l *Lister) IsBooting(target *proc.Process) bool {
+	booting := isBooting(target)
+	l.scan.Walk(target, func(p *proc.Process, _ proc.Stat) { booting = booting || isBooting(p) })
+	return booting
+}
+
+// isBooting tells a Sidekiq that has no heartbeat yet from another program: by the
+// name of the process, or by the arguments of ruby and of bundle exec. A fork of a
+// job has the name, too, but also a title, which is that of its parent.
+func isBooting(p *proc.Process) bool {
+	comm, err := p.ReadFile("comm")
+	if err != nil {
+		return false
+	}
+	cmdline, _ := p.ReadFile("cmdline") // empty if it cannot be read
+	if _, err := ParseTitle(cmdline); err != ErrNoTitle {
+		return false
+	}
+	name := strings.TrimSuffix(string(comm), "\n")
+	if name == "sidekiq" {
+		return true
+	}
+	if !strings.HasPrefix(name, "ruby") && name != "bundle" {
+		return false
+	}
+	for argument := range strings.SplitSeq(string(cmdline), "\x00") {
+		if path.Base(argument) == "sidekiq" {
+			return true
+		}
+	}
+	return false
 }
 
 func unreadable(p *proc.Process, err error) error {

@@ -6,15 +6,9 @@ import (
 	"gracekit/lib/proc"
 )
 
-// threads is what the names of the threads tell: a quiet Sidekiq ends its
-// scheduler at once, and each processor when its job is done.
-type threads struct {
-	heartbeat  bool // without it, the names are not known to be Sidekiq's
-	scheduler  bool
-	processors []int // their ids
-}
-
 // Names as the kernel keeps them, cut to 15 bytes; before and from Sidekiq 7 on.
+// The processors of Sidekiq 7 have the name of their capsule, which is "default"
+// or any other, so a thread that a gem or Enterprise has added counts as one.
 const (
 	heartbeat6, heartbeat7 = "heartbeat", "sidekiq.heartbe"
 	scheduler6, scheduler7 = "scheduler", "sidekiq.schedul"
@@ -23,19 +17,27 @@ const (
 
 func isHeartbeat(name string) bool { return name == heartbeat6 || name == heartbeat7 }
 
-func recognise(list []proc.Thread) (t threads) {
+// threads is what the names of the threads show: a quiet Sidekiq ends its
+// scheduler at once, and each processor when its job is done.
+type threads struct {
+	heartbeat  int // its id; 0: the names are not known to be Sidekiq's
+	scheduler  bool
+	processors []int // their ids
+}
+
+// recognise sorts the threads of a process by their names. The main thread is
+// left out: it has the name of the process.
+func recognise(pid int, list []proc.Thread) (t threads) {
 	for _, thread := range list {
 		switch name := thread.Name; {
-		case isHeartbeat(name) && !t.heartbeat:
-			t.heartbeat = true
+		case thread.TID == pid:
+		case isHeartbeat(name) && t.heartbeat == 0:
+			t.heartbeat = thread.TID
 		case name == scheduler6 || name == scheduler7:
 			t.scheduler = true
-		case name == processor6, strings.HasPrefix(name, prefix7): // of a capsule, whatever its name is
+		case name == processor6, strings.HasPrefix(name, prefix7):
 			t.processors = append(t.processors, thread.TID)
 		}
 	}
 	return t
 }
-
-// idle tells whether no thread is left that could run a job.
-func (t threads) idle() bool { return t.heartbeat && !t.scheduler && len(t.processors) == 0 }

@@ -1,39 +1,40 @@
 package sidekiq
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 
 	"gracekit/lib/proc"
 )
 
-func TestTheThreadsTellWhetherAJobCanRun(t *testing.T) {
-	for names, c := range map[string]struct {
-		idle       bool
-		processors int
-	}{
-		// facts: Sidekiq 6.4.1 and 7.3.2, running and quiet
-		"sidekiq heartbeat scheduler processor processor": {false, 2},
-		"sidekiq heartbeat processor":                     {false, 1},
-		"sidekiq heartbeat":                               {true, 0},
-		"sidekiq sidekiq sidekiq.heartbe sidekiq.schedul sidekiq.default sidekiq.slow": {false, 2},
-		"sidekiq sidekiq sidekiq.heartbe sidekiq.default":                              {false, 1},
-		"sidekiq sidekiq sidekiq.heartbe":                                              {true, 0},
+func TestThreadsAreRecognisedByTheirNames(t *testing.T) {
+	for names, want := range map[string]threads{
+		// facts: Sidekiq 6.4.1 and 7.3.2, running and quiet; the first is the main thread
+		"sidekiq heartbeat scheduler processor processor": {heartbeat: 2, scheduler: true, processors: []int{4, 5}},
+		"sidekiq heartbeat processor":                     {heartbeat: 2, processors: []int{3}},
+		"sidekiq heartbeat":                               {heartbeat: 2},
+		"sidekiq sidekiq sidekiq.heartbe sidekiq.schedul sidekiq.default sidekiq.slow": {heartbeat: 3, scheduler: true, processors: []int{5, 6}},
+		"sidekiq sidekiq sidekiq.heartbe":                                              {heartbeat: 3},
 		// a processor whose capsule has the name of another thread
-		"sidekiq sidekiq.heartbe sidekiq.heartbe": {false, 1},
-		"sidekiq sidekiq.heartbe sidekiq.schedul": {false, 0},
+		"sidekiq sidekiq.heartbe sidekiq.heartbe": {heartbeat: 2, processors: []int{3}},
+		"sidekiq sidekiq.heartbe sidekiq.schedul": {heartbeat: 2, scheduler: true},
+		// embedded in another program
+		"puma sidekiq.heartbe sidekiq.schedul sidekiq.default": {heartbeat: 2, scheduler: true, processors: []int{4}},
+		// a fork that was made in a thread of Sidekiq
+		"heartbeat ffmpeg": {},
+		"processor":        {},
 		// not known to be Sidekiq's
-		"sidekiq":           {false, 0},
-		"sidekiq scheduler": {false, 0},
-		"":                  {false, 0},
+		"sidekiq":           {},
+		"sidekiq scheduler": {scheduler: true},
+		"":                  {},
 	} {
 		var list []proc.Thread
 		for i, name := range strings.Fields(names) {
 			list = append(list, proc.Thread{TID: i + 1, Name: name})
 		}
-		got := recognise(list)
-		if got.idle() != c.idle || len(got.processors) != c.processors {
-			t.Errorf("%s: %+v, idle %v; want %+v", names, got, got.idle(), c)
+		if got := recognise(1, list); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %+v, want %+v", names, got, want)
 		}
 	}
 }

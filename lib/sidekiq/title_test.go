@@ -52,11 +52,11 @@ func TestTheTagMayHoldAnything(t *testing.T) {
 	}
 }
 
-func TestATitleWithoutItsEndIsUnknownAndNotIdle(t *testing.T) {
+func TestATitleWithoutItsEndIsNeverIdle(t *testing.T) {
 	full := "sidekiq 6.4.1 a-long-tag [0 of 10 busy] stopping"
 	for end := len("sidekiq 6"); end < len(full); end++ {
 		title, err := ParseTitle([]byte(full[:end] + "\x00"))
-		if cut := full[:end]; strings.HasSuffix(cut, " busy]") {
+		if cut := full[:end]; strings.Contains(cut, " busy]") {
 			if err != nil || title.Stopping {
 				t.Errorf("%q: %+v, %v", cut, title, err)
 			}
@@ -66,8 +66,25 @@ func TestATitleWithoutItsEndIsUnknownAndNotIdle(t *testing.T) {
 	}
 }
 
+func TestATitleMayHaveMoreWords(t *testing.T) {
+	for text, want := range map[string]Title{
+		"sidekiq 7.3.2 app [1 of 10 busy] leader":                       {"7.3.2", "app", 1, 10, false},
+		"sidekiq 7.3.2 app [1 of 10 busy] leader stopping":              {"7.3.2", "app", 1, 10, true},
+		"sidekiq 7.3.2 app [0 of 10 busy] stopping leader":              {"7.3.2", "app", 0, 10, true},
+		"sidekiq 7.3.2  [0 of 10 busy] unstoppable":                     {"7.3.2", "", 0, 10, false},
+		"sidekiq 7.3.2 app [0 of 10 busy] stop":                         {"7.3.2", "app", 0, 10, false}, // cut off
+		"blue sidekiq 7.3.2 app [2 of 10 busy]":                         {"7.3.2", "app", 2, 10, false},
+		"my sidekiq worker sidekiq 7.3.2 app [2 of 10 busy] x y":        {"7.3.2", "app", 2, 10, false},
+		"sidekiq 7.3.2 a [9 of 9 busy] stopping b [2 of 10 busy] x [y]": {"7.3.2", "a [9 of 9 busy] stopping b", 2, 10, false},
+	} {
+		if title, err := ParseTitle([]byte(text + "\x00")); err != nil || title != want {
+			t.Errorf("%q: %+v, %v; want %+v", text, title, err, want)
+		}
+	}
+}
+
 func TestOtherProgramsHaveNoTitleOfSidekiq(t *testing.T) {
-	for _, text := range []string{"", "\x00", "sidekiq", "sidekiq\x00-r\x00app.rb\x00", "sidekiqmon 1 [0 of 5 busy]", "puma 5.6.5 (tcp://0.0.0.0:9292) [app]",
+	for _, text := range []string{"", "\x00", "sidekiq", "sidekiq\x00-r\x00app.rb\x00", "sidekiqmon 1 [0 of 5 busy]", "sidekiq", "sidekiq ", "sidekiq worker [0 of 5 busy]", "puma 5.6.5 (tcp://0.0.0.0:9292) [app]",
 		"sidekiq 6.4.1 app [0 of 5 busy]\x00100\x00"} {
 		if title, err := ParseTitle([]byte(text)); !errors.Is(err, ErrNoTitle) {
 			t.Errorf("%q: %+v, %v", text, title, err)
