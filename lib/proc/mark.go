@@ -2,26 +2,22 @@ package proc
 
 import "strings"
 
-// markVariable is the environment variable by which processes that belong to a
-// service are found after they have left its process group, session and tree.
-// pgexec sets it, and children inherit it.
-const markVariable = "PGEXEC_ID"
+// MarkVariable is the environment variable by which the processes of a service
+// are found when they have left its process group, session and tree. pgexec sets
+// it to its own identity, and children inherit it.
+const MarkVariable = "PGEXEC_ID"
 
-// Mark is the entry of the environment that pgexec gives to the process with
-// this identity: PGEXEC_ID=PID:START.
-func (id ID) Mark() string { return markVariable + "=" + id.String() }
-
-// WithMark is an environment with the mark of this process instead of an
-// inherited one.
-func WithMark(env []string, id ID) []string { return append(WithoutMark(env), id.Mark()) }
+// Mark is the entry of the environment that marks what the process with this
+// identity has started: PGEXEC_ID=PID:START.
+func (id ID) Mark() string { return MarkVariable + "=" + id.String() }
 
 // WithoutMark is an environment without the mark: for a program that must
-// outlive the service it is started from, such as a watcher. For other programs
-// there is env -u PGEXEC_ID.
+// outlive the service that it is started from, such as a watcher. Outside of our
+// programs env -u PGEXEC_ID does the same.
 func WithoutMark(env []string) []string {
-	kept := make([]string, 0, len(env)+1)
+	kept := make([]string, 0, len(env))
 	for _, entry := range env {
-		if !strings.HasPrefix(entry, markVariable+"=") {
+		if !strings.HasPrefix(entry, MarkVariable+"=") {
 			kept = append(kept, entry)
 		}
 	}

@@ -32,7 +32,7 @@ func (sc *Scanner) open() (err error) {
 }
 
 // All reads the stat of every process that there is. One that ends meanwhile is
-// left out. The slice is good until the next listing.
+// left out.
 func (sc *Scanner) All() ([]Stat, error) {
 	if err := sc.open(); err != nil {
 		return nil, err

@@ -79,7 +79,7 @@ func (r *Run) hasMark(id proc.ID) bool {
 	case errors.Is(err, proc.ErrGone):
 		return false
 	case err != nil:
-		r.warnUnreadable(id, err)
+		r.warnUnreadable(err)
 		return false
 	case slices.Contains(environ, r.ID.Mark()):
 		return true
@@ -92,11 +92,10 @@ func (r *Run) hasMark(id proc.ID) bool {
 }
 
 // warnUnreadable says once that marks cannot be read.
-func (r *Run) warnUnreadable(id proc.ID, err error) {
+func (r *Run) warnUnreadable(err error) {
 	if !r.marked.unreadable {
 		r.marked.unreadable = true
-		r.Warn("cannot read the environment of process %v: %v (CAP_SYS_PTRACE may be missing): "+
-			"such processes are found by group, session and tree alone", id, err)
+		r.Warn("%v: such processes are found by group, session and tree alone (is CAP_SYS_PTRACE missing?)", err)
 	}
 }
 
