@@ -35,7 +35,6 @@ func New(name, usage string, stdout, stderr io.Writer) *Command {
 	c.flags = pflag.NewFlagSet(name, pflag.ContinueOnError)
 	c.flags.SetInterspersed(false) // what follows the first operand can be a command
 	c.flags.BoolVarP(&c.Verbose, "verbose", "v", false, "")
-	c.flags.BoolVarP(&c.Quiet, "quiet", "q", false, "")
 	return c
 }
 
@@ -81,6 +80,11 @@ func (c *Command) Given(name string) bool { return c.flags.Changed(name) }
 func (c *Command) Parse(args []string, min, max int) (operands []string, code int) {
 	help := c.Bool("help", "h")
 	version := c.Bool("version", "")
+	quiet := "quiet"
+	if c.flags.Lookup(quiet) != nil { // graceful-restart --quiet SIG
+		quiet = "errors-only"
+	}
+	c.flags.BoolVarP(&c.Quiet, quiet, "q", false, "")
 	if err := c.flags.Parse(args); err != nil {
 		return nil, c.Misused(c.flagError(err))
 	}

@@ -1,0 +1,190 @@
+// Command graceful-restart ends a target so that no job is lost: quiet, wait,
+// stop, clean up.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"gracekit/lib/cli"
+	"gracekit/lib/proc"
+	"gracekit/lib/restart"
+	"gracekit/lib/service"
+)
+
+const usage = `usage: graceful-restart [-n] [-u] [--wait D] [--timeout D] [--quiet SIG] [--stop SIG] TARGET
+
+End a target so that no job is lost. Its supervisor starts the new process.
+
+Its workers are the target if it is a Sidekiq, else every Sidekiq below it,
+else the target.
+  1. The quiet signal to each worker that has a handler for it.
+  2. A wait until the jobs of all workers have ended. One that is not a Sidekiq
+     is waited for only if its quiet signal was set: until it exits.
+  3. The stop signal to each worker. If it has not exited after twice its
+     timeout: TTIN (a thread dump into its log) and KILL. Then TERM to the target.
+  4. TERM, and KILL 5 s later, to what is left of its group, session and tree.
+
+      --wait D     how long to wait for jobs (SHUTDOWN_WAIT, default 30)
+      --timeout D  the worker's own timeout, as sidekiq -t (SIDEKIQ_TIMEOUT,
+                   default 25)
+      --quiet SIG  the quiet signal (QUIET_SIGNAL, default TSTP; "": none)
+      --stop SIG   the stop signal (STOP_SIGNAL, default TERM)
+  -u, --up         then wait until there is a new process, up to 60 s
+  -n, --dry-run    print the steps and do nothing
+  -q, --errors-only  no messages but errors
+  -v, --verbose    say where each value comes from
+  -h, --help       this text
+      --version    the version
+
+TARGET is a pid, PID:STARTTIME, a service directory or a pidfile (see svpid). D is
+seconds, or 500ms, 90s, 15m, inf. A value that is not set is looked for in the
+worker's arguments and environment, in those above it, and in the service's conf/.
+
+Exit: 0 it has exited, or had before; 1 the service is down; 100 used wrongly;
+      111 refused, something survived, or -u saw no new process.
+`
+
+func main() { cli.Main("graceful-restart", usage, run) }
+
+func run(cmd *cli.Command) error {
+	var own own
+	dryRun, up := cmd.Bool("dry-run", "n"), cmd.Bool("up", "u")
+	waitSetting.flag(cmd, &own.wait, "DURATION")
+	timeoutSetting.flag(cmd, &own.timeout, "DURATION")
+	quietSetting.flag(cmd, &own.quiet, "SIGNAL")
+	stopSetting.flag(cmd, &own.stop, "SIGNAL")
+	words, err := cmd.Args(1, 1)
+	if err != nil {
+		return err
+	}
+	verbose := cmd.Verbose
+	cmd.Verbose = !cmd.Quiet // each step is reported, because it may take long
+	target, err := service.Parse(words[0])
+	if err == nil {
+		err = own.readEnvironment()
+	}
+	limit, errLimit := readLimit()
+	if err = errors.Join(err, errLimit); err != nil {
+		return cli.Misuse(err)
+	}
+
+	// A worker that was quieted stays quiet, so nothing may end this program half
+	// way: no closed terminal, and no logger that has exited.
+	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE, syscall.SIGTTOU)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+
+	p, err := target.Open()
+	if errors.Is(err, proc.ErrGone) {
+		return noProcess(cmd, target, err, *up)
+	}
+	if err != nil {
+		return err
+	}
+	f := finder{cmd: cmd, verbose: verbose, own: own, place: findPlace(cmd, target, p)}
+	return f.restart(ctx, limit, *dryRun, *up)
+}
+
+// noProcess is for a target that has none now.
+func noProcess(cmd *cli.Command, target service.Target, err error, up bool) error {
+	here := place{service: target, dir: target.Service()}
+	if here.isWantedDown() {
+		cmd.Warn("%v: there is nothing to restart", err)
+		return cli.Exit(cli.No)
+	}
+	cmd.Info("%v: nothing to end", err)
+	if up && (here.dir != "" || target.IsFile()) {
+		return here.awaitNew(cmd, proc.ID{})
+	}
+	return nil
+}
+
+// restart does it.
+func (f *finder) restart(ctx context.Context, limit restart.Limit, dryRun, up bool) error {
+	here := f.place
+	old := here.target.ID
+	config := restart.Config{Target: here.target, Values: f.values, Limit: limit, Size: f.measure(),
+		Log: restart.Log{Info: f.cmd.Info, Warn: f.cmd.Warn, Error: f.cmd.Error}}
+	if dryRun {
+		lines, err := restart.Plan(config)
+		if err != nil {
+			return err
+		}
+		return f.cmd.Write(strings.Join(lines, "\n") + "\n")
+	}
+	switch {
+	case !here.follows && up:
+		return fmt.Errorf("--up: no supervisor of %v is known (runsv or s6-supervise), so that its new process cannot be waited for", old)
+	case !here.follows:
+		f.cmd.Info("%v has no supervisor that is known (runsv or s6-supervise): it is ended, and not started again by one", old)
+	case here.isWantedDown():
+		f.cmd.Info("%s is wanted down: %v is ended, and not started again", here.service.Text, old)
+	}
+	if here.dir != "" {
+		l, err := openLock(here.service, old)
+		if err == nil {
+			config.Lock = l
+		} else {
+			f.cmd.Info("cannot lock %s against a second restart: %v", here.service.Text, err)
+		}
+	}
+	left, err := restart.Run(ctx, config)
+	if err != nil {
+		return err
+	}
+	if len(left) > 0 {
+		return fmt.Errorf("KILL did not end %s", names(left))
+	}
+	f.cmd.Info("%v has exited, and nothing is left of it", old)
+	if up {
+		return here.awaitNew(f.cmd, old)
+	}
+	return nil
+}
+
+// readLimit reads what gracewatch says of the restart.
+func readLimit() (l restart.Limit, err error) {
+	if text := os.Getenv("GRACE_HARD_KB"); text != "" {
+		if l.KB, err = strconv.ParseInt(text, 10, 64); err != nil {
+			return l, fmt.Errorf("GRACE_HARD_KB: invalid number %q", text)
+		}
+	}
+	l.Hard = os.Getenv("GRACE_REASON") == "hard"
+	return l, nil
+}
+
+// measure is how large a worker is, as gracewatch measures it.
+func (f *finder) measure() func(*proc.Process) (int64, error) {
+	field, scope := proc.RSS, proc.ScopeProcess
+	scan := proc.NewScanner()
+	return func(worker *proc.Process) (int64, error) {
+		u, err := scan.Usage(worker, scope, field)
+		return field.Of(u), err
+	}
+}
+
+// names says who is left.
+func names(left []proc.ID) string {
+	var words []string
+	for _, id := range left {
+		word := id.String()
+		if p, err := proc.OpenID(id); err == nil {
+			comm, _ := p.ReadFile("comm")
+			word += " (" + strings.TrimSuffix(string(comm), "\n") + ")"
+			p.Close()
+		}
+		words = append(words, word)
+	}
+	return strings.Join(words, ", ")
+}
+
+var _ = unix.SIGTERM

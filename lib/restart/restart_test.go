@@ -1,0 +1,359 @@
+package restart
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"gracekit/lib/proc"
+	"gracekit/lib/units"
+)
+
+func seconds(n float64) time.Duration { return time.Duration(n * float64(time.Second)) }
+
+// does runs a restart that must end well.
+func (w *world) does(c Config) {
+	w.Helper()
+	if left, err := run(context.Background(), w, c); err != nil || len(left) > 0 {
+		w.Errorf("left %v, %v", left, err)
+	}
+}
+
+func TestAnIdleSidekiqIsNotWaitedFor(t *testing.T) {
+	w := newWorld(t)
+	w.target = w.sidekiq(1, 0)
+	w.does(w.config())
+	w.saw("0s TSTP 1", "0s TERM 1", "500ms clean-up")
+}
+
+func TestJobsAreWaitedForUntilTheyHaveEnded(t *testing.T) {
+	w := newWorld(t)
+	w.target = w.sidekiq(1, seconds(12.3))
+	w.does(w.config())
+	w.saw("0s TSTP 1", "12.5s TERM 1", "13s clean-up")
+}
+
+func TestTheWaitEndsAndTheStopSignalGivesTwiceTheTimeout(t *testing.T) {
+	w := newWorld(t)
+	w.target = w.sidekiq(1, never)
+	w.target.values.Timeout = units.Duration(time.Minute)
+	w.target.on[unix.SIGTERM] = w.target.exits(seconds(119)) // as -t 60 may with slow jobs
+	w.does(w.config())
+	w.saw("0s TSTP 1", "30s TERM 1", "2m29s clean-up")
+	w.heard("warning: 1:1 still has jobs")
+}
+
+func TestAHungWorkerIsDumpedAndKilled(t *testing.T) {
+	w := newWorld(t)
+	w.target = w.sidekiq(1, never)
+	w.target.on[unix.SIGTERM] = nil
+	w.does(w.config())
+	w.saw("0s TSTP 1", "30s TERM 1", "1m20s TTIN 1", "1m20.5s KILL 1", "1m20.5s clean-up")
+	w.heard("error: 1:1 did not exit within 50s of TERM: sending KILL")
+}
+
+func TestWithoutAHandlerForTTINItIsKilledAtOnce(t *testing.T) {
+	w := newWorld(t)
+	w.target = w.process(1)
+	w.target.on[unix.SIGTERM] = nil
+	w.does(w.config())
+	w.saw("0s TERM 1", "50s KILL 1", "50s clean-up")
+}
+
+func TestInfWaitsForever(t *testing.T) {
+	w := newWorld(t)
+	w.target = w.sidekiq(1, 100*time.Hour)
+	w.target.values.Wait, w.target.values.Timeout = units.Never, units.Never
+	w.target.on[unix.SIGTERM] = w.target.exits(100 * time.Hour)
+	w.does(w.config())
+	w.saw("0s TSTP 1", "100h0m0s TERM 1", "200h0m0s clean-up")
+}
+
+func TestTheProcessInFrontEndsAfterItsWorkers(t *testing.T) {
+	w := newWorld(t)
+	w.target = w.process(1) // a shell
+	w.sidekiq(2, seconds(1)).values.Timeout = units.Duration(seconds(3))
+	w.sidekiq(3, never).on[unix.SIGTERM] = func() {} // hangs, with the default of 25 s
+	w.does(w.config())
+	w.saw("0s TSTP 2", "0s TSTP 3", "30s TERM 2", "30s TERM 3", "1m20s TTIN 3", "1m20.5s KILL 3", "1m20.5s TERM 1", "1m20.5s clean-up")
+}
+
+// As sidekiq-cluster does: it gives its children TERM when one of them ends.
+func TestAParentThatEndsAllWhenOneEndsCutsNoJob(t *testing.T) {
+	w := newWorld(t)
+	w.target = w.process(1)
+	first, second := w.sidekiq(2, seconds(1)), w.sidekiq(3, seconds(20))
+	stop := first.on[unix.SIGTERM]
+	first.on[unix.SIGTERM] = func() {
+		if second.idle > w.now {
+			t.Error("one was stopped while another had jobs")
+		}
+		stop()
+	}
+	w.does(w.config())
+	w.saw("0s TSTP 2", "0s TSTP 3", "20s TERM 2", "20s TERM 3", "20.5s TERM 1", "20.5s clean-up")
+}
+
+// As sidekiqswarm does: a child that ends is replaced until the parent gets TERM.
+func TestAWorkerThatAParentPutsInPlaceIsStoppedToo(t *testing.T) {
+	w := newWorld(t)
+	w.target = w.process(1)
+	w.sidekiq(2, 0)
+	w.sidekiq(3, never).from = seconds(0.5)
+	w.target.on[unix.SIGTERM] = func() {}
+	w.does(w.config())
+	w.saw("0s TSTP 2", "0s TERM 2", "500ms TERM 1", "5.5s TERM 3", "6s TERM 1", "11s clean-up")
+}
+
+func TestABootingSidekiqGetsNoQuietSignal(t *testing.T) {
+	w := newWorld(t)
+	w.target = w.process(1)
+	w.target.booting = true
+	w.does(w.config())
+	w.saw("0s TERM 1", "0s clean-up")
+	w.heard("info: 1:1 is booting")
+}
+
+func TestATargetThatIsNotASidekiq(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*fake)
+		saw    []string
+		heard  string
+	}{
+		"with a handler for the default signal": {
+			func(f *fake) { f.handles = []unix.Signal{unix.SIGTSTP} },
+			[]string{"0s TSTP 1", "0s TERM 1", "0s clean-up"},
+			"is not a Sidekiq: not waiting for jobs"},
+		"without one": {
+			func(f *fake) {},
+			[]string{"0s TERM 1", "0s clean-up"},
+			"is not a Sidekiq: not waiting for jobs"},
+		"exits by the quiet signal that was set": {
+			func(f *fake) {
+				f.handles, f.values.Quiet, f.values.QuietIsSet = []unix.Signal{unix.SIGQUIT}, unix.SIGQUIT, true
+				f.on[unix.SIGQUIT] = f.exits(seconds(5))
+			},
+			[]string{"0s QUIT 1", "5s clean-up"},
+			"waiting up to 30s for it to exit"},
+		"does not exit by it": {
+			func(f *fake) {
+				f.handles, f.values.Quiet, f.values.QuietIsSet = []unix.Signal{unix.SIGQUIT}, unix.SIGQUIT, true
+			},
+			[]string{"0s QUIT 1", "30s TERM 1", "30s clean-up"},
+			"has not exited in time"},
+		"gets no quiet signal": {
+			func(f *fake) { f.handles, f.values.Quiet, f.values.QuietIsSet = sidekiqHandles, 0, true },
+			[]string{"0s TERM 1", "0s clean-up"},
+			"not waiting for jobs"},
+		"ends by another signal than TERM": {
+			func(f *fake) {
+				f.values.Stop, f.on[unix.SIGTERM] = unix.SIGQUIT, func() { f.w.Error("TERM") }
+				f.on[unix.SIGQUIT] = f.exits(seconds(40))
+			},
+			[]string{"0s QUIT 1", "40s clean-up"},
+			"1:1 got QUIT"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.target = w.process(1)
+			c.change(w.target)
+			w.does(w.config())
+			w.saw(c.saw...)
+			w.heard(c.heard)
+		})
+	}
+}
+
+func TestWithoutAWaitTheQuietSignalIsSentAllTheSame(t *testing.T) {
+	w := newWorld(t)
+	w.target = w.sidekiq(1, never)
+	w.target.values.Wait = 0
+	w.does(w.config())
+	w.saw("0s TSTP 1", "0s TERM 1", "500ms clean-up")
+}
+
+func TestASidekiqThatDoesNotTellIsWaitedFor(t *testing.T) {
+	w := newWorld(t)
+	w.target = w.sidekiq(1, never)
+	w.target.tellsNot = errors.New("its title is cut off")
+	w.does(w.config())
+	w.saw("0s TSTP 1", "30s TERM 1", "30.5s clean-up")
+	w.heard("warning: cannot tell whether 1:1 still has jobs: its title is cut off")
+}
+
+func TestAStoppedProcessIsContinued(t *testing.T) {
+	w := newWorld(t)
+	w.target = w.sidekiq(1, 0)
+	w.target.stopped = true
+	w.does(w.config())
+	w.saw("0s TSTP 1", "0s CONT 1", "0s TERM 1", "500ms clean-up")
+}
+
+func TestOneThatExitsDuringTheWait(t *testing.T) {
+	w := newWorld(t)
+	w.target = w.sidekiq(1, never)
+	w.target.exit = seconds(3)
+	w.does(w.config())
+	w.saw("0s TSTP 1", "3s clean-up")
+}
+
+// The size of a worker during the wait, which would have no end without it.
+func TestTheLimitEndsTheWait(t *testing.T) {
+	const mb = 1024
+	flat := func(kb int64) func(time.Duration) int64 { return func(time.Duration) int64 { return kb } }
+	leak := func(kb int64) func(time.Duration) int64 {
+		return func(now time.Duration) int64 { return kb + int64(now.Seconds()*10*mb) } // 10 MB/s
+	}
+	for name, c := range map[string]struct {
+		limit Limit
+		kb    func(time.Duration) int64
+		idle  time.Duration
+		saw   []string
+	}{
+		"soft, passes the hard limit":        {Limit{KB: 300 * mb}, leak(200 * mb), never, []string{"0s TSTP 1", "10s TERM 1", "10.5s clean-up"}},
+		"soft, stays under it":               {Limit{KB: 300 * mb}, flat(200 * mb), seconds(1000), []string{"0s TSTP 1", "16m40s TERM 1", "16m40.5s clean-up"}},
+		"soft, there is no hard limit":       {Limit{}, leak(200 * mb), seconds(1000), []string{"0s TSTP 1", "16m40s TERM 1", "16m40.5s clean-up"}},
+		"hard, keeps its size":               {Limit{KB: 300 * mb, Hard: true}, flat(310 * mb), never, []string{"0s TSTP 1", "30s TERM 1", "30.5s clean-up"}},
+		"hard, grows by a tenth":             {Limit{KB: 300 * mb, Hard: true}, leak(310 * mb), never, []string{"0s TSTP 1", "3.5s TERM 1", "4s clean-up"}},
+		"hard, another worker that is small": {Limit{KB: 300 * mb, Hard: true}, leak(3 * mb), never, []string{"0s TSTP 1", "30s TERM 1", "30.5s clean-up"}},
+		"hard, its jobs end":                 {Limit{KB: 300 * mb, Hard: true}, flat(310 * mb), seconds(2), []string{"0s TSTP 1", "2s TERM 1", "2.5s clean-up"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.target = w.sidekiq(1, c.idle)
+			w.target.values.Wait, w.target.kb = units.Never, c.kb
+			config := w.config()
+			config.Limit, config.Size = c.limit, func(*proc.Process) (int64, error) { panic("the fakes have their own") }
+			w.does(config)
+			w.saw(c.saw...)
+		})
+	}
+}
+
+func TestAnInterruptBeforeTheFirstSignalEndsIt(t *testing.T) {
+	w := newWorld(t)
+	w.target = w.sidekiq(1, never)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := run(ctx, w, w.config()); err != ErrInterrupted {
+		t.Error(err)
+	}
+	w.saw()
+}
+
+func TestALaterInterruptEndsTheWait(t *testing.T) {
+	w := newWorld(t)
+	w.target = w.sidekiq(1, never)
+	ctx, cancel := context.WithCancel(context.Background())
+	w.target.on[unix.SIGTSTP] = cancel
+	if _, err := run(ctx, w, w.config()); err != nil {
+		t.Error(err)
+	}
+	w.saw("0s TSTP 1", "0s TERM 1", "500ms clean-up")
+}
+
+// heldUntil is a lock that somebody else has until then.
+type heldUntil struct {
+	w     *world
+	until time.Duration
+}
+
+func (l heldUntil) TryLock() (bool, int, error) { return l.w.now >= l.until, 4711, nil }
+
+func TestASecondRestartWaitsForTheFirst(t *testing.T) {
+	w := newWorld(t)
+	w.target = w.sidekiq(1, never)
+	w.target.exit = seconds(300) // by the first one
+	config := w.config()
+	config.Lock = heldUntil{w, seconds(300)}
+	w.does(config)
+	w.saw("5m0s clean-up")
+	w.heard("4711")
+}
+
+func TestASecondRestartTakesOverFromOneThatDied(t *testing.T) {
+	w := newWorld(t)
+	w.target = w.sidekiq(1, seconds(20))
+	config := w.config()
+	config.Lock = heldUntil{w, seconds(10)}
+	w.does(config)
+	w.saw("10s TSTP 1", "20s TERM 1", "20.5s clean-up")
+}
+
+func TestASecondRestartForTheHardLimitDoesNotWaitForTheFirst(t *testing.T) {
+	w := newWorld(t)
+	w.target = w.sidekiq(1, never)
+	w.target.kb = func(now time.Duration) int64 { return 100_000 + int64(now.Seconds()*10_000) }
+	config := w.config()
+	config.Lock = heldUntil{w, never}
+	config.Limit, config.Size = Limit{KB: 150_000}, func(*proc.Process) (int64, error) { return 0, nil }
+	w.does(config)
+	w.saw("5.5s TSTP 1", "5.5s TERM 1", "6s clean-up")
+}
+
+func TestWhatMayNotBeSignalledIsRefusedBeforeAnythingIs(t *testing.T) {
+	w := newWorld(t)
+	w.target = w.process(1)
+	w.sidekiq(2, 0)
+	w.sidekiq(3, 0).denied = unix.EPERM
+	if _, err := run(context.Background(), w, w.config()); !errors.Is(err, unix.EPERM) {
+		t.Error(err)
+	}
+	w.saw()
+
+	w = newWorld(t)
+	w.target = w.sidekiq(1, 0)
+	w.refusal = errors.New("it is the caller's own")
+	if _, err := run(context.Background(), w, w.config()); err != w.refusal {
+		t.Error(err)
+	}
+	w.saw()
+}
+
+func TestATargetThatHasEndedAlready(t *testing.T) {
+	w := newWorld(t)
+	w.target = w.process(1)
+	w.listError = proc.ErrGone
+	if left, err := run(context.Background(), w, w.config()); err != nil || len(left) > 0 {
+		t.Errorf("left %v, %v", left, err)
+	}
+	w.saw()
+}
+
+func TestWhatSurvivesIsReturned(t *testing.T) {
+	w := newWorld(t)
+	w.target = w.sidekiq(1, 0)
+	w.target.on = map[unix.Signal]func(){} // in the kernel, for an hour
+	w.survivors = []proc.ID{w.target.ID()}
+	left, err := run(context.Background(), w, w.config())
+	if err != nil || len(left) != 1 {
+		t.Errorf("left %v, %v", left, err)
+	}
+	w.saw("0s TSTP 1", "0s TERM 1", "50s TTIN 1", "50.5s KILL 1", "55.5s clean-up")
+	w.heard("error: 1:1 has not exited 5s after KILL")
+}
+
+func TestThePlanSignalsNobody(t *testing.T) {
+	w := newWorld(t)
+	w.target = w.process(1)
+	w.sidekiq(2, 0)
+	lines, err := plan(w, w.config())
+	want := []string{
+		"TSTP to 2:1, then wait up to 30s for its jobs",
+		"TERM to 2:1, KILL after 50s",
+		"TERM to 1:1 when they have exited",
+		"TERM to all that is left of 1:1, KILL after 5s",
+	}
+	if err != nil || len(lines) != len(want) {
+		t.Fatalf("%q, %v", lines, err)
+	}
+	for i := range want {
+		if lines[i] != want[i] {
+			t.Errorf("%q, want %q", lines[i], want[i])
+		}
+	}
+	w.saw()
+}
