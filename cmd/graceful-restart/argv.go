@@ -2,6 +2,7 @@ package main
 
 import (
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -25,28 +26,31 @@ func timeoutOf(argv []string) string {
 }
 
 // timeoutOption reads the option as Ruby's OptionParser does: -t 60, -t60,
-// --timeout 60, --timeout=60, and --timeout shortened. The last one counts.
+// --timeout 60, --timeout=60, and --timeout shortened; the last one counts. In
+// the text of a shell a command ends where another begins.
 func timeoutOption(words []string) (value string) {
 	for i, word := range words {
-		switch {
-		case word == "--", word == ";", word == "&&", word == "||", word == "|", word == "&":
-			return value
-		case strings.HasPrefix(word, "--t"):
-			name, text, given := strings.Cut(word, "=")
-			if !strings.HasPrefix("--timeout", name) {
-				continue
-			}
-			if given {
-				value = text
-			} else if i+1 < len(words) {
-				value = words[i+1]
+		text, given := "", false
+		switch name, attached, equals := strings.Cut(word, "="); {
+		case strings.HasPrefix(word, "--t") && strings.HasPrefix("--timeout", name):
+			text, given = attached, true
+			if !equals && i+1 < len(words) {
+				text = words[i+1]
 			}
 		case strings.HasPrefix(word, "-t"):
-			value = strings.TrimPrefix(word, "-t")
-			if value == "" && i+1 < len(words) {
-				value = words[i+1]
+			text, given = word[len("-t"):], true
+			if text == "" && i+1 < len(words) {
+				text = words[i+1]
 			}
 		}
+		if given {
+			value = strings.Trim(text, `;'"`)
+		}
+		if strings.HasSuffix(word, ";") || strings.HasSuffix(text, ";") || slices.Contains(shellOperators, word) {
+			break
+		}
 	}
-	return strings.TrimRight(value, `;'"`)
+	return value
 }
+
+var shellOperators = []string{"--", "&&", "||", "|", "&"}

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	ossignal "os/signal"
 	"runtime"
 	"strconv"
 	"strings"
@@ -54,6 +55,7 @@ func joiner() {
 //	thread NAME [N]    starts N threads with that name
 //	end NAME           ends one of them
 //	rename NAME OTHER  one of them takes another name
+//	catch SIGNAL       prints "got SIGNAL" instead of ending by it
 func sidekiq() {
 	runtime.LockOSThread() // the main thread must not end
 	threads := map[string][]*thread{}
@@ -78,11 +80,23 @@ func sidekiq() {
 				t.do(func() { setName(arg) })
 				threads[arg] = append(threads[arg], t)
 			}
+		case "catch":
+			catch(name)
 		default:
 			check(fmt.Errorf("%q is no verb", verb))
 		}
 		fmt.Println("ok")
 	}
+}
+
+func catch(name string) {
+	caught := make(chan os.Signal, 1)
+	ossignal.Notify(caught, unix.SignalNum("SIG"+name))
+	go func() {
+		for range caught {
+			fmt.Println("got " + name)
+		}
+	}()
 }
 
 // thread is one of the kernel's, with a goroutine of its own.
