@@ -6,17 +6,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/signal"
-	"strconv"
 	"strings"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 
 	"gracekit/lib/cli"
 	"gracekit/lib/proc"
 	"gracekit/lib/restart"
+	"gracekit/lib/schedule"
 	"gracekit/lib/service"
 )
 
@@ -72,8 +69,15 @@ func run(cmd *cli.Command) error {
 	if err == nil {
 		err = own.readEnvironment()
 	}
-	limit, errLimit := readLimit()
-	if err = errors.Join(err, errLimit); err != nil {
+	var limit restart.Limit
+	if err == nil {
+		limit, err = readLimit()
+	}
+	var alone bool
+	if err == nil {
+		alone, err = readAlone()
+	}
+	if err != nil {
 		return cli.Misuse(err)
 	}
 
@@ -90,7 +94,7 @@ func run(cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	f := finder{cmd: cmd, verbose: verbose, own: own, place: findPlace(cmd, target, p)}
+	f := finder{cmd: cmd, verbose: verbose, own: own, place: findPlace(cmd, target, p, alone)}
 	return f.restart(ctx, limit, *dryRun, *up)
 }
 
@@ -142,7 +146,7 @@ func (f *finder) restart(ctx context.Context, limit restart.Limit, dryRun, up bo
 		return err
 	}
 	if len(left) > 0 {
-		return fmt.Errorf("KILL did not end %s", names(left))
+		return fmt.Errorf("KILL did not end %s", schedule.Describe(left))
 	}
 	f.cmd.Info("%v has exited, and nothing is left of it", old)
 	if up {
@@ -150,41 +154,3 @@ func (f *finder) restart(ctx context.Context, limit restart.Limit, dryRun, up bo
 	}
 	return nil
 }
-
-// readLimit reads what gracewatch says of the restart.
-func readLimit() (l restart.Limit, err error) {
-	if text := os.Getenv("GRACE_HARD_KB"); text != "" {
-		if l.KB, err = strconv.ParseInt(text, 10, 64); err != nil {
-			return l, fmt.Errorf("GRACE_HARD_KB: invalid number %q", text)
-		}
-	}
-	l.Hard = os.Getenv("GRACE_REASON") == "hard"
-	return l, nil
-}
-
-// measure is how large a worker is, as gracewatch measures it.
-func (f *finder) measure() func(*proc.Process) (int64, error) {
-	field, scope := proc.RSS, proc.ScopeProcess
-	scan := proc.NewScanner()
-	return func(worker *proc.Process) (int64, error) {
-		u, err := scan.Usage(worker, scope, field)
-		return field.Of(u), err
-	}
-}
-
-// names says who is left.
-func names(left []proc.ID) string {
-	var words []string
-	for _, id := range left {
-		word := id.String()
-		if p, err := proc.OpenID(id); err == nil {
-			comm, _ := p.ReadFile("comm")
-			word += " (" + strings.TrimSuffix(string(comm), "\n") + ")"
-			p.Close()
-		}
-		words = append(words, word)
-	}
-	return strings.Join(words, ", ")
-}
-
-var _ = unix.SIGTERM

@@ -25,10 +25,22 @@ type place struct {
 // supervisors are those whose current directory is the service directory.
 var supervisors = []string{"runsv", "s6-supervise"}
 
+// readAlone reads whether one worker of several is restarted alone.
+func readAlone() (bool, error) {
+	switch text := os.Getenv("MEMORY_KILLER_RESTART"); text {
+	case "", "service":
+		return false, nil
+	case "worker":
+		return true, nil
+	default:
+		return false, fmt.Errorf("MEMORY_KILLER_RESTART: invalid value %q (want service or worker)", text)
+	}
+}
+
 // findPlace finds out what the target is a part of.
-func findPlace(cmd *cli.Command, target service.Target, p *proc.Process) place {
+func findPlace(cmd *cli.Command, target service.Target, p *proc.Process, alone bool) place {
 	here := place{target: p, service: target}
-	if os.Getenv("MEMORY_KILLER_RESTART") != "worker" {
+	if !alone {
 		here.widen(cmd)
 	}
 	here.dir = here.service.Service()

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -156,11 +155,17 @@ func (s setting[T]) flag(cmd *cli.Command, to *given[T], word string) {
 
 // readEnvironment fills in what no option has.
 func (o *own) readEnvironment() error {
-	return errors.Join(
-		fill(&o.wait, waitSetting),
-		fill(&o.timeout, timeoutSetting),
-		fill(&o.quiet, quietSetting),
-		fill(&o.stop, stopSetting))
+	err := fill(&o.wait, waitSetting)
+	if err == nil {
+		err = fill(&o.timeout, timeoutSetting)
+	}
+	if err == nil {
+		err = fill(&o.quiet, quietSetting)
+	}
+	if err == nil {
+		err = fill(&o.stop, stopSetting)
+	}
+	return err
 }
 
 func fill[T any](to *given[T], s setting[T]) error {

@@ -86,8 +86,23 @@ func (n *notes) lookup(name string) (string, bool) {
 	return value, ok
 }
 
-// bootNotes finds the notes of a worker in the state file of its service.
+// bootNotes finds the notes of a worker.
 func (f *finder) bootNotes(worker proc.ID) *notes {
+	snapshot := f.snapshot()
+	if snapshot == nil {
+		return nil
+	}
+	for _, i := range snapshot.Instances {
+		if i.ID == worker.String() && i.Boot != nil {
+			return (*notes)(i.Boot)
+		}
+	}
+	return nil
+}
+
+// snapshot is the state file of the gracewatch that watches the service; nil if
+// there is none of this boot.
+func (f *finder) snapshot() *watch.Snapshot {
 	if f.place.dir == "" {
 		return nil
 	}
@@ -104,10 +119,5 @@ func (f *finder) bootNotes(worker proc.ID) *notes {
 	if boot, err := proc.Boot(); err != nil || boot != snapshot.Boot {
 		return nil
 	}
-	for _, i := range snapshot.Instances {
-		if i.ID == worker.String() && i.Boot != nil {
-			return (*notes)(i.Boot)
-		}
-	}
-	return nil
+	return &snapshot
 }
