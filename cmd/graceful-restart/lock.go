@@ -8,7 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gracekit/lib/proc"
-	"gracekit/lib/service"
 )
 
 // lock keeps two restarts of one process apart: the byte of the process's pid in
@@ -20,15 +19,8 @@ type lock struct {
 	pid  int
 }
 
-const lockFile = "graceful-restart.lock"
-
-func openLock(s service.Target, p proc.ID) (*lock, error) {
-	supervise, err := s.OpenSupervise()
-	if err != nil {
-		return nil, err
-	}
-	defer supervise.Close()
-	file, err := supervise.OpenFile(lockFile, unix.O_RDWR|unix.O_CREAT, 0o600)
+func openLock(dir string, p proc.ID) (*lock, error) {
+	file, err := openLockFile(dir, "supervise/graceful-restart.lock")
 	if err != nil {
 		return nil, err
 	}

@@ -100,13 +100,13 @@ func run(cmd *cli.Command) error {
 
 // noProcess is for a target that has none now.
 func noProcess(cmd *cli.Command, target service.Target, err error, up bool) error {
-	here := place{service: target, dir: target.Service()}
+	here := place{service: target, dir: directoryOf(target)}
 	if here.isWantedDown() {
 		cmd.Warn("%v: there is nothing to restart", err)
 		return cli.Exit(cli.No)
 	}
 	cmd.Info("%v: nothing to end", err)
-	if up && (here.dir != "" || target.IsFile()) {
+	if up && (here.dir != "" || isPidfile(target)) {
 		return here.awaitNew(cmd, proc.ID{})
 	}
 	return nil
@@ -134,7 +134,7 @@ func (f *finder) restart(ctx context.Context, limit restart.Limit, dryRun, up bo
 		f.cmd.Info("%s is wanted down: %v is ended, and not started again", here.service.Text, old)
 	}
 	if here.dir != "" {
-		l, err := openLock(here.service, old)
+		l, err := openLock(here.dir, old)
 		if err == nil {
 			config.Lock = l
 		} else {

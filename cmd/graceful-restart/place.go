@@ -43,14 +43,14 @@ func findPlace(cmd *cli.Command, target service.Target, p *proc.Process, alone b
 	if !alone {
 		here.widen(cmd)
 	}
-	here.dir = here.service.Service()
+	here.dir = directoryOf(here.service)
 	if here.dir == "" {
 		if dir := supervisedIn(here.target); dir != "" {
 			here.dir = dir
 			here.service, _ = service.Parse(dir)
 		}
 	}
-	here.follows = here.dir != "" || here.service.IsFile()
+	here.follows = here.dir != "" || isPidfile(here.service)
 	return here
 }
 

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"gracekit/lib/proc"
-	"gracekit/lib/service"
 	"gracekit/lib/watch"
 )
 
@@ -57,13 +56,8 @@ func (f *finder) conf(name string) (string, bool) {
 	if name == argvTimeout {
 		return "", false
 	}
-	dir, err := service.OpenDir(f.place.dir + "/conf")
-	if err != nil {
-		return "", false
-	}
-	defer dir.Close()
-	text, err := dir.ReadFile(name, maxConf)
-	if err != nil || len(text) == 0 {
+	text, ok := readFile(f.place.dir, "conf/"+name, maxConf)
+	if !ok || len(text) == 0 {
 		return "", false
 	}
 	line, _, _ := bytes.Cut(text, []byte("\n"))
@@ -106,14 +100,9 @@ func (f *finder) snapshot() *watch.Snapshot {
 	if f.place.dir == "" {
 		return nil
 	}
-	supervise, err := f.place.service.OpenSupervise()
-	if err != nil {
-		return nil
-	}
-	defer supervise.Close()
-	text, err := supervise.ReadFile("gracewatch", maxSnapshot)
+	text, ok := readFile(f.place.dir, "supervise/gracewatch", maxSnapshot)
 	var snapshot watch.Snapshot
-	if err != nil || json.Unmarshal(text, &snapshot) != nil {
+	if !ok || json.Unmarshal(text, &snapshot) != nil {
 		return nil
 	}
 	if boot, err := proc.Boot(); err != nil || boot != snapshot.Boot {

@@ -124,11 +124,11 @@ func (l *live) IsStopped() bool {
 }
 
 func (l *live) IsBooting() bool {
-	_, err := l.watch.Look()
+	_, err := l.watch.Check()
 	return errors.Is(err, sidekiq.ErrBooting)
 }
 
 func (l *live) Idle() (bool, error) {
-	busy, err := l.watch.Look()
-	return busy.Idle, err
+	s, err := l.watch.Check()
+	return s.Idle, err
 }
