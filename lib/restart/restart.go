@@ -73,7 +73,7 @@ const (
 var ErrInterrupted = errors.New("interrupted before anything was signalled")
 
 // Run restarts the target. When ctx is done before the first signal, nothing is
-// done: ErrInterrupted. Later there is no way back, as a quiet worker stays
+// done: ErrInterrupted. Later it cannot be undone, because a quiet worker stays
 // quiet: the wait ends, and the stop signal comes. It returns what survived.
 func Run(ctx context.Context, c Config) (left []proc.ID, err error) {
 	sys := newLinux(c)
