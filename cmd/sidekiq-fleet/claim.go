@@ -13,93 +13,113 @@ import (
 
 const claimUsage = `usage: sidekiq-fleet claim [options] IDENTITY|TARGET [prog...]
 
-Ask for the right to restart this instance, in one atomic step: given if at
-least N other instances are alive, not quiet and not claimed, and serve its
-queues between them. Then become prog, with {} replaced by what was asked for.
+Get the right to restart an instance, in one atomic step: it is given if at least
+N other instances are alive, not quiet and not claimed, and serve its queues
+between them. Then run prog, with {} replaced by the identity, and pass TERM, INT
+and HUP on to it. The claim is renewed while prog runs, and released if prog
+fails and the instance is not quiet.
 
-      --min N         so many must stay (1)
-      --ttl DURATION  how long the claim is good (1h); it goes with the instance
-      --any-queue     count every other instance, whatever queues it serves
-      --as NAME       who claims (the hostname). Whoever has it may claim again;
-                      a claim of another name is in the way
-  -v, --verbose       say so when it is given
+      --min N         other instances that must be available (1)
+      --ttl DURATION  when the claim expires (1h); it goes with the instance
+      --any-queue     count other instances whatever queues they serve
+      --as NAME       the name of the claim's holder (the hostname). The same
+                      holder may claim again; another one may not
+  -v, --verbose       say that the claim was given
 
-Exit: 0 given (and no prog); 1 not now, or there is no such instance; 100 used
-      wrongly; 111 Redis gave no answer; 126, 127 prog cannot be run.
+A queue whose name has the instance's hostname in it, or that matches one of
+SIDEKIQ_MEMORY_KILLER_PRIVATE_QUEUES, need not be served by others. The Sidekiqs
+of a TARGET are claimed together; the others are those outside it.
+
+Exit: that of prog; without prog 0 given; 1 there is no such instance; 75 not
+      now; 100 used wrongly; 111 Redis gave no answer, or cannot tell which
+      instance a process is; 126, 127 prog cannot be executed, was not found.
 `
 
 const releaseUsage = `usage: sidekiq-fleet release IDENTITY|TARGET
 
-Give the right to restart this instance back, whoever has it.
+Release the claim on an instance, whoever holds it.
 `
 
-func claim(above *command, args []string) int {
+func claim(above *command, args []string) error {
 	c := above.named(claimUsage)
-	r := fleet.Request{Least: 1}
+	r := fleet.Request{MinPeers: 1}
 	ttl := units.Duration(time.Hour)
 	c.Func("min", "", "N", func(text string) (err error) {
-		if r.Least, err = strconv.Atoi(text); err != nil || r.Least < 0 {
-			return fmt.Errorf("%q is no number of instances (1)", text)
-		}
-		return nil
+		r.MinPeers, err = parseCount(text)
+		return err
 	})
 	c.Var(&ttl, "ttl", "")
 	c.BoolVar(&r.AnyQueue, "any-queue", "")
-	c.StringVar(&r.By, "as", "")
-	words, code := c.begin(above, args, 1, -1)
-	if code != cli.Continue {
-		return code
+	c.StringVar(&r.Holder, "as", "")
+	words, err := c.begin(args, 1, -1)
+	if err != nil {
+		return err
 	}
 	defer c.fleet.Close()
 	if r.TTL = ttl.Std(); r.TTL < time.Millisecond || r.TTL > 365*24*time.Hour {
-		return c.Misused(fmt.Errorf("--ttl: %v is no time for a restart (1h)", ttl))
+		return cli.Misusef("--ttl: invalid duration \"%v\" (want 1h)", ttl)
 	}
-	if r.By == "" {
-		r.By, _ = os.Hostname()
+	if r.PrivateQueues, err = privateQueues(); err != nil {
+		return cli.Misuse(err)
 	}
-	r.By = word(r.By)
+	if r.Holder == "" {
+		r.Holder = hostname()
+	}
+	r.Holder = word(r.Holder)
+	var file string
 	if len(words) > 1 { // nothing is claimed for a program that is not there
-		if _, code, err := cli.Find(words[1]); err != nil {
-			c.Error("%v", err)
-			return code
+		var code int
+		if file, code, err = cli.Find(words[1]); err != nil {
+			return &cli.Error{Code: code, Err: err}
 		}
 	}
-	in, err := c.find(words[0])
+	s, err := c.find(words[0])
 	if err != nil {
-		return c.failed(err)
+		return c.result(err)
 	}
-	defer in.close()
-	r.Identity = in.identity
+	defer s.close()
+	r.Identities = s.identities()
 	peers, err := c.fleet.Claim(r)
 	if err != nil {
-		return c.failed(err)
+		return c.result(err)
 	}
-	c.Info("%s: claimed by %s for %v, at least %d can do its work meanwhile", in.identity, r.By, ttl, peers)
-	if len(words) == 1 {
-		return cli.Yes
+	c.Info("%s: claimed by %s for %v; at least %d other instances are available", words[0], r.Holder, ttl, peers)
+	if file == "" {
+		return nil
 	}
-	code = c.Exec(cli.Expand(words[1:], in.braces))
-	c.fleet.Begin()
-	if err := c.fleet.Release(in.identity); err != nil {
-		c.Error("%v", err)
-	}
-	return code
+	held := &heldClaim{command: c, subject: s, holder: r.Holder, ttl: r.TTL}
+	return held.run(file, cli.Expand(words[1:], s.placeholder), nil)
 }
 
-func release(above *command, args []string) int {
+func hostname() string {
+	name, _ := os.Hostname()
+	return name
+}
+
+func parseCount(text string) (int, error) {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 {
+		return 0, fmt.Errorf("invalid number of instances %q (want 1)", text)
+	}
+	return n, nil
+}
+
+func release(above *command, args []string) error {
 	c := above.named(releaseUsage)
-	words, code := c.begin(above, args, 1, 1)
-	if code != cli.Continue {
-		return code
+	words, err := c.begin(args, 1, 1)
+	if err != nil {
+		return err
 	}
 	defer c.fleet.Close()
-	in, err := c.find(words[0])
+	s, err := c.find(words[0])
 	if err != nil {
-		return c.failed(err)
+		return c.result(err)
 	}
-	defer in.close()
-	if err := c.fleet.Release(in.identity); err != nil {
-		return c.failed(err)
+	defer s.close()
+	for _, in := range s.instances {
+		if err := c.fleet.Release(in.identity); err != nil {
+			return c.result(err)
+		}
 	}
-	return cli.Yes
+	return nil
 }

@@ -1,13 +1,14 @@
-// Command sidekiq-fleet asks the Redis that all instances of Sidekiq share: who
-// is there, what is running, and whether one of them may be restarted now.
+// Command sidekiq-fleet asks the Redis that all instances of Sidekiq share:
+// which there are, what is running, and whether one of them may be restarted
+// now; and restarts them.
 package main
 
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -15,21 +16,21 @@ import (
 	"gracekit/lib/cli"
 	"gracekit/lib/fleet"
 	"gracekit/lib/proc"
-	"gracekit/lib/service"
 	"gracekit/lib/units"
 )
 
-const usage = `usage: sidekiq-fleet ps|jobs|claim|release|signal|lock [options] [...]
+const usage = `usage: sidekiq-fleet ps|jobs|claim|release|signal|restart|sweep [options] [...]
 
-All instances of Sidekiq meet in their Redis. This asks there.
+All instances of Sidekiq that share a Redis, on any host.
 
-  ps       every instance: IDENTITY BUSY CONCURRENCY RSS_KB STATE AGE QUEUES
-  jobs     what is running: IDENTITY JID CLASS QUEUE SECONDS
-  claim    the right to restart an instance, while others can do its work
-  release  gives that back
-  signal   tells an instance TSTP (quiet) or TERM, through Redis
-  lock     runs a program on one host at a time
-           sidekiq-fleet COMMAND --help tells more
+  ps       list the instances: IDENTITY BUSY CONCURRENCY RSS_KB STATE AGE QUEUES
+  jobs     list the running jobs: IDENTITY JID CLASS QUEUE SECONDS
+  claim    get the right to restart an instance, while others can do its work
+  release  give that right back
+  signal   send TSTP (quiet) or TERM to an instance, through Redis
+  restart  restart an instance gracefully, while others can do its work
+  sweep    restart every instance that is too large, one at a time
+           (see sidekiq-fleet COMMAND --help)
 
       --namespace NAME    of Sidekiq 6 with redis-namespace ($SIDEKIQ_NAMESPACE)
       --timeout DURATION  for an answer of Redis (5s, $SIDEKIQ_FLEET_TIMEOUT)
@@ -38,32 +39,33 @@ All instances of Sidekiq meet in their Redis. This asks there.
   -h, --help              this text
       --version           the version
 
-Environment: REDIS_URL (redis://, rediss://, unix://) or what REDIS_PROVIDER
-names, as for Sidekiq; REDIS_CA_FILE for rediss://; REDIS_SENTINELS
-(HOST:PORT,...), with the name of the master for a host in REDIS_URL, and
-REDIS_SENTINEL_PASSWORD.
+Environment: REDIS_URL (redis://, rediss://, unix://) or the variable that
+REDIS_PROVIDER names, as for Sidekiq. For rediss://: REDIS_CA_FILE,
+REDIS_CERT_FILE, REDIS_KEY_FILE. For Sentinels: REDIS_SENTINELS (HOST:PORT,...),
+with the name of the master as the host in REDIS_URL; REDIS_SENTINEL_USER,
+REDIS_SENTINEL_PASSWORD, REDIS_SENTINEL_TLS (1 or 0).
 
-Exit: 0 yes, or done; 1 no: not now, no such instance, it is dead;
-      100 used wrongly; 111 cannot say: Redis gave no answer.
+Exit: 0 yes, or done; 1 no, or no such instance; 75 not now, try again later;
+      100 used wrongly; 111 Redis gave no answer, or cannot tell which instance
+      a process is.
 `
 
-var commands = map[string]func(c *command, args []string) int{
-	"ps": ps, "jobs": jobs, "claim": claim, "release": release, "signal": signal, "lock": lock,
+var commands = map[string]func(c *command, args []string) error{
+	"ps": ps, "jobs": jobs, "claim": claim, "release": release, "signal": signal, "restart": restart, "sweep": sweep,
 }
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, cli.Stderr)) }
+func main() { cli.Main("sidekiq-fleet", usage, run) }
 
-func run(args []string, stdout, stderr io.Writer) int {
-	c := &command{Command: cli.New("sidekiq-fleet", usage, stdout, stderr), stderr: stderr}
-	c.namespace, c.timeout = os.Getenv("SIDEKIQ_NAMESPACE"), units.Duration(5*time.Second)
+func run(cmd *cli.Command) error {
+	c := &command{Command: cmd, namespace: os.Getenv("SIDEKIQ_NAMESPACE"), timeout: units.Duration(5 * time.Second)}
 	c.options()
-	words, code := c.Parse(args, 1, -1)
-	if code != cli.Continue {
-		return code
+	words, err := c.Args(1, -1)
+	if err != nil {
+		return err
 	}
 	command, ok := commands[words[0]]
 	if !ok {
-		return c.Misused(fmt.Errorf("%q is no command (ps, jobs, claim, release, signal, lock)", words[0]))
+		return cli.Misusef("invalid command %q (want ps, jobs, claim, release, signal, restart or sweep)", words[0])
 	}
 	return command(c, words[1:])
 }
@@ -71,152 +73,93 @@ func run(args []string, stdout, stderr io.Writer) int {
 // command is one of the commands: its flags, and the fleet that it is about.
 type command struct {
 	*cli.Command
-	stderr    io.Writer
-	namespace string
-	timeout   units.Duration // for all that is asked at a time
-	fleet     *fleet.Fleet
+	namespace    string
+	timeout      units.Duration // for all that is asked at a time
+	timeoutGiven bool
+	fleet        *fleet.Fleet
 }
 
-// options are those that stand before and behind the name of the command.
+// options are those that may stand before and after the name of the command.
 func (c *command) options() {
 	c.Func("namespace", "", "NAME", func(text string) error { c.namespace = text; return nil })
-	c.Func("timeout", "", "DURATION", c.timeout.Set)
+	c.Func("timeout", "", "DURATION", func(text string) error { c.timeoutGiven = true; return c.timeout.Set(text) })
 }
 
 // named is the command of that usage, with what was said before its name.
 func (c *command) named(usage string) *command {
 	sub := *c
-	sub.Command = cli.New("sidekiq-fleet", usage, c.Stdout, c.stderr)
+	sub.Command = c.Subcommand(usage)
 	sub.options()
 	return &sub
 }
 
-// begin reads the flags, and makes the fleet.
-func (c *command) begin(above *command, args []string, min, max int) (words []string, code int) {
-	words, code = c.Parse(args, min, max)
-	if code != cli.Continue {
-		return nil, code
+// begin reads the flags and makes the fleet. Close it.
+func (c *command) begin(args []string, min, max int) (words []string, err error) {
+	if words, err = c.Words(args, min, max); err != nil {
+		return nil, err
 	}
-	c.Quiet, c.Verbose = c.Quiet || above.Quiet, c.Verbose || above.Verbose
-	if err := c.checkTimeout(c.Given("timeout") || above.Given("timeout")); err != nil {
-		return nil, c.Misused(err)
+	if err := c.checkTimeout(); err != nil {
+		return nil, cli.Misuse(err)
 	}
-	settings, err := fleet.FromEnvironment()
-	if err != nil {
-		return nil, c.Misused(err)
-	}
-	settings.Namespace, settings.Timeout = c.namespace, c.timeout.Std()
-	c.fleet, err = fleet.Open(settings)
-	var file *fs.PathError
-	switch {
-	case errors.As(err, &file):
-		return nil, c.Refused(err)
-	case err != nil:
-		return nil, c.Misused(err)
-	}
-	return words, cli.Continue
+	c.fleet, err = c.open()
+	return words, err
 }
 
-// checkTimeout takes that of the environment, if none was given.
-func (c *command) checkTimeout(given bool) error {
+// open makes a fleet with a connection of its own.
+func (c *command) open() (*fleet.Fleet, error) {
+	settings, err := fleet.FromEnvironment()
+	if err != nil {
+		return nil, cli.Misuse(err)
+	}
+	settings.Namespace, settings.Timeout = c.namespace, c.timeout.Std()
+	f, err := fleet.Open(settings)
+	if err != nil && !errors.As(err, new(*fs.PathError)) {
+		err = cli.Misuse(err)
+	}
+	return f, err
+}
+
+// checkTimeout reads SIDEKIQ_FLEET_TIMEOUT if the option was not given.
+func (c *command) checkTimeout() error {
 	name, text := "--timeout", os.Getenv("SIDEKIQ_FLEET_TIMEOUT")
-	if !given && text != "" {
+	if !c.timeoutGiven && text != "" {
 		name = "SIDEKIQ_FLEET_TIMEOUT"
 		if err := c.timeout.Set(text); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	if c.timeout < units.Duration(time.Millisecond) || c.timeout == units.Never {
-		return fmt.Errorf("%s: %v is no time in which to give up (5, 500ms)", name, c.timeout)
+		return fmt.Errorf("%s: invalid duration \"%v\" (want 5 or 500ms)", name, c.timeout)
 	}
 	return nil
 }
 
-// instance is which one is meant.
-type instance struct {
-	identity string
-	braces   string        // what stands for it in {}
-	process  *proc.Process // nil if it was named by its identity
-	known    bool          // Redis had it
-	missing  time.Time     // since when it has it no more
-}
-
-// find reads IDENTITY|TARGET. The error says why there is none; close the instance.
-func (c *command) find(text string) (in instance, err error) {
-	if _, ok := fleet.ParseIdentity(text); ok || meantAsIdentity(text) {
-		return instance{identity: text, braces: text}, nil
-	}
-	target, err := service.Parse(text)
-	if err != nil {
-		return in, misused{fmt.Errorf("%w; nor an instance (HOST:PID:NONCE, as sidekiq-fleet ps prints it)", err)}
-	}
-	p, err := target.Open()
-	if err != nil {
-		return in, err
-	}
-	id, err := c.fleet.Of(p)
-	if err != nil {
-		p.Close()
-		return in, fmt.Errorf("%s: %w", target.Text, err)
-	}
-	return instance{identity: id, braces: p.ID.String(), process: p}, nil
-}
-
-// meantAsIdentity tells whether a text can be nothing else, though Sidekiq has made none like that: it is cut off, say.
-// That there is no such instance says more than that there is no such file.
-func meantAsIdentity(text string) bool {
-	_, err := os.Lstat(text)
-	return err != nil && strings.Count(text, ":") >= 2 && !strings.Contains(text, "/") && strings.Trim(text, "0123456789:") != ""
-}
-
-func (in instance) close() {
-	if in.process != nil {
-		in.process.Close()
-	}
-}
-
-// twoBeats are two heartbeats of Sidekiq 7: an instance that Redis has forgotten is there again by then.
-const twoBeats = 20 * time.Second
-
-// gone tells whether an error of Redis means that the instance is no more. A process that lives, which Redis has
-// forgotten or not heard of for long, is not gone; nor is one that did not say so itself, before it had time for another
-// heartbeat: Redis may have lost its data, or was away for as long as they are good.
-func (c *command) gone(in *instance, err error) bool {
-	absent := errors.Is(err, fleet.ErrAbsent)
+// result is the error that ends the program for what Redis, or the look for an instance, answered. A plain no and a
+// "not now" are warnings; a "not now" that will not pass by itself is an error.
+func (c *command) result(err error) error {
+	code := cli.No
 	switch {
 	case err == nil:
-		in.known, in.missing = true, time.Time{}
-		return false
-	case !absent && !errors.Is(err, fleet.ErrDead):
-		return false
-	case in.process != nil:
-		return in.process.Ended()
-	case !in.known, absent && c.fleet.Left(in.identity):
-		return true
-	case in.missing.IsZero():
-		in.missing = time.Now()
+		return nil
+	case errors.Is(err, fleet.ErrUnsatisfiable):
+		c.Error("%v", err)
+		return cli.Exit(cli.NotNow)
+	case errors.As(err, new(*cli.Error)):
+		return err
+	case errors.Is(err, fleet.ErrNotNow):
+		code = cli.NotNow
+	case !isOneOf(err, fleet.ErrAbsent, fleet.ErrDead, proc.ErrGone):
+		return err
 	}
-	return time.Since(in.missing) >= twoBeats
+	c.Warn("%v", err)
+	return cli.Exit(code)
 }
 
-// misused is the error of an argument that cannot be.
-type misused struct{ error }
-
-// failed says why not, and is the exit code for that.
-func (c *command) failed(err error) int {
-	if errors.As(err, new(misused)) {
-		return c.Misused(err)
-	}
-	for _, no := range []error{fleet.ErrNotNow, fleet.ErrAbsent, fleet.ErrDead, proc.ErrGone} {
-		if errors.Is(err, no) {
-			c.Warn("%v", err)
-			return cli.No
-		}
-	}
-	return c.Refused(err)
+func isOneOf(err error, list ...error) bool {
+	return slices.ContainsFunc(list, func(one error) bool { return errors.Is(err, one) })
 }
 
-// word is a text that others chose as one word of a line.
+// word makes one word of a line of text that others chose.
 func word(text string) string {
 	if text == "" {
 		return "-"

@@ -16,27 +16,28 @@ import (
 
 const psUsage = `usage: sidekiq-fleet ps [--over SIZE] [-j]
 
-Print a line for each instance, as of its last heartbeat (5 s old at most in
+Print a line for each instance, as of its last heartbeat (at most 5 s old in
 Sidekiq 6, 10 s from 7 on): IDENTITY BUSY CONCURRENCY RSS_KB STATE AGE QUEUES
 
-      --over SIZE  only the living that are larger than that, the largest first
+      --over SIZE  only instances larger than that which are not dead, the
+                   largest first
   -j, --json       a line of JSON for each: identity, busy, concurrency, rss_kb,
                    state, age_s, queues, quiet, beat_s (since the last
                    heartbeat), version, tag, embedded, claimed_by, claim_s
-                   (until that ends)
+                   (until the claim expires)
 
 STATE is running, quiet (takes no jobs), claimed (is being restarted) or dead
-(no heartbeat for 60 s). AGE is in seconds, since it started. What nobody knows
-is -. SIZE is KB, or has a suffix: 1500M, 2G.
+(no heartbeat for 60 s). AGE is in seconds, since it started. - is unknown.
+SIZE is KB, or has a suffix: 1500M, 2G.
 `
 
 type description struct {
 	Identity    string   `json:"identity"`
-	Busy        *int     `json:"busy"` // null: nobody knows
+	Busy        *int     `json:"busy"` // null: unknown
 	Concurrency *int     `json:"concurrency"`
-	RSS         *int64   `json:"rss_kb"` // null: it doesn't tell
+	RSS         *int64   `json:"rss_kb"` // null: unknown
 	State       string   `json:"state"`
-	Age         *float64 `json:"age_s"` // null: nobody knows
+	Age         *float64 `json:"age_s"` // null: unknown
 	Queues      []string `json:"queues"`
 	Quiet       bool     `json:"quiet"`
 	Beat        *float64 `json:"beat_s"` // null: longer ago than Redis remembers
@@ -47,22 +48,21 @@ type description struct {
 	ClaimLeft   float64  `json:"claim_s,omitempty"`
 }
 
-func ps(above *command, args []string) int {
+func ps(above *command, args []string) error {
 	c := above.named(psUsage)
 	var over units.Size
 	c.Var(&over, "over", "")
 	asJSON := c.Bool("json", "j")
-	_, code := c.begin(above, args, 0, 0)
-	if code != cli.Continue {
-		return code
+	if _, err := c.begin(args, 0, 0); err != nil {
+		return err
 	}
 	defer c.fleet.Close()
-	if over.IsShare() {
-		return c.Misused(fmt.Errorf("--over: %v of which machine? (1500M, 2G)", over))
+	if err := checkOver(over); err != nil {
+		return err
 	}
 	instances, err := c.fleet.All()
 	if err != nil {
-		return c.failed(err)
+		return err
 	}
 	if len(instances) == 0 {
 		c.Warn("there is no Sidekiq in %s (another database, or a --namespace?)", c.fleet.Where())
@@ -74,10 +74,18 @@ func ps(above *command, args []string) int {
 	for i := range instances {
 		out.WriteString(instanceLine(&instances[i], *asJSON))
 	}
-	return c.Print(out.String())
+	return c.Write(out.String())
 }
 
-// larger are the living above that size in KB, the largest first.
+// checkOver refuses a share: the instances may be on machines of different sizes.
+func checkOver(over units.Size) error {
+	if over.IsShare() {
+		return cli.Misusef("--over: invalid size \"%v\": the instances may be on different machines (want 1500M or 2G)", over)
+	}
+	return nil
+}
+
+// larger are the instances above that size in KB which are not dead, the largest first.
 func larger(instances []fleet.Instance, kb int64) []fleet.Instance {
 	instances = slices.DeleteFunc(instances, func(in fleet.Instance) bool { return in.State() == fleet.Dead || in.RSS <= kb })
 	slices.SortStableFunc(instances, func(a, b fleet.Instance) int { return cmp.Compare(b.RSS, a.RSS) })
@@ -87,9 +95,9 @@ func larger(instances []fleet.Instance, kb int64) []fleet.Instance {
 func instanceLine(in *fleet.Instance, asJSON bool) string {
 	if asJSON {
 		d := description{Identity: in.Identity, State: string(in.State()), Queues: in.Queues, Quiet: in.Quiet,
-			Version: in.Version, Tag: in.Tag, Embedded: in.Embedded, ClaimedBy: in.Claim.By, ClaimLeft: seconds(in.Claim.Left)}
+			Version: in.Version, Tag: in.Tag, Embedded: in.Embedded, ClaimedBy: in.Claim.Holder, ClaimLeft: seconds(in.Claim.Left)}
 		if in.Known() {
-			beat := seconds(in.Silence)
+			beat := seconds(in.SinceHeartbeat)
 			d.Busy, d.Concurrency, d.Beat = &in.Busy, &in.Concurrency, &beat
 		}
 		if !in.Started.IsZero() {
@@ -99,11 +107,7 @@ func instanceLine(in *fleet.Instance, asJSON bool) string {
 		if in.RSS > 0 {
 			d.RSS = &in.RSS
 		}
-		text, err := json.Marshal(d)
-		if err != nil {
-			panic(err) // there is nothing in it that can't be
-		}
-		return string(text) + "\n"
+		return jsonLine(d)
 	}
 	if !in.Known() {
 		return fmt.Sprintf("%s - - - %s - -\n", word(in.Identity), in.State())
@@ -117,6 +121,24 @@ func instanceLine(in *fleet.Instance, asJSON bool) string {
 	}
 	return fmt.Sprintf("%s %d %d %s %s %s %s\n", word(in.Identity), in.Busy, in.Concurrency, rss, in.State(), age,
 		word(strings.Join(in.Queues, ",")))
+}
+
+// jsonLine is a value as a line of JSON. A terminal acts on some of the control characters that JSON allows, so they are
+// escaped too.
+func jsonLine(value any) string {
+	text, err := json.Marshal(value)
+	if err != nil {
+		panic(err) // the values are strings and numbers
+	}
+	var line strings.Builder
+	for _, r := range string(text) {
+		if r >= 0x7f && r <= 0x9f {
+			fmt.Fprintf(&line, "\\u%04x", r)
+			continue
+		}
+		line.WriteRune(r)
+	}
+	return line.String() + "\n"
 }
 
 // seconds is d to the millisecond.

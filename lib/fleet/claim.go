@@ -13,86 +13,122 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// claimField is our mark, in the hash that the heartbeat renews: with the instance it is gone.
-// Its value is when it ends, in ms of Redis' clock, and who made it.
+// claimField is the mark of a claim, in the hash that the heartbeat renews, so that it goes with the instance.
+// Its value is when it expires, in ms of Redis' clock, and who holds it.
 const claimField = "gracekit"
 
-//go:embed claim.lua
-var claimLua string
+var (
+	//go:embed claim.lua
+	claimLua string
+	//go:embed mark.lua
+	markLua string
 
-var claimScript = redis.NewScript(claimLua)
+	claimScript = redis.NewScript(claimLua)
+	markScript  = redis.NewScript(markLua)
+)
 
-// fresh is how old the last heartbeat of another instance may be to count on it: three of Sidekiq 7's.
+// fresh is how old the last heartbeat of another instance may be to count as available: three of Sidekiq 7's.
 // One that was killed stays in Redis for a minute.
 const fresh = 30 * time.Second
 
-// Claim is the mark of one who restarts an instance.
+// Claim is the right to restart an instance.
 type Claim struct {
-	By   string
-	Left time.Duration // until it ends
+	Holder string
+	Left   time.Duration // until it expires
 }
 
 func parseClaim(text string, now time.Time) Claim {
-	ends, by, ok := strings.Cut(text, " ")
-	if !ok || ends == "" || strings.Trim(ends, "0123456789") != "" {
+	expires, holder, ok := strings.Cut(text, " ")
+	if !ok || expires == "" || strings.Trim(expires, "0123456789") != "" {
 		return Claim{}
 	}
-	ms, _ := strconv.ParseFloat(ends, 64) // what is too large for it never ends
+	ms, _ := strconv.ParseFloat(expires, 64) // what is too large for it never expires
 	if left := milliseconds(ms - float64(now.UnixMilli())); left > 0 {
-		return Claim{by, left}
+		return Claim{holder, left}
 	}
 	return Claim{}
 }
 
-// milliseconds are at most a few centuries.
+// milliseconds are bounded to a few decades.
 func milliseconds(ms float64) time.Duration {
 	return time.Duration(min(max(ms, -1e12), 1e12)) * time.Millisecond
 }
 
 // Request is what is claimed, and what must stay.
 type Request struct {
-	Identity string
-	By       string        // who claims; the same one may do so again
-	Least    int           // so many others must be there
-	TTL      time.Duration // after that the mark is void
-	AnyQueue bool          // whatever queues they serve
+	Identities    []string      // claimed in one step: a service may have several Sidekiqs
+	Holder        string        // the same holder may claim again
+	MinPeers      int           // so many other instances must be available
+	TTL           time.Duration // after that the claim is void
+	AnyQueue      bool          // other instances count whatever queues they serve
+	PrivateQueues []string      // patterns, as of path.Match, of queues that nobody else needs to serve
 }
 
-// ErrNotNow is the error of a claim that is not given.
-var ErrNotNow = errors.New("not now")
+// Why a claim is refused: something that will pass, or something that only an operator can change.
+var (
+	ErrNotNow        = errors.New("not now")
+	ErrUnsatisfiable = errors.New("not possible")
+)
 
-// answer is what claim.lua says.
+// answer is what claim.lua returns.
 type answer struct {
-	Answer    string
-	Silence   float64 // ms
-	Holder    string
-	Left      float64 // ms
-	Peers     int
-	Strangers int
-	Quiet     int
-	Claimed   int
-	Dead      int
-	Unserved  []string
+	Answer      string
+	Identity    string
+	Since       float64 // ms
+	Holder      string
+	Left        float64 // ms
+	Peers       int
+	OtherQueues int `json:"other_queues"`
+	Quiet       int
+	Claimed     int
+	Dead        int
+	Expected    int      // of those not available, how many serve one of the queues
+	Unserved    []string // queues whose other servers are not available now
+	Nobodys     []string // queues that no other instance serves
 }
 
-// Claim marks an instance as one that is about to be restarted, if as many others as are asked for can do its work.
-// It returns how many can: so many at least, for no more are looked at than need be. The error is ErrNotNow, ErrAbsent or
-// ErrDead, with the reason, or why Redis gave no answer.
+// Claim marks instances as about to be restarted, if as many others as must stay can do their work. It returns how many
+// can, at least: no more are read than necessary. The error is ErrNotNow, ErrUnsatisfiable, ErrAbsent or ErrDead, with
+// the reason, or why Redis gave no answer.
 func (f *Fleet) Claim(r Request) (peers int, err error) {
-	ctx, cancel := f.question()
+	ctx, cancel := f.context()
 	defer cancel()
-	anyQueue := 0
-	if r.AnyQueue {
-		anyQueue = 1
-	}
-	before, err := f.lastMoment(ctx)
+	deadline, err := f.scriptDeadline(ctx)
 	if err != nil {
-		return 0, f.refused(err)
+		return 0, f.wrap(err)
 	}
-	text, err := claimScript.Run(ctx, f.redis, []string{f.prefix + "processes"}, f.prefix, r.Identity, r.Least,
-		max(r.TTL.Milliseconds(), 1), anyQueue, r.By, fresh.Milliseconds(), lifetime.Milliseconds(), before).Text()
+	type instance struct {
+		Identity string `json:"identity"`
+		Host     string `json:"host"`
+	}
+	request := struct {
+		Instances []instance `json:"instances"`
+		Holder    string     `json:"holder"`
+		MinPeers  int        `json:"min_peers"`
+		TTL       int64      `json:"ttl"`
+		AnyQueue  bool       `json:"any_queue"`
+		Private   []string   `json:"private"`
+		Fresh     int64      `json:"fresh"`
+		Lifetime  int64      `json:"lifetime"`
+		Deadline  int64      `json:"deadline"`
+	}{nil, r.Holder, r.MinPeers, max(r.TTL.Milliseconds(), 1), r.AnyQueue, []string{}, fresh.Milliseconds(), lifetime.Milliseconds(), deadline}
+	for _, text := range r.Identities {
+		id, _ := ParseIdentity(text)
+		if id.Host == "" {
+			id.Host = text // of which no queue has a part
+		}
+		request.Instances = append(request.Instances, instance{text, id.Host})
+	}
+	for _, glob := range r.PrivateQueues {
+		request.Private = append(request.Private, luaPattern(glob))
+	}
+	asked, err := json.Marshal(request)
 	if err != nil {
-		return 0, f.refused(err)
+		return 0, err
+	}
+	text, err := claimScript.Run(ctx, f.redis, []string{f.prefix + "processes"}, f.prefix, asked).Text()
+	if err != nil {
+		return 0, f.wrap(err)
 	}
 	var a answer
 	if err := json.Unmarshal([]byte(text), &a); err != nil {
@@ -102,34 +138,105 @@ func (f *Fleet) Claim(r Request) (peers int, err error) {
 }
 
 func (f *Fleet) verdict(r Request, a answer) error {
+	who := strings.Join(r.Identities, ", ")
 	switch a.Answer {
 	case "granted":
 		return nil
 	case late:
-		return f.tooLate()
+		return f.errTimeout()
 	case "absent":
-		return fmt.Errorf("%s: %w in %s", r.Identity, ErrAbsent, f.where)
+		return fmt.Errorf("%s: %w in %s", a.Identity, ErrAbsent, f.where)
 	case "dead":
-		in := Instance{known: a.Silence >= 0, Silence: milliseconds(a.Silence)}
-		return fmt.Errorf("%s: %w", r.Identity, in.silent())
+		in := Instance{known: a.Since >= 0, SinceHeartbeat: milliseconds(a.Since)}
+		return fmt.Errorf("%s: %w", a.Identity, in.errDead())
 	case "held":
-		return fmt.Errorf("%s: %w: claimed by %s, for another %v at most", r.Identity, ErrNotNow, a.Holder,
+		return fmt.Errorf("%s: %w: claimed by %s, for another %v at most", a.Identity, ErrNotNow, a.Holder,
 			milliseconds(a.Left).Round(time.Second))
 	case "unserved":
+		if len(a.Nobodys) > 0 {
+			slices.Sort(a.Nobodys)
+			return fmt.Errorf("%s: %w: no other instance in %s serves %s: start one that does, or set SIDEKIQ_MEMORY_KILLER_PRIVATE_QUEUES "+
+				"if these queues need no other server", who, ErrUnsatisfiable, f.where, strings.Join(a.Nobodys, ", "))
+		}
 		slices.Sort(a.Unserved)
-		return fmt.Errorf("%s: %w: no other instance serves %s", r.Identity, ErrNotNow, strings.Join(a.Unserved, ", "))
+		return fmt.Errorf("%s: %w: the other instances that serve %s are claimed, quiet or without a heartbeat", who, ErrNotNow,
+			strings.Join(a.Unserved, ", "))
 	}
-	return fmt.Errorf("%s: %w: %d of %d others needed can do its work (claimed: %d, quiet: %d, without a heartbeat: %d, of other queues: %d)",
-		r.Identity, ErrNotNow, a.Peers, r.Least, a.Claimed, a.Quiet, a.Dead, a.Strangers)
+	if a.Peers+a.Expected < r.MinPeers {
+		return fmt.Errorf("%s: %w: %d of %d other instances needed serve its queues in %s (of other queues: %d): start more, "+
+			"or set SIDEKIQ_MEMORY_KILLER_MIN_PEERS to %d", who, ErrUnsatisfiable, a.Peers+a.Expected, r.MinPeers, f.where, a.OtherQueues, a.Peers+a.Expected)
+	}
+	return fmt.Errorf("%s: %w: %d of %d other instances needed are available (claimed: %d, quiet: %d, without a heartbeat: %d, of other queues: %d)",
+		who, ErrNotNow, a.Peers, r.MinPeers, a.Claimed, a.Quiet, a.Dead, a.OtherQueues)
 }
 
-// Release takes the mark away, whoever made it. The error is ErrAbsent, ErrDead (and no mark), or why Redis gave no answer.
+// luaPattern is a pattern of path.Match as a pattern of Lua, but that * matches a slash too.
+func luaPattern(glob string) string {
+	var p strings.Builder
+	p.WriteByte('^')
+	class := false // in [...]
+	for i := 0; i < len(glob); i++ {
+		c := glob[i]
+		switch {
+		case c == '\\' && i+1 < len(glob):
+			i++
+			luaLiteral(&p, glob[i])
+		case class && c == ']':
+			class = false
+			p.WriteByte(c)
+		case class && (c == '-' || c == '^' && strings.HasSuffix(glob[:i], "[")):
+			p.WriteByte(c)
+		case !class && c == '[':
+			class = true
+			p.WriteByte(c)
+		case !class && c == '*':
+			p.WriteString(".*")
+		case !class && c == '?':
+			p.WriteByte('.')
+		default:
+			luaLiteral(&p, c)
+		}
+	}
+	p.WriteByte('$')
+	return p.String()
+}
+
+func luaLiteral(p *strings.Builder, c byte) {
+	if c < 0x80 && !('0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z') {
+		p.WriteByte('%')
+	}
+	p.WriteByte(c)
+}
+
+// Renew lets a claim of that holder last as long again; false if the holder does not have it any more.
+func (f *Fleet) Renew(identity, holder string, ttl time.Duration) (bool, error) {
+	return f.mark(identity, holder, max(ttl.Milliseconds(), 1))
+}
+
+// ReleaseOwn removes the claim of that holder, if it has one.
+func (f *Fleet) ReleaseOwn(identity, holder string) error {
+	_, err := f.mark(identity, holder, 0)
+	return err
+}
+
+func (f *Fleet) mark(identity, holder string, ms int64) (bool, error) {
+	ctx, cancel := f.context()
+	defer cancel()
+	n, err := markScript.Run(ctx, f.redis, []string{f.prefix + identity}, holder, ms).Int()
+	if err != nil {
+		return false, f.wrap(err)
+	}
+	return n == 1, nil
+}
+
+// Release removes the claim, whoever holds it. The error is ErrAbsent, ErrDead (there was no claim), or why Redis gave
+// no answer.
 func (f *Fleet) Release(identity string) error {
-	ctx, cancel := f.question()
+	ctx, cancel := f.context()
 	defer cancel()
 	n, err := f.redis.HDel(ctx, f.prefix+identity, claimField).Result()
 	if err != nil && !redis.HasErrorPrefix(err, "WRONGTYPE") {
-		return f.refused(err)
+		return f.wrap(err)
 	}
 	if n == 0 {
 		_, err = f.One(identity)

@@ -1,82 +1,126 @@
--- Gives an instance the right to be restarted, or says why not. Redis runs it as one step.
--- KEYS: the set of processes. ARGV: prefix of keys, identity, least number of others, time to live (ms),
--- any queue (0 or 1), who claims, how old the heartbeat of another may be (ms), how old one of the living (ms),
--- when it is too late (ms).
+--!df flags=allow-undeclared-keys
+-- Gives a claim on some instances, or says why not. Redis runs it as one step. Dragonfly needs the line above, because
+-- the keys of the other instances are known only when the script runs.
+-- KEYS: the set of processes. ARGV: the prefix of all keys, and the request in JSON: instances (identity and host of
+-- each), holder, min_peers, ttl, any_queue, private (Lua patterns of queues), fresh (how old the heartbeat of another
+-- instance may be), lifetime (how old that of one that lives), deadline. Times are in ms.
 if redis.replicate_commands then redis.replicate_commands() end -- a write after TIME, before Redis 5
 
-local prefix, me, least, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local any, by, fresh, lifetime = ARGV[5] == '1', ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
+local prefix, r = ARGV[1], cjson.decode(ARGV[2])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-if now > tonumber(ARGV[9]) then return cjson.encode({ answer = 'late' }) end
+if now > r.deadline then return cjson.encode({ answer = 'late' }) end
 
--- A list of strings; nil if that is something else.
-local function queues(list)
+-- A list of strings; nil if it is something else.
+local function strings(list)
   if type(list) ~= 'table' or (#list == 0 and next(list) ~= nil) then return nil end
-  for _, queue in ipairs(list) do
-    if type(queue) ~= 'string' then return nil end
+  for _, item in ipairs(list) do
+    if type(item) ~= 'string' then return nil end
   end
   return list
 end
 
--- What it said at its last heartbeat; nil if that is gone, or cannot be read.
-local function look(id)
+-- What an instance wrote at its last heartbeat; nil if that has expired or cannot be read. An error of Redis is not that:
+-- it ends the script.
+local failure
+local function read(id)
   local hash = redis.pcall('HMGET', prefix .. id, 'info', 'beat', 'quiet', 'gracekit')
-  local beat = not hash.err and hash[1] and tonumber(hash[2])
+  if hash.err then
+    if not string.find(hash.err, 'WRONGTYPE', 1, true) then failure = failure or hash.err end
+    return nil
+  end
+  local beat = hash[1] and tonumber(hash[2])
   if not (beat and beat > 0 and beat < 1e11) then return nil end
   local ok, info = pcall(cjson.decode, hash[1])
-  local list = ok and type(info) == 'table' and queues(info.queues)
-  if not list then return nil end
-  local silence, left = now - beat * 1000, redis.call('PTTL', prefix .. id)
-  if left > 0 and left <= lifetime then silence = math.max(silence, lifetime - left)
-  else silence = math.abs(silence) end -- nothing but its clock tells
+  local queues = ok and type(info) == 'table' and strings(info.queues)
+  if not queues then return nil end
+  local since, left = now - beat * 1000, redis.call('PTTL', prefix .. id)
+  if left > 0 and left <= r.lifetime then since = math.max(since, r.lifetime - left)
+  else since = math.abs(since) end -- there is nothing but its own clock
   local expires, name = string.match(hash[4] or '', '^(%d+) (.*)$')
   expires = tonumber(expires) or 0
-  return { silence = silence, quiet = hash[3] == 'true', queues = list, name = name,
+  return { since = since, quiet = hash[3] == 'true', queues = queues, name = name,
     holder = expires > now and name, left = math.min(expires - now, 1e12) }
 end
 
-if redis.call('SISMEMBER', KEYS[1], me) == 0 then return cjson.encode({ answer = 'absent' }) end
-local mine = look(me)
-if not mine then return cjson.encode({ answer = 'dead', silence = -1 }) end
-if mine.silence >= lifetime then return cjson.encode({ answer = 'dead', silence = mine.silence }) end
-if mine.holder and mine.holder ~= by then
-  return cjson.encode({ answer = 'held', holder = mine.holder, left = mine.left })
+-- Whether a queue is for one host alone: it carries the hostname as a word of its name, or matches a pattern.
+local function private(queue, host)
+  local from, to = string.find(queue, host, 1, true)
+  while from do
+    local around = string.sub(queue, from - 1, from - 1) .. string.sub(queue, to + 1, to + 1)
+    if not string.find(around, '%w') then return true end
+    from, to = string.find(queue, host, from + 1, true)
+  end
+  for _, pattern in ipairs(r.private) do
+    if string.find(queue, pattern) then return true end
+  end
+  return false
 end
 
-local served, open = {}, 0
-for _, queue in ipairs(mine.queues) do
-  if served[queue] == nil and not any then served[queue], open = false, open + 1 end
-end
-local n = { peers = 0, strangers = 0, quiet = 0, claimed = 0, dead = 0 }
-for _, id in ipairs(redis.call('SMEMBERS', KEYS[1])) do
-  if n.peers >= least and (open == 0 or least == 0) then break end -- Redis has others to serve
-  local it = id ~= me and look(id)
-  local kind = 'peers'
-  if not it or it.silence >= fresh then kind = 'dead'
-  elseif it.holder then kind = 'claimed'
-  elseif it.quiet then kind = 'quiet'
-  elseif not any then
-    kind = 'strangers'
-    for _, queue in ipairs(it.queues) do
-      if served[queue] == false then open = open - 1 end
-      if served[queue] ~= nil then served[queue], kind = true, 'peers' end
+local mine, begun, any = {}, true, r.any_queue
+local served, open, shared = {}, 0, false -- served: which of the queues another instance serves
+for _, instance in ipairs(r.instances) do
+  local id = instance.identity
+  if redis.call('SISMEMBER', KEYS[1], id) == 0 then return cjson.encode({ answer = 'absent', identity = id }) end
+  local me = read(id)
+  if failure then return redis.error_reply(failure) end
+  if not me then return cjson.encode({ answer = 'dead', identity = id, since = -1 }) end
+  if me.since >= r.lifetime then return cjson.encode({ answer = 'dead', identity = id, since = me.since }) end
+  if me.holder and me.holder ~= r.holder then
+    return cjson.encode({ answer = 'held', identity = id, holder = me.holder, left = me.left })
+  end
+  mine[id] = true
+  begun = begun and me.name == r.holder and me.quiet
+  for _, queue in ipairs(me.queues) do
+    if not private(queue, instance.host) then
+      shared = true
+      if served[queue] == nil and not any then served[queue], open = false, open + 1 end
     end
   end
-  if id ~= me then n[kind] = n[kind] + 1 end
+end
+any = any or not shared -- where all queues are private, any instance is as good as another
+
+local n = { peers = 0, other_queues = 0, quiet = 0, claimed = 0, dead = 0, expected = 0 }
+local later = {} -- queues that an instance serves which is not available now
+for _, id in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+  if n.peers >= r.min_peers and (open == 0 or r.min_peers == 0) then break end -- Redis has others to serve
+  if not mine[id] then
+    local it = read(id)
+    if failure then return redis.error_reply(failure) end
+    local kind = 'peers'
+    if not it or it.since >= r.fresh then kind = 'dead'
+    elseif it.holder then kind = 'claimed'
+    elseif it.quiet then kind = 'quiet'
+    end
+    local shares = any
+    for _, queue in ipairs(it and it.queues or {}) do
+      if served[queue] ~= nil then
+        shares = true
+        if kind ~= 'peers' then later[queue] = true
+        elseif not served[queue] then served[queue], open = true, open - 1
+        end
+      end
+    end
+    if kind == 'peers' and not shares then kind = 'other_queues' end
+    if kind ~= 'peers' and (shares or not it) then n.expected = n.expected + 1 end
+    n[kind] = n[kind] + 1
+  end
 end
 
-n.answer, n.unserved = 'granted', {}
+n.answer, n.unserved, n.nobodys = 'granted', {}, {}
 for queue, is in pairs(served) do
-  if not is then table.insert(n.unserved, queue) end
+  if not is then table.insert(later[queue] and n.unserved or n.nobodys, queue) end
 end
-if n.peers < least then n.answer = 'few'
-elseif least > 0 and #n.unserved > 0 then n.answer = 'unserved'
+if n.peers < r.min_peers then n.answer = 'few'
+elseif r.min_peers > 0 and #n.unserved + #n.nobodys > 0 then n.answer = 'unserved'
 end
--- Its restart has begun under a claim that was given: it takes no jobs, and would never again.
-if mine.name == by and mine.quiet then n.answer = 'granted' end
+-- A restart that has begun under a claim goes on: the instance takes no jobs, and otherwise would stay quiet forever.
+if begun then n.answer = 'granted' end
 if n.answer == 'granted' then
-  redis.call('HSET', prefix .. me, 'gracekit', string.format('%.0f %s', now + ttl, by))
+  for id in pairs(mine) do
+    redis.call('HSET', prefix .. id, 'gracekit', string.format('%.0f %s', now + r.ttl, r.holder))
+  end
 end
 if #n.unserved == 0 then n.unserved = nil end -- cjson's empty table is an object
+if #n.nobodys == 0 then n.nobodys = nil end
 return cjson.encode(n)

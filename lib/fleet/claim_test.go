@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"path"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,7 +18,7 @@ import (
 const everywhere = `"default","low"`
 
 func request(identity string) Request {
-	return Request{Identity: identity, By: "web-1", Least: 1, TTL: time.Hour}
+	return Request{Identities: []string{identity}, Holder: "web-1", MinPeers: 1, TTL: time.Hour}
 }
 
 // wants claims, and compares the error: "" is granted.
@@ -27,9 +28,15 @@ func (s *server) wants(f *Fleet, r Request, want string) {
 	if got := fmt.Sprint(err); err == nil && want != "" || err != nil && (want == "" || got != want) {
 		s.Errorf("%+v:\n got %v\nwant %s", r, err, want)
 	}
-	if err == nil && s.mark(r.Identity) == "" {
+	if err == nil && s.mark(r.Identities[0]) == "" {
 		s.Errorf("%+v: granted, and not marked", r)
 	}
+}
+
+// few is the error where there are not as many others, whatever happens to them.
+func few(f *Fleet, identity string, peers, needed, otherQueues int) string {
+	return fmt.Sprintf("%s: not possible: %d of %d other instances needed serve its queues in %s (of other queues: %d): start more, "+
+		"or set SIDEKIQ_MEMORY_KILLER_MIN_PEERS to %d", identity, peers, needed, f.Where(), otherQueues, peers)
 }
 
 func TestClaimsLeaveOne(t *testing.T) {
@@ -38,7 +45,7 @@ func TestClaimsLeaveOne(t *testing.T) {
 	ids := s.beats(3, everywhere)
 	s.wants(f, request(ids[0]), "")
 	s.wants(f, request(ids[1]), "")
-	s.wants(f, request(ids[2]), ids[2]+": not now: 0 of 1 others needed can do its work (claimed: 2, quiet: 0, without a heartbeat: 0, of other queues: 0)")
+	s.wants(f, request(ids[2]), ids[2]+": not now: 0 of 1 other instances needed are available (claimed: 2, quiet: 0, without a heartbeat: 0, of other queues: 0)")
 	if s.mark(ids[2]) != "" {
 		t.Error("marked, though it was refused")
 	}
@@ -58,10 +65,10 @@ func TestSoManyMustStay(t *testing.T) {
 		given := 0
 		for _, id := range ids {
 			r := request(id)
-			r.Least = c.least
+			r.MinPeers = c.least
 			if _, err := f.Claim(r); err == nil {
 				given++
-			} else if !errors.Is(err, ErrNotNow) {
+			} else if !errors.Is(err, ErrNotNow) && !errors.Is(err, ErrUnsatisfiable) {
 				t.Error(err)
 			}
 		}
@@ -86,7 +93,7 @@ func TestOthersThatDoNotCount(t *testing.T) {
 	s.do("PEXPIRE", identity(5), 29000)
 	s.beat(identity(6), `"other"`)
 	s.do("SADD", "processes", identity(7))
-	s.wants(f, request(me), me+": not now: 0 of 1 others needed can do its work (claimed: 1, quiet: 1, without a heartbeat: 3, of other queues: 1)")
+	s.wants(f, request(me), me+": not now: 0 of 1 other instances needed are available (claimed: 1, quiet: 1, without a heartbeat: 3, of other queues: 1)")
 	s.until("a claim while the heartbeat of another is 25 s old", func() bool { // and not 30 s, on a busy machine
 		s.beats(1, everywhere)
 		s.beat(identity(8), everywhere, "beat", now(25))
@@ -102,12 +109,16 @@ func TestQueuesAreServedBetweenTheOthers(t *testing.T) {
 	s.beat(me, `"a","b","c"`)
 	s.beat(identity(2), `"a","x"`)
 	s.beat(identity(3), `"x","y"`)
-	s.wants(f, request(me), me+": not now: no other instance serves b, c")
+	nobody := func(queues string) string {
+		return me + ": not possible: no other instance in " + f.Where() + " serves " + queues +
+			": start one that does, or set SIDEKIQ_MEMORY_KILLER_PRIVATE_QUEUES if these queues need no other server"
+	}
+	s.wants(f, request(me), nobody("b, c"))
 	s.beat(identity(4), `"c"`)
-	s.wants(f, request(me), me+": not now: no other instance serves b")
+	s.wants(f, request(me), nobody("b"))
 	r := request(me)
-	r.Least = 3
-	s.wants(f, r, me+": not now: 2 of 3 others needed can do its work (claimed: 0, quiet: 0, without a heartbeat: 0, of other queues: 1)")
+	r.MinPeers = 3
+	s.wants(f, r, few(f, me, 2, 3, 1))
 	s.beat(identity(5), `"c","b"`)
 	s.wants(f, r, "")
 }
@@ -119,12 +130,12 @@ func TestAnyQueue(t *testing.T) {
 	s.beat(me, `"a"`)
 	s.beat(identity(2), `"b"`)
 	r := request(me)
-	s.wants(f, r, me+": not now: 0 of 1 others needed can do its work (claimed: 0, quiet: 0, without a heartbeat: 0, of other queues: 1)")
+	s.wants(f, r, few(f, me, 0, 1, 1))
 	r.AnyQueue = true
 	s.wants(f, r, "")
 	f.Release(me)
-	r.Least = 2
-	s.wants(f, r, me+": not now: 1 of 2 others needed can do its work (claimed: 0, quiet: 0, without a heartbeat: 0, of other queues: 0)")
+	r.MinPeers = 2
+	s.wants(f, r, few(f, me, 1, 2, 0))
 }
 
 func TestNoQueueNeedsToBeServedWhereNobodyMustStay(t *testing.T) {
@@ -132,7 +143,7 @@ func TestNoQueueNeedsToBeServedWhereNobodyMustStay(t *testing.T) {
 	me := identity(1)
 	s.beat(me, `"a"`)
 	r := request(me)
-	r.Least = 0
+	r.MinPeers = 0
 	s.wants(s.fleet(), r, "")
 }
 
@@ -143,7 +154,7 @@ func TestOneClaims(t *testing.T) {
 	r := request(ids[0])
 	s.wants(f, r, "")
 	other := r
-	other.By = "web-2"
+	other.Holder = "web-2"
 	_, err := f.Claim(other)
 	if !errors.Is(err, ErrNotNow) || !strings.HasPrefix(err.Error(), ids[0]+": not now: claimed by web-1, for another ") {
 		t.Error(err)
@@ -161,7 +172,7 @@ func TestBegunRestartGoesOn(t *testing.T) {
 	ids := s.beats(2, everywhere)
 	s.wants(f, request(ids[0]), "")
 	s.do("DEL", ids[1])
-	none := ids[0] + ": not now: 0 of 1 others needed can do its work (claimed: 0, quiet: 0, without a heartbeat: 1, of other queues: 0)"
+	none := ids[0] + ": not now: 0 of 1 other instances needed are available (claimed: 0, quiet: 0, without a heartbeat: 1, of other queues: 0)"
 	s.wants(f, request(ids[0]), none) // it takes jobs
 	s.do("HSET", ids[0], "quiet", "true")
 	s.wants(f, request(ids[0]), "")
@@ -227,14 +238,14 @@ func TestDeadInstance(t *testing.T) {
 	f := s.fleet()
 	ids := s.beats(2, everywhere)
 	s.do("DEL", ids[0])
-	dead := ids[0] + ": no sign of life: its heartbeat stopped more than 1m0s ago"
+	dead := ids[0] + ": no heartbeat for more than 1m0s"
 	s.wants(f, request(ids[0]), dead)
 	if s.do("EXISTS", ids[0]).(int64) != 0 {
 		t.Error("written")
 	}
 	s.beat(ids[0], everywhere, "beat", fmt.Sprintf("%d", time.Now().Unix()-900))
 	_, err := f.Claim(request(ids[0]))
-	if !errors.Is(err, ErrDead) || !strings.Contains(err.Error(), "its last heartbeat is 9") || s.mark(ids[0]) != "" {
+	if !errors.Is(err, ErrDead) || !strings.Contains(err.Error(), "no heartbeat for 9") || s.mark(ids[0]) != "" {
 		t.Error(err)
 	}
 	if err := f.Signal(ids[0], "TERM"); !errors.Is(err, ErrDead) {
@@ -296,7 +307,7 @@ func TestHostileData(t *testing.T) {
 		r := request(me)
 		r.AnyQueue = anyQueue
 		_, err := f.Claim(r)
-		if !errors.Is(err, ErrNotNow) || !strings.Contains(err.Error(), ": not now: 0 of 1 others needed") {
+		if !errors.Is(err, ErrNotNow) || !strings.Contains(err.Error(), ": not now: 0 of 1 other instances needed") {
 			t.Error(err)
 		}
 	}
@@ -375,7 +386,7 @@ func TestAllAskAtOnce(t *testing.T) {
 		for i, f := range fleets {
 			wg.Go(func() {
 				r := request(ids[i])
-				r.Least, r.By = least, fmt.Sprint("host-", i)
+				r.MinPeers, r.Holder = least, fmt.Sprint("host-", i)
 				<-start
 				f.Begin()
 				_, err := f.Claim(r)
@@ -407,7 +418,7 @@ func TestOneOfManyGetsAnInstance(t *testing.T) {
 		f := s.fleet()
 		wg.Go(func() {
 			r := request(ids[0])
-			r.By = fmt.Sprint("host-", i)
+			r.Holder = fmt.Sprint("host-", i)
 			if _, err := f.Claim(r); err == nil {
 				given.Add(1)
 			} else if !errors.Is(err, ErrNotNow) {
@@ -518,4 +529,110 @@ func (s *server) scriptsRun() (n int) {
 		s.Fatal(err)
 	}
 	return n
+}
+
+// A queue that is for one host alone needs no other server, but the last server of any other queue does.
+func TestPrivateQueues(t *testing.T) {
+	s := startRedis(t)
+	f := s.fleet()
+	me := "web-1:1:000000000001"
+	s.beat("web-2:1:000000000002", `"default","sidekiq-alive-web-2"`)
+	for queues, want := range map[string]bool{
+		`"default","sidekiq-alive-web-1"`:         true,
+		`"default","web-1"`:                       true,
+		`"default","web-1.high"`:                  true,
+		`"default","a_web-1_b","aweb-1","web-11"`: false, // the last two are other names
+		`"default","aweb-1","web-1"`:              false,
+		`"default","mailers"`:                     false,
+		`"default","low.web-10.web-1"`:            true,
+		`"default","beat-7","beat-8","x%"`:        true, // by pattern
+		`"default","beat-"`:                       false,
+		`"default","beat-77"`:                     false,
+		`"sidekiq-alive-web-1"`:                   true, // any other instance is as good as another
+	} {
+		s.beat(me, queues)
+		r := request(me)
+		r.PrivateQueues = []string{"beat-[7-9]", "?%"}
+		_, err := f.Claim(r)
+		if err == nil != want || err != nil && !errors.Is(err, ErrUnsatisfiable) {
+			t.Errorf("%s: %v, want granted: %v", queues, err, want)
+		}
+		f.Release(me)
+	}
+}
+
+func TestPatternsMeanTheSameInLua(t *testing.T) {
+	s := startRedis(t)
+	for glob, texts := range map[string][]string{
+		"alive-*": {"alive-1", "alive-", "alive", "xalive-1"}, "a?c": {"abc", "ac", "a%c"}, "[a-c]x": {"bx", "dx"}, "[^a-c]x": {"bx", "dx"},
+		`\*`: {"*", "x"}, "a.b+c%": {"a.b+c%", "axb+c%"}, "*": {"", "any"}, "$(x)^": {"$(x)^"}, "[.%]": {".", "%", "x"},
+	} {
+		for _, text := range texts {
+			want, err := path.Match(glob, text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := s.do("EVAL", "return string.find(ARGV[1], ARGV[2]) and 1 or 0", 0, text, luaPattern(glob)).(int64) == 1
+			if got != want {
+				t.Errorf("%s, %q: %v, want %v (%s)", glob, text, got, want, luaPattern(glob))
+			}
+		}
+	}
+}
+
+// A service of several Sidekiqs is claimed in one step: they are not each other's peers.
+func TestSeveralAreClaimedTogether(t *testing.T) {
+	s := startRedis(t)
+	f := s.fleet()
+	ids := s.beats(3, everywhere)
+	two := Request{Identities: ids[:2], Holder: "web-1", MinPeers: 2, TTL: time.Hour}
+	if _, err := f.Claim(two); err == nil || !errors.Is(err, ErrUnsatisfiable) || s.mark(ids[0]) != "" || s.mark(ids[1]) != "" {
+		t.Error(err)
+	}
+	two.MinPeers = 1
+	if _, err := f.Claim(two); err != nil || s.mark(ids[0]) == "" || s.mark(ids[1]) == "" {
+		t.Error(err)
+	}
+	s.wants(f, request(ids[2]), ids[2]+": not now: 0 of 1 other instances needed are available (claimed: 2, quiet: 0, without a heartbeat: 0, of other queues: 0)")
+	three := Request{Identities: ids, Holder: "web-2", MinPeers: 0, TTL: time.Hour}
+	if _, err := f.Claim(three); !errors.Is(err, ErrNotNow) || s.mark(ids[2]) != "" {
+		t.Error("one of them is another's:", err)
+	}
+}
+
+// A "no" that will pass names what will; one that will not says what to set.
+func TestWhatWillPass(t *testing.T) {
+	s := startRedis(t)
+	f := s.fleet()
+	me := identity(1)
+	s.beat(me, `"a","b"`)
+	s.wants(f, request(me), few(f, me, 0, 1, 0))
+	s.beat(identity(2), `"a"`)
+	s.beat(identity(3), `"b"`, claimField, "99999999999999 web-3")
+	s.wants(f, request(me), me+": not now: the other instances that serve b are claimed, quiet or without a heartbeat")
+	s.do("HDEL", identity(3), claimField)
+	s.wants(f, request(me), "")
+}
+
+func TestRenewAndRelease(t *testing.T) {
+	s := startRedis(t)
+	f := s.fleet()
+	ids := s.beats(2, everywhere)
+	s.wants(f, request(ids[0]), "")
+	before := s.mark(ids[0])
+	if ours, err := f.Renew(ids[0], "web-1", 2*time.Hour); !ours || err != nil || s.mark(ids[0]) == before {
+		t.Error(ours, err, s.mark(ids[0]))
+	}
+	if ours, err := f.Renew(ids[0], "web-2", time.Hour); ours || err != nil {
+		t.Error("the claim of another is renewed:", err)
+	}
+	if err := f.ReleaseOwn(ids[0], "web-2"); err != nil || s.mark(ids[0]) == "" {
+		t.Error("the claim of another is released:", err)
+	}
+	if err := f.ReleaseOwn(ids[0], "web-1"); err != nil || s.mark(ids[0]) != "" {
+		t.Error(err)
+	}
+	if ours, err := f.Renew(identity(9), "web-1", time.Hour); ours || err != nil || s.do("EXISTS", identity(9)).(int64) != 0 {
+		t.Error("an instance that has exited:", ours, err)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -78,15 +79,23 @@ func TestJobs(t *testing.T) {
 	}
 }
 
-// of is a process, and the instances that have its hostname and pid.
-func of(t *testing.T) (p *proc.Process, name string) {
+// of is a process that looks like a Sidekiq, and what the identities with its hostname and pid begin with.
+func of(t *testing.T, threads ...string) (p *proc.Process, name string) {
 	t.Helper()
-	cmd := exec.Command("sleep", "600")
-	if err := cmd.Start(); err != nil {
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), "FLEET_TEST_THREADS="+strings.Join(threads, " "))
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	p, err := proc.Open(cmd.Process.Pid)
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	p, err = proc.Open(cmd.Process.Pid)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,6 +108,28 @@ func of(t *testing.T) (p *proc.Process, name string) {
 	return p, fmt.Sprintf("%s:%d:", host, cmd.Process.Pid)
 }
 
+// TestMain is also the program that looks like a Sidekiq: it has a thread of each name.
+func TestMain(m *testing.M) {
+	names, ok := os.LookupEnv("FLEET_TEST_THREADS")
+	if !ok {
+		os.Exit(m.Run())
+	}
+	runtime.LockOSThread() // the main thread keeps its name
+	for _, name := range strings.Fields(names) {
+		named := make(chan error)
+		go func() {
+			runtime.LockOSThread()
+			named <- os.WriteFile("/proc/thread-self/comm", []byte(name), 0)
+			select {}
+		}()
+		if err := <-named; err != nil {
+			panic(err)
+		}
+	}
+	fmt.Println("ready")
+	time.Sleep(time.Hour)
+}
+
 func startedAt(at time.Time) []any {
 	return []any{"info", fmt.Sprintf(`{"queues":["default"],"started_at":%f}`, float64(at.UnixMicro())/1e6)}
 }
@@ -106,17 +137,17 @@ func startedAt(at time.Time) []any {
 func TestInstanceOfAProcess(t *testing.T) {
 	s := startRedis(t)
 	f := s.fleet()
-	p, name := of(t)
+	p, name := of(t, "sidekiq.heartbe")
 	wants := func(want string, is error) {
 		t.Helper()
-		got, err := f.Of(p)
+		got, err := f.Resolve(p)
 		if got != want || !errors.Is(err, is) {
 			t.Errorf("%q, %v; want %q, %v", got, err, want, is)
 		}
 	}
-	wants("", ErrAbsent) // it boots
+	wants("", ErrAbsent) // another Redis
 	s.beat(name+"00000000000a", everywhere, startedAt(time.Now().Add(-time.Hour))...)
-	s.beat("other"+name+"00000000000b", everywhere, startedAt(time.Now())...)
+	s.beat("other"+name+"00000000000b", everywhere, startedAt(time.Now().Add(time.Minute))...)
 	s.beat(name+"nononce", everywhere, startedAt(time.Now())...)
 	wants("", ErrAbsent) // the one before it, that had its pid, is not it
 	s.beat(name+"00000000000c", everywhere, startedAt(time.Now())...)
@@ -131,12 +162,68 @@ func TestInstanceOfAProcess(t *testing.T) {
 
 func TestDynoIsTheHost(t *testing.T) {
 	s := startRedis(t)
-	p, name := of(t)
+	p, name := of(t, "heartbeat")
 	t.Setenv("DYNO", "worker.1")
 	_, pid, _ := strings.Cut(strings.TrimSuffix(name, ":"), ":")
 	id := "worker.1:" + pid + ":00000000000a"
 	s.beat(id, everywhere, startedAt(time.Now())...)
-	if got, err := s.fleet().Of(p); got != id || err != nil {
+	if got, err := s.fleet().Resolve(p); got != id || err != nil {
 		t.Error(got, err)
+	}
+}
+
+// One that boots is not given another's instance, though hostname and pid are the same: that of a replica that started later.
+func TestBootingSidekiqIsNotAnotherOne(t *testing.T) {
+	s := startRedis(t)
+	p, name := of(t, "sidekiq", "sidekiq.schedul")
+	s.beat(name+"00000000000a", everywhere, startedAt(time.Now())...)
+	if got, err := s.fleet().Resolve(p); got != "" || !errors.Is(err, ErrBooting) {
+		t.Error(got, err)
+	}
+}
+
+// What the job hook noted decides, though hostname and start say something else; a note that somebody else could have
+// written does not.
+func TestNoteOfTheHookDecides(t *testing.T) {
+	s := startRedis(t)
+	p, name := of(t, "heartbeat")
+	noteDir = t.TempDir()
+	t.Cleanup(func() { noteDir = "/run/gracekit" })
+	file := fmt.Sprintf("%s/%d.hook", noteDir, p.ID.PID)
+	noted := fmt.Sprintf("elsewhere:%d:00000000000b", p.ID.PID)
+	s.beat(name+"00000000000a", everywhere, startedAt(time.Now())...)
+	s.beat(noted, everywhere, startedAt(time.Now().Add(-time.Hour))...)
+	resolve := func(want string) {
+		t.Helper()
+		if got, err := s.fleet().Resolve(p); got != want || err != nil {
+			t.Errorf("%q, %v; want %q", got, err, want)
+		}
+	}
+	write := func(identity string, mode os.FileMode, at time.Time) {
+		t.Helper()
+		os.Remove(file)
+		text := fmt.Sprintf(`{"identity":"%s","jobs":[{"jid":"j1","class":"C","queue":"default","tid":"x","since":1}]}`, identity)
+		if err := errors.Join(os.WriteFile(file, []byte(text), 0o600), os.Chmod(file, mode), os.Chtimes(file, at, at)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	resolve(name + "00000000000a")
+	write(noted, 0o644, time.Now())
+	resolve(noted)
+	if note, ok := ReadNote(p); !ok || len(note.Jobs) != 1 || note.Jobs[0] != (NotedJob{"j1", "C", "default"}) {
+		t.Error(note, ok)
+	}
+	write(noted, 0o666, time.Now())
+	resolve(name + "00000000000a")
+	write(noted, 0o644, time.Now().Add(-time.Hour)) // of a process that had this pid before
+	resolve(name + "00000000000a")
+	write("elsewhere:1:00000000000b", 0o644, time.Now())
+	resolve(name + "00000000000a")
+	if os.Getuid() == 0 {
+		write(noted, 0o644, time.Now())
+		if err := os.Chown(file, 65534, 65534); err != nil {
+			t.Fatal(err)
+		}
+		resolve(name + "00000000000a")
 	}
 }

@@ -1,6 +1,11 @@
 package fleet
 
-import "testing"
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+)
 
 func TestIdentity(t *testing.T) {
 	for _, c := range []struct {
@@ -29,6 +34,57 @@ func TestIdentity(t *testing.T) {
 		id, ok := ParseIdentity(c.text)
 		if ok != c.ok || ok && (id != Identity{c.text, c.host, c.pid}) {
 			t.Errorf("%q: %+v, %v; want %+v", c.text, id, ok, c)
+		}
+	}
+}
+
+// since is an instance that started so long after the process.
+func since(identity string, after time.Duration) Instance {
+	return Instance{Identity: identity, Started: start.Add(after), known: true}
+}
+
+var start = time.Unix(1_800_000_000, 0)
+
+// Pid and start time decide which instance a process is; the hostname only chooses among several.
+func TestWhichInstanceAProcessIs(t *testing.T) {
+	const mine, other, third = "a:7:00000000000a", "b:7:00000000000b", "a:7:00000000000c"
+	self7 := self{pid: 7, host: "a", started: start, exact: true}
+	renamed := self7
+	renamed.host = "x"
+	unreadable := self7
+	unreadable.host, unreadable.noHost = "", errors.New("permission denied")
+	unnamed := renamed
+	unnamed.exact = false
+	dead := since(mine, time.Second)
+	dead.SinceHeartbeat = time.Hour
+	for name, c := range map[string]struct {
+		self  self
+		found []Instance
+		want  string
+		is    error
+	}{
+		"the only one":                             {self7, []Instance{since(mine, time.Second)}, mine, nil},
+		"its clock is a little off":                {self7, []Instance{since(mine, -time.Second)}, mine, nil},
+		"none":                                     {self7, nil, "", ErrAbsent},
+		"one that had its pid before":              {self7, []Instance{since(mine, -time.Minute)}, "", ErrAbsent},
+		"of two replicas the older":                {self7, []Instance{since(third, time.Hour), since(mine, time.Second)}, mine, nil},
+		"of two hosts its own":                     {self7, []Instance{since(other, time.Second), since(mine, 10*time.Minute)}, mine, nil},
+		"two that started together":                {self7, []Instance{since(third, time.Second), since(mine, time.Second)}, "", ErrAmbiguous},
+		"only Ruby knows its hostname":             {renamed, []Instance{since(other, time.Second)}, other, nil},
+		"it calls itself otherwise, and so others": {renamed, []Instance{since(other, time.Hour), since(mine, time.Second)}, mine, nil},
+		"two of other names that started together": {renamed, []Instance{since(other, time.Second), since(mine, time.Second)}, "", ErrAmbiguous},
+		"somebody else's pid, in another Redis":    {renamed, []Instance{since(other, time.Hour)}, "", ErrAbsent},
+		"its hostname cannot be read":              {unreadable, []Instance{since(other, time.Second)}, other, nil},
+		"nor decide":                               {unreadable, []Instance{since(other, time.Second), since(mine, time.Second)}, "", ErrAmbiguous},
+		"without names of threads":                 {unnamed, []Instance{since(other, time.Second)}, "", ErrAbsent},
+		"it has no heartbeat any more":             {self7, []Instance{dead}, "", ErrDead},
+	} {
+		got, err := c.self.choose(c.found)
+		if got != c.want || !errors.Is(err, c.is) {
+			t.Errorf("%s: %q, %v; want %q, %v", name, got, err, c.want, c.is)
+		}
+		if errors.Is(err, ErrAmbiguous) && c.self.noHost != nil && !strings.Contains(err.Error(), "CAP_SYS_PTRACE") {
+			t.Errorf("%s: %v does not name the capability", name, err)
 		}
 	}
 }

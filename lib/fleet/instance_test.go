@@ -30,15 +30,15 @@ var beat = time.UnixMicro(1795356200_000000)
 func TestHeartbeatsOfEachSidekiq(t *testing.T) {
 	for _, version := range []string{"6.4.1", "7.3.2", "8.1.7"} {
 		info := read(t, version+".json")
-		in := instance("vm:1:0123456789ab", values(info, "3", "1795356200.25", "false", "29892", nil), 57*time.Second, beat.Add(3*time.Second))
+		in := parseInstance("vm:1:0123456789ab", values(info, "3", "1795356200.25", "false", "29892", nil), 57*time.Second, beat.Add(3*time.Second))
 		if in.State() != Running || in.Busy != 3 || in.Concurrency != 5 || in.RSS != 29892 || in.Quiet || in.Embedded ||
-			!slices.Equal(in.Queues, []string{"default", "low"}) || in.Silence != 3*time.Second || in.Age.Truncate(time.Second) != 104*time.Second {
+			!slices.Equal(in.Queues, []string{"default", "low"}) || in.SinceHeartbeat != 3*time.Second || in.Age.Truncate(time.Second) != 104*time.Second {
 			t.Errorf("%s: %+v", version, in)
 		}
 		if want := strings.TrimPrefix(version, "6.4.1"); in.Version != want {
 			t.Errorf("%s: version %q", version, in.Version)
 		}
-		quiet := instance("x", values(info, "0", "1795356200.25", "true", "29892", nil), 57*time.Second, beat)
+		quiet := parseInstance("x", values(info, "0", "1795356200.25", "true", "29892", nil), 57*time.Second, beat)
 		if quiet.State() != Quiet {
 			t.Errorf("%s: quiet is %s", version, quiet.State())
 		}
@@ -47,7 +47,7 @@ func TestHeartbeatsOfEachSidekiq(t *testing.T) {
 
 func TestConcurrencyOfAllCapsules(t *testing.T) {
 	info := `{"queues":["a"],"capsules":{"default":{"concurrency":5},"single":{"concurrency":1},"odd":{"concurrency":-7}}}`
-	if in := instance("x", values(info, "0", "1795356200", "false", "1", nil), time.Minute, beat); in.Concurrency != 6 {
+	if in := parseInstance("x", values(info, "0", "1795356200", "false", "1", nil), time.Minute, beat); in.Concurrency != 6 {
 		t.Error(in.Concurrency)
 	}
 }
@@ -66,7 +66,7 @@ func TestSilence(t *testing.T) {
 		{-100 * s, -1, 100 * s},       // and one that is ahead is no better than one behind
 		{-100 * s, 3600 * s, 100 * s}, // a lifetime that no Sidekiq gave
 	} {
-		if got := silent(c.byClock, c.ttl); got != c.want {
+		if got := sinceHeartbeat(c.byClock, c.ttl); got != c.want {
 			t.Errorf("%v, %v: %v, want %v", c.byClock, c.ttl, got, c.want)
 		}
 	}
@@ -91,12 +91,12 @@ func TestMarkGoesBeforeQuiet(t *testing.T) {
 		{"false", "0x1A1A1A1A1A1A x", Running},
 		{"TRUE", "", Running},
 	} {
-		in := instance("x", values(info, "0", "1795356200", c.quiet, "1", c.mark), time.Minute, beat)
+		in := parseInstance("x", values(info, "0", "1795356200", c.quiet, "1", c.mark), time.Minute, beat)
 		if in.State() != c.want {
 			t.Errorf("%+v: %s", c, in.State())
 		}
 	}
-	in := instance("x", values(info, "0", "1795356200", "true", "1", "1795356201500 web-1"), time.Minute, beat)
+	in := parseInstance("x", values(info, "0", "1795356200", "true", "1", "1795356201500 web-1"), time.Minute, beat)
 	if in.Claim != (Claim{"web-1", 1500 * time.Millisecond}) {
 		t.Errorf("%+v", in.Claim)
 	}
@@ -113,7 +113,7 @@ func TestNoHeartbeat(t *testing.T) {
 		{`{"queues":[null]}`, "1795356200"}, {`{"queues":[["a"]]}`, "1795356200"}, {`{"queues":["a"],"started_at":NaN}`, "1795356200"},
 		{strings.Repeat("[", 100000), "1795356200"},
 	} {
-		in := instance("x", values(c.info, "0", c.beat, "false", "1", nil), time.Minute, beat)
+		in := parseInstance("x", values(c.info, "0", c.beat, "false", "1", nil), time.Minute, beat)
 		if in.State() != Dead || in.Known() {
 			t.Errorf("%.60q, beat %q: %s", c.info, c.beat, in.State())
 		}
@@ -123,7 +123,7 @@ func TestNoHeartbeat(t *testing.T) {
 // A type that we do not know in a field that does not matter is no reason to take it for dead.
 func TestFieldOfAnotherType(t *testing.T) {
 	info := `{"queues":["a"],"version":9,"concurrency":"many","started_at":"today","capsules":[],"tag":null}`
-	in := instance("x", values(info, "many", "1795356200", "false", "-5", nil), time.Minute, beat)
+	in := parseInstance("x", values(info, "many", "1795356200", "false", "-5", nil), time.Minute, beat)
 	if in.State() != Running || in.Concurrency != 0 || in.Busy != 0 || in.RSS != 0 || !in.Started.IsZero() || in.Age != 0 {
 		t.Errorf("%+v", in)
 	}
@@ -135,11 +135,11 @@ func FuzzInstance(f *testing.F) {
 	}
 	f.Add(`{"queues":["a"],"started_at":1e308,"concurrency":1e18}`, "9223372036854775807", "1e10", "true", "-1", "99999999999999999999 x", int64(-1))
 	f.Fuzz(func(t *testing.T, info, busy, beatText, quiet, rss, mark string, ttl int64) {
-		in := instance("x", values(info, busy, beatText, quiet, rss, mark), time.Duration(ttl), beat)
-		if in.Busy < 0 || in.Concurrency < 0 || in.RSS < 0 || in.Age < 0 || in.Silence < 0 || in.Claim.Left < 0 {
+		in := parseInstance("x", values(info, busy, beatText, quiet, rss, mark), time.Duration(ttl), beat)
+		if in.Busy < 0 || in.Concurrency < 0 || in.RSS < 0 || in.Age < 0 || in.SinceHeartbeat < 0 || in.Claim.Left < 0 {
 			t.Errorf("negative: %+v", in)
 		}
-		if in.State() != Dead && (!in.Known() || in.Silence >= lifetime || in.Queues == nil) {
+		if in.State() != Dead && (!in.Known() || in.SinceHeartbeat >= lifetime || in.Queues == nil) {
 			t.Errorf("alive: %+v", in)
 		}
 	})
@@ -147,11 +147,11 @@ func FuzzInstance(f *testing.F) {
 
 func TestTimes(t *testing.T) {
 	for _, seconds := range []float64{0, -1, math.NaN(), math.Inf(1), math.Inf(-1), 1e11, math.MaxFloat64} {
-		if at, ok := clock(seconds); ok {
+		if at, ok := unixTime(seconds); ok {
 			t.Errorf("%v: %v", seconds, at)
 		}
 	}
-	if at, ok := clock(1795356098.25); !ok || at.UnixMilli() != 1795356098250 {
+	if at, ok := unixTime(1795356098.25); !ok || at.UnixMilli() != 1795356098250 {
 		t.Error(at, ok)
 	}
 }
@@ -170,7 +170,11 @@ func TestJobsOfEachSidekiq(t *testing.T) {
 		`{"payload":"{\"class\":\"C\",\"wrapped\":{}}"}`:                        {Class: "C"},
 		`{"payload":null}`: {}, `{"payload":"null"}`: {}, `[]`: {}, `"`: {}, ``: {}, `{"payload":`: {},
 	} {
-		if got := parseJob([]byte(text), now); got != want {
+		got := parseJob([]byte(text), now)
+		if got.JID != "" && parsePayload([]byte(got.Payload)).JID != got.JID {
+			t.Errorf("%s: payload %s", text, got.Payload)
+		}
+		if got.Payload = ""; got != want {
 			t.Errorf("%s\n got %+v\nwant %+v", text, got, want)
 		}
 	}
@@ -188,7 +192,7 @@ func FuzzJob(f *testing.F) {
 }
 
 func TestEmptyListOfQueues(t *testing.T) {
-	in := instance("x", values(`{"queues":[]}`, "0", "1795356200", "false", "1", nil), time.Minute, beat)
+	in := parseInstance("x", values(`{"queues":[]}`, "0", "1795356200", "false", "1", nil), time.Minute, beat)
 	if in.State() != Running || len(in.Queues) != 0 || fmt.Sprint(in.Queues) != "[]" {
 		t.Errorf("%+v", in)
 	}

@@ -10,18 +10,19 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Job is one that ran at the last heartbeat of its instance.
+// Job is a job that was running at the last heartbeat of its instance.
 type Job struct {
 	Identity string
-	Thread   string // Sidekiq's name of it
+	Thread   string // its thread, as Sidekiq names it
 	JID      string
 	Class    string // that of the job itself, where ActiveJob wraps it
 	Queue    string
 	Running  time.Duration // since it was started
+	Payload  string        // what was in the queue
 }
 
-// Jobs are the jobs of these instances, the longest running first. One that was started after the last heartbeat
-// (5 s in Sidekiq 6, 10 s from 7 on) is not among them.
+// Jobs are the running jobs of these instances, the longest running first. A job that was started after the last
+// heartbeat (5 s in Sidekiq 6, 10 s from 7 on) is not among them.
 func (f *Fleet) Jobs(identities ...string) ([]Job, error) {
 	var jobs []Job
 	for some := range slices.Chunk(identities, batch) {
@@ -38,7 +39,7 @@ func (f *Fleet) Jobs(identities ...string) ([]Job, error) {
 }
 
 func (f *Fleet) jobsOf(identities []string) (jobs []Job, err error) {
-	ctx, cancel := f.question()
+	ctx, cancel := f.context()
 	defer cancel()
 	var now *redis.TimeCmd
 	var work [][2]*redis.MapStringStringCmd
@@ -66,31 +67,36 @@ func (f *Fleet) jobsOf(identities []string) (jobs []Job, err error) {
 	return jobs, nil
 }
 
-// parseJob reads what Sidekiq notes of a job. What cannot be read is a job all the same.
+// parseJob reads what Sidekiq notes of a running job. One that cannot be read is a job all the same.
 func parseJob(text []byte, now time.Time) Job {
 	var noted struct {
 		Queue   string          `json:"queue"`
 		RunAt   float64         `json:"run_at"`  // Unix time, seconds
 		Payload json.RawMessage `json:"payload"` // JSON in a string; an object before Sidekiq 6
 	}
+	json.Unmarshal(text, &noted)
+	inner := []byte(noted.Payload)
+	if quoted := ""; bytes.HasPrefix(inner, []byte(`"`)) && json.Unmarshal(inner, &quoted) == nil {
+		inner = []byte(quoted)
+	}
+	job := parsePayload(inner)
+	job.Queue = noted.Queue
+	if started, ok := unixTime(noted.RunAt); ok {
+		job.Running = max(now.Sub(started), 0)
+	}
+	return job
+}
+
+// parsePayload reads what is in a queue.
+func parsePayload(text []byte) Job {
 	var payload struct {
 		JID     string `json:"jid"`
 		Class   string `json:"class"`
 		Wrapped any    `json:"wrapped"`
 	}
-	if json.Unmarshal(text, &noted); noted.Payload != nil {
-		inner := []byte(noted.Payload)
-		if quoted := ""; bytes.HasPrefix(inner, []byte(`"`)) && json.Unmarshal(inner, &quoted) == nil {
-			inner = []byte(quoted)
-		}
-		json.Unmarshal(inner, &payload)
-	}
+	json.Unmarshal(text, &payload)
 	if wrapped, ok := payload.Wrapped.(string); ok && wrapped != "" {
 		payload.Class = wrapped
 	}
-	job := Job{JID: payload.JID, Class: payload.Class, Queue: noted.Queue}
-	if started, ok := clock(noted.RunAt); ok {
-		job.Running = max(now.Sub(started), 0)
-	}
-	return job
+	return Job{JID: payload.JID, Class: payload.Class, Payload: string(text)}
 }

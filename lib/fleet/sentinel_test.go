@@ -49,7 +49,7 @@ func TestSentinel(t *testing.T) {
 	nowhere(t).refuses(where, set("redis://:"+password+"@shop", address, "wrong"))
 	nowhere(t).refuses(where+" refuses the user or password of its URL", set("redis://:wrong@shop", address, "sentinels-own"))
 	nowhere(t).refuses("Redis at other (by Sentinel "+address+"): no Sentinel knows a master of that name", set("redis://:"+password+"@other", address, "sentinels-own"))
-	nowhere(t).refuses("Redis at shop (by Sentinel "+closed+") is away: connect: connection refused", set("redis://:"+password+"@shop", closed, "sentinels-own"))
+	nowhere(t).refuses("Redis at shop (by Sentinel "+closed+") is not available: connect: connection refused", set("redis://:"+password+"@shop", closed, "sentinels-own"))
 
 	// The Sentinel is there, and the master is not: that is no Sentinel's fault, and no answer.
 	master.process.Kill()

@@ -12,52 +12,52 @@ var signalLua string
 
 var signalScript = redis.NewScript(signalLua)
 
-// Signal asks an instance to send itself a signal, TSTP or TERM, as Sidekiq's own Web UI does: it looks once a
-// heartbeat. The error is ErrAbsent, ErrDead, or why Redis gave no answer.
+// Signal asks an instance to send itself a signal, TSTP or TERM, as Sidekiq's own Web UI does: it reads them once
+// a heartbeat. The error is ErrAbsent, ErrDead, or why Redis gave no answer.
 func (f *Fleet) Signal(identity, name string) error {
 	in, err := f.One(identity)
 	if err != nil {
 		return err
 	}
 	if in.Embedded {
-		return fmt.Errorf("%s: %w: it is embedded in another program, and takes no signals", identity, ErrNotNow)
+		return fmt.Errorf("%s: %w: it is embedded in another program and takes no signals", identity, ErrUnsatisfiable)
 	}
-	ctx, cancel := f.question()
+	ctx, cancel := f.context()
 	defer cancel()
-	before, err := f.lastMoment(ctx)
+	before, err := f.scriptDeadline(ctx)
 	if err != nil {
-		return f.refused(err)
+		return f.wrap(err)
 	}
 	said, err := signalScript.Run(ctx, f.redis, []string{f.prefix + "processes", f.prefix + identity + "-signals"},
 		identity, name, int(lifetime.Seconds()), before).Text()
 	switch {
 	case err != nil:
-		return f.refused(err)
+		return f.wrap(err)
 	case said == late:
-		return f.tooLate()
+		return f.errTimeout()
 	case said == "absent":
 		return fmt.Errorf("%s: %w in %s", identity, ErrAbsent, f.where)
 	}
 	return nil
 }
 
-// Keep lets the signals that were not taken yet live as long again. Else one that has expired looks as if it was taken.
-func (f *Fleet) Keep(identity string) error {
-	ctx, cancel := f.question()
+// RenewSignals lets the signals that were not taken yet live as long again: one that has expired looks as if it was taken.
+func (f *Fleet) RenewSignals(identity string) error {
+	ctx, cancel := f.context()
 	defer cancel()
 	if err := f.redis.Expire(ctx, f.prefix+identity+"-signals", lifetime).Err(); err != nil {
-		return f.refused(err)
+		return f.wrap(err)
 	}
 	return nil
 }
 
 // Withdraw takes back a signal that was not taken yet, and tells whether there was one.
 func (f *Fleet) Withdraw(identity, name string) (bool, error) {
-	ctx, cancel := f.question()
+	ctx, cancel := f.context()
 	defer cancel()
 	n, err := f.redis.LRem(ctx, f.prefix+identity+"-signals", 0, name).Result()
 	if err != nil {
-		return false, f.refused(err)
+		return false, f.wrap(err)
 	}
 	return n > 0, nil
 }

@@ -1,5 +1,6 @@
--- Leaves a signal for an instance where it looks for one at each heartbeat, as Sidekiq's own API does.
--- KEYS: the set of processes, the list of its signals. ARGV: identity, signal, seconds that it is good, when it is too late (ms).
+--!df flags=allow-undeclared-keys
+-- Leaves a signal for an instance where it reads one at each heartbeat, as Sidekiq's own API does.
+-- KEYS: the set of processes, the list of its signals. ARGV: identity, signal, its lifetime in s, the deadline in ms.
 if redis.replicate_commands then redis.replicate_commands() end -- a write after TIME, before Redis 5
 
 local time = redis.call('TIME')

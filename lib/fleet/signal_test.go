@@ -22,7 +22,7 @@ func TestSignals(t *testing.T) {
 		t.Errorf("it lives %d s", ttl)
 	}
 	s.do("PERSIST", key)
-	if err := f.Keep(id); err != nil || s.do("TTL", key).(int64) < 1 {
+	if err := f.RenewSignals(id); err != nil || s.do("TTL", key).(int64) < 1 {
 		t.Errorf("kept, it lives %d s: %v", s.do("TTL", key), err)
 	}
 	for _, want := range []string{"TSTP", "TERM"} {
@@ -49,7 +49,7 @@ func TestEmbeddedTakesNoSignals(t *testing.T) {
 	id := identity(1)
 	s.beat(id, everywhere, "info", `{"queues":["default"],"embedded":true}`)
 	err := s.fleet().Signal(id, "TERM")
-	if !errors.Is(err, ErrNotNow) || s.do("EXISTS", id+"-signals").(int64) != 0 {
+	if !errors.Is(err, ErrUnsatisfiable) || s.do("EXISTS", id+"-signals").(int64) != 0 {
 		t.Error(err)
 	}
 }

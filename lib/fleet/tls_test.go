@@ -88,15 +88,15 @@ func TestTLS(t *testing.T) {
 	s.do("AUTH", password)
 	ids := s.beats(2, everywhere)
 	with := func(url, file string) func(*Settings) {
-		return func(to *Settings) { to.URL, to.Variable, to.CAFile = url, "REDIS_URL", file }
+		return func(to *Settings) { to.URL, to.Variable, to.TLS.CA = url, "REDIS_URL", file }
 	}
 	url := "rediss://:" + password + "@" + address + ":" + port
 	s.wants(s.fleet(with(url, ca.file)), request(ids[0]), "")
 	where := "Redis at " + address + ":" + port
-	unknown := where + ": its certificate is refused: x509: certificate signed by unknown authority"
+	unknown := where + ": cannot verify its TLS certificate: x509: certificate signed by unknown authority"
 	nowhere(t).refuses(unknown, with(url, wrong.file))
 	nowhere(t).refuses(unknown, with(url, "")) // those of the system
-	nowhere(t).refuses(": its certificate is refused: x509: certificate is valid for "+address+", not "+other,
+	nowhere(t).refuses(": cannot verify its TLS certificate: x509: certificate is valid for "+address+", not "+other,
 		with("rediss://:"+password+"@"+other+":"+port, ca.file))
 	nowhere(t).refuses(where, with("redis://:"+password+"@"+address+":"+port, ca.file)) // without TLS
 	nowhere(t).refuses(where+" refuses the user or password of its URL", with("rediss://:wrong@"+address+":"+port, ca.file))

@@ -295,7 +295,7 @@ func TestObserversSeeWhatIsWrong(t *testing.T) {
 	inOneStep := func(r *server, two []*instance) {
 		f := r.fleet()
 		for _, in := range two {
-			f.Claim(fleet.Request{Identity: in.identity, By: "watcher", Least: 1, TTL: time.Hour})
+			f.Claim(fleet.Request{Identities: []string{in.identity}, Holder: "watcher", MinPeers: 1, TTL: time.Hour})
 		}
 	}
 	for name, test := range map[string]struct {

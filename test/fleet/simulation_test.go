@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"gracekit/lib/cli"
 	"gracekit/lib/fleet"
 )
 
@@ -310,8 +311,8 @@ func (w *watcher) claim(by string) bool {
 
 func (w *watcher) askHere(by string) (bool, error) {
 	w.fleet.Begin()
-	_, err := w.fleet.Claim(fleet.Request{Identity: w.in.identity, By: by, Least: w.least, TTL: ttlOf(by)})
-	if errors.Is(err, fleet.ErrNotNow) {
+	_, err := w.fleet.Claim(fleet.Request{Identities: []string{w.in.identity}, Holder: by, MinPeers: w.least, TTL: ttlOf(by)})
+	if errors.Is(err, fleet.ErrNotNow) || errors.Is(err, fleet.ErrUnsatisfiable) {
 		return false, nil
 	}
 	return err == nil, err
@@ -324,7 +325,7 @@ func (w *watcher) askProgram(by string) (bool, error) {
 	var stderr bytes.Buffer
 	c.Stderr = &stderr
 	err := c.Run()
-	if c.ProcessState != nil && c.ProcessState.ExitCode() == 1 && strings.Contains(stderr.String(), fleet.ErrNotNow.Error()) {
+	if c.ProcessState != nil && c.ProcessState.ExitCode() == cli.NotNow {
 		return false, nil
 	}
 	if err != nil {

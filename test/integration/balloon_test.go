@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -23,6 +24,11 @@ func balloonMain(in io.Reader, out io.Writer) int {
 	var held []byte
 	lines := bufio.NewScanner(in)
 	for lines.Scan() {
+		if lines.Text() == heartbeat {
+			startThread(heartbeat)
+			fmt.Fprintln(out, heartbeat)
+			continue
+		}
 		var megabytes int
 		fmt.Sscan(lines.Text(), &megabytes)
 		if held != nil {
@@ -40,6 +46,33 @@ func balloonMain(in io.Reader, out io.Writer) int {
 		fmt.Fprintln(out, megabytes)
 	}
 	return 0
+}
+
+// heartbeat is the name of the thread by which Sidekiq 6 is recognised.
+const heartbeat = "heartbeat"
+
+// startThread starts a thread of that name, which stays.
+func startThread(name string) {
+	named := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		named <- os.WriteFile("/proc/thread-self/comm", []byte(name), 0)
+		select {}
+	}()
+	if err := <-named; err != nil {
+		panic(err)
+	}
+}
+
+// worker is a balloon that has Sidekiq's heartbeat thread.
+func (s *sandbox) worker() *balloon {
+	s.Helper()
+	b := s.balloon()
+	fmt.Fprintln(b.in, heartbeat)
+	if line, err := b.out.ReadString('\n'); err != nil || strings.TrimSpace(line) != heartbeat {
+		s.Fatalf("balloon: %q, %v", line, err)
+	}
+	return b
 }
 
 func (s *sandbox) balloon() *balloon {

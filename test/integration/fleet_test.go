@@ -49,7 +49,7 @@ func (p *pair) fleet(args ...string) result {
 
 func (p *pair) command(name string, args ...string) *exec.Cmd {
 	c := p.s.command(name, args...)
-	c.Env = append(c.Env, "REDIS_URL="+p.redis.url(), "SIDEKIQ_TIMEOUT=3")
+	c.Env = append(c.Env, "REDIS_URL="+p.redis.url(), "SIDEKIQ_TIMEOUT=3", "SIDEKIQ_MEMORY_KILLER_MIN_PEERS=1")
 	return c
 }
 
@@ -225,7 +225,7 @@ func TestTwoOverTheLimitGoOneAfterTheOther(t *testing.T) {
 	jobs := p.stream()
 	var watch [2]*gracewatch
 	for i, k := range p.two {
-		watch[i] = s.watchedBy(p.command("gracewatch", "-s", softKB, "-g", "0", "-i", "1", "-r", "1", k.dir, "fleet-restart", "{}"))
+		watch[i] = s.watchedBy(p.command("gracewatch", "-s", softKB, "-g", "0", "-i", "1", "-r", "1", k.dir, "sidekiq-fleet", "restart", "{}"))
 	}
 	p.bothReplaced(old, watch)
 	jobs.judge(jids)
@@ -296,8 +296,8 @@ func TestMemoryKillerLeavesTheLastOne(t *testing.T) {
 	jobs.judge(jids)
 }
 
-// From one host, with nothing beside the instances: round by round, fleet-memory-killer restarts one after the other.
-func TestFleetMemoryKillerRestartsOneAfterTheOther(t *testing.T) {
+// From one host, with nothing beside the instances: round by round, sidekiq-fleet sweep restarts one after the other.
+func TestSweepRestartsOneAfterTheOther(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
 	p := s.pair()
@@ -305,8 +305,7 @@ func TestFleetMemoryKillerRestartsOneAfterTheOther(t *testing.T) {
 	jobs := p.stream()
 	round := func() {
 		time.Sleep(500 * time.Millisecond) // as cron: not all the time
-		c := p.command("fleet-memory-killer")
-		c.Env = append(c.Env, "SIDEKIQ_MEMORY_KILLER_MAX_RSS="+softKB, "FLEET_MEMORY_KILLER_MIN_AGE=0")
+		c := p.command("sidekiq-fleet", "sweep", "--over", softKB, "--min-age", "0")
 		if r := s.runCommand(c); r.code != 0 {
 			s.Errorf("a round: exit %d\n%s", r.code, r.stderr)
 		}
@@ -336,10 +335,10 @@ func TestTheRightToRestart(t *testing.T) {
 	p.is(second, "running")
 	p.fleetWants(0, "", "claim", a.dir)
 	p.is(first, "claimed")
-	p.fleetWants(1, "0 of 1 others needed can do its work (claimed: 1,", "claim", b.dir)
+	p.fleetWants(75, "0 of 1 other instances needed are available (claimed: 1,", "claim", b.dir)
 	p.fleetWants(0, "", "release", a.dir)
 	p.fleetWants(0, second.id()+"\n", "claim", b.dir, "echo", "{}")
-	p.fleetWants(1, "claimed: 1", "claim", a.dir)
+	p.fleetWants(75, "claimed: 1", "claim", a.dir)
 
 	b.control("t") // the claim goes with the process
 	third := b.working(second)
@@ -349,7 +348,7 @@ func TestTheRightToRestart(t *testing.T) {
 
 	b.control("d")
 	s.waitFor("it is down", func() bool { return b.stat() == "down" })
-	p.fleetWants(1, "not now: 0 of 1 others needed", "claim", a.dir)
+	p.fleetWants(75, "0 of 1 other instances needed", "claim", a.dir)
 	p.fleetWants(1, b.dir, "claim", b.dir)
 	p.fleetWants(0, "", "claim", "--min", "0", a.dir)
 }
@@ -368,7 +367,7 @@ func TestOneThatHangsDoesNotCount(t *testing.T) {
 		if r.code == 0 {
 			p.fleetWants(0, "", "release", a.dir)
 		}
-		return r.code == 1 && strings.Contains(r.stderr, "0 of 1 others needed can do its work (claimed: 0, quiet: 0, without a heartbeat: 1,")
+		return r.code == 75 && strings.Contains(r.stderr, "0 of 1 other instances needed are available (claimed: 0, quiet: 0, without a heartbeat: 1,")
 	})
 	b.control("c")
 	s.waitFor("its heartbeat is there again", func() bool { return p.fleet("claim", a.dir).code == 0 })
@@ -402,16 +401,16 @@ func TestSignalsAndJobsThroughRedis(t *testing.T) {
 		s.Errorf("jobs of the other instance: %s", r.stdout)
 	}
 
-	c := p.command("fleet-restart", busy.dir)
+	c := p.command("sidekiq-fleet", "restart", busy.dir)
 	c.Env = append(c.Env, "LONG_WORKERS=Wait*")
-	if r := s.runCommand(c); r.code != 1 || !old.alive() || !strings.Contains(r.stderr, "jid="+jid+" class=WaitJob") {
-		s.Errorf("fleet-restart while one of LONG_WORKERS runs: exit %d, it lives: %v\n%s", r.code, old.alive(), r.stderr)
+	if r := s.runCommand(c); r.code != 75 || !old.alive() || !strings.Contains(r.stderr, "jid="+jid+" class=WaitJob") {
+		s.Errorf("restart while one of LONG_WORKERS runs: exit %d, it lives: %v\n%s", r.code, old.alive(), r.stderr)
 	}
 	p.is(old, "running") // not claimed
 
 	p.fleetWants(0, "", "signal", "-w", "60", id, "TSTP")
 	p.is(old, "quiet")
-	p.fleetWants(1, "0 of 1 others needed can do its work (claimed: 0, quiet: 1,", "claim", other.dir)
+	p.fleetWants(75, "0 of 1 other instances needed are available (claimed: 0, quiet: 1,", "claim", other.dir)
 	p.fleetWants(1, told, "jobs", "--idle", id)
 	s.write("release", "", 0o644)
 	p.fleetWants(0, "", "jobs", "--idle", "-w", "60", id)

@@ -64,7 +64,7 @@ func TestWrongURLs(t *testing.T) {
 		"redis://:sec\x00ret@h", "redis://:%zz@h",
 	} {
 		_, err := Open(Settings{URL: text, Variable: "MY_URL", Timeout: time.Second})
-		if err == nil || !strings.HasPrefix(err.Error(), "MY_URL: its value is no URL of a Redis (") {
+		if err == nil || !strings.HasPrefix(err.Error(), "MY_URL: invalid URL (want ") {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
@@ -121,8 +121,8 @@ func TestEnvironment(t *testing.T) {
 		{"MY_URL", "redis://a", "MY_URL", "redis://mine", ""},
 		{"MY_URL", "", "MY_URL", "redis://mine", ""},
 		{"NO_URL", "redis://a", "REDIS_URL", "redis://a", ""}, // as in Sidekiq, 6.4 (redis-rb reads it) and 7
-		{"NO_URL", "", "", "", "REDIS_PROVIDER: NO_URL, which it names, is not set"},
-		{"redis://:secret@h", "", "", "", "REDIS_PROVIDER: must be the name of the variable that has the URL, not a URL"},
+		{"NO_URL", "", "", "", "REDIS_PROVIDER: it names NO_URL, which is not set"},
+		{"redis://:secret@h", "", "", "", "REDIS_PROVIDER: must be the name of the variable that holds the URL, not a URL"},
 	} {
 		t.Setenv("REDIS_PROVIDER", c.provider)
 		t.Setenv("REDIS_URL", c.url)
@@ -141,7 +141,7 @@ func TestEnvironment(t *testing.T) {
 
 func TestCAFile(t *testing.T) {
 	open := func(file string) error {
-		_, err := Open(Settings{URL: "rediss://h", Variable: "REDIS_URL", CAFile: file, Timeout: time.Second})
+		_, err := Open(Settings{URL: "rediss://h", Variable: "REDIS_URL", TLS: TLSFiles{CA: file}, Timeout: time.Second})
 		return err
 	}
 	missing := filepath.Join(t.TempDir(), "ca.pem")
@@ -151,7 +151,7 @@ func TestCAFile(t *testing.T) {
 	if err := os.WriteFile(missing, []byte("no PEM"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := open(missing); err == nil || err.Error() != "REDIS_CA_FILE: "+missing+": has no certificate in PEM" {
+	if err := open(missing); err == nil || err.Error() != "REDIS_CA_FILE: "+missing+": no certificate in PEM format" {
 		t.Error(err)
 	}
 }

@@ -1,0 +1,253 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"gracekit/lib/cli"
+	"gracekit/lib/fleet"
+	"gracekit/lib/proc"
+	"gracekit/lib/service"
+	"gracekit/lib/sidekiq"
+)
+
+const restartUsage = `usage: sidekiq-fleet restart IDENTITY|TARGET
+
+Restart an instance gracefully, while others can do its work. The running jobs
+are logged. Then graceful-restart is run for a TARGET, a process of this machine.
+An IDENTITY is restarted through Redis, on any host: TSTP, a wait for its jobs,
+TERM; its supervisor starts the new process.
+
+  -q, --quiet    only warnings and errors
+
+Environment, as for memory-killer:
+  SIDEKIQ_MEMORY_KILLER_MIN_PEERS           other instances that must be
+                                            available (0: others are not asked)
+  SIDEKIQ_MEMORY_KILLER_PRIVATE_QUEUES      queues that need no other server
+  SIDEKIQ_MEMORY_KILLER_HARD_WITHOUT_PEERS  1: over the hard limit, restart
+                                            whatever Redis says or does not say;
+                                            0: when the grace time has expired
+  SIDEKIQ_MEMORY_KILLER_GRACE_TIME          (900)
+  LONG_WORKERS   classes of jobs that postpone a restart, but not over the hard
+                 limit
+  POISON_AFTER   move a job to the dead set when it alone ran at so many hard
+                 restarts in a row (0: it is only logged)
+  SHUTDOWN_WAIT, SIDEKIQ_TIMEOUT            of an IDENTITY, as for
+                                            graceful-restart
+
+Exit: 0 it has exited; 1 there is no such instance, or the service is down;
+      75 not now, nothing was signalled; 100 used wrongly; 111 it has not exited,
+      or Redis gave no answer (75 if gracewatch runs this).
+`
+
+func restart(above *command, args []string) error {
+	c := above.named(restartUsage)
+	words, err := c.Words(args, 1, 1)
+	if err != nil {
+		return err
+	}
+	c.Verbose = !c.Quiet // each step is reported, because it may take long
+	p, err := readPolicy(0)
+	if err != nil {
+		return cli.Misuse(err)
+	}
+	if err := c.checkTimeout(); err != nil {
+		return cli.Misuse(err)
+	}
+	c.fleet, err = c.open()
+	if err != nil && !(p.hard && p.hardWithoutPeers) {
+		return err
+	}
+	if err != nil {
+		c.Error("%v", err)
+	} else {
+		defer c.fleet.Close()
+	}
+	if isIdentity(words[0]) {
+		if c.fleet == nil {
+			return cli.Exit(cli.Refused)
+		}
+		return c.result(c.restartRemote(words[0], p, hostname()))
+	}
+	target, err := openTarget(words[0])
+	if errors.Is(err, proc.ErrGone) {
+		c.Info("%s has exited: nothing to restart", words[0])
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer target.Close()
+	l := &local{command: c, policy: p, target: target, holder: word(hostname())}
+	return l.restart()
+}
+
+// local is the restart of a process of this machine.
+type local struct {
+	*command
+	policy
+	target  *proc.Process
+	holder  string // of the claim
+	subject *subject
+	claimed bool
+}
+
+func (l *local) restart() error {
+	file, code, err := cli.Find("graceful-restart")
+	if err != nil {
+		return &cli.Error{Code: code, Err: err}
+	}
+	if err := l.mayBegin(); err != nil {
+		return err
+	}
+	defer l.release()
+	held := &heldClaim{command: l.command, subject: l.subject, ttl: claimTTL}
+	if l.claimed {
+		held.holder = l.holder
+	}
+	var watch func(<-chan struct{})
+	if l.hard && l.fleet != nil {
+		watch = l.watchJobs
+	}
+	return held.run(file, []string{"graceful-restart", l.target.ID.String()}, watch)
+}
+
+// release closes what was opened. The claim goes with the instances.
+func (l *local) release() {
+	l.subject.target = nil // closed by restart
+	l.subject.close()
+}
+
+const (
+	claimTTL = time.Hour
+	// waitHere is the longest time that is waited for a claim over the hard limit. Before that, gracewatch asks again.
+	waitHere = time.Minute
+)
+
+// mayBegin asks everything that may speak against the restart. Over the hard limit no answer delays it longer than the
+// grace time: what the machine does when its memory is used up does not ask either.
+func (l *local) mayBegin() error {
+	asked, reported := time.Now(), false
+	for {
+		err := l.ask(!reported)
+		if err == nil {
+			return nil
+		}
+		left := l.grace - l.over - time.Since(asked)
+		switch {
+		case l.hard && (l.hardWithoutPeers || left <= 0):
+			l.Warn("over the hard limit: restarting %v without a claim: %v", l.target.ID, err)
+			return nil
+		case !l.hard || left > waitHere:
+			return l.postpone(err)
+		case !reported:
+			l.Warn("over the hard limit: %v; restarting in %v at the latest", err, left.Round(time.Second))
+		}
+		reported = true
+		time.Sleep(min(pause, left))
+	}
+}
+
+// postpone is the exit for a restart that may not begin. To gracewatch, every code but 75 is a restart that has failed
+// half way and goes on whatever the size is by then; so where nothing was signalled, it is 75.
+func (l *local) postpone(err error) error {
+	err = l.result(err)
+	var e *cli.Error
+	if l.reason == "" || errors.As(err, &e) && e.Code == cli.NotNow {
+		return err
+	}
+	if !errors.As(err, &e) || e.Err != nil {
+		l.Error("%v", err)
+	}
+	return cli.Exit(cli.NotNow)
+}
+
+// ask finds the instances, logs their jobs, and claims them. Errors count only where something depends on the answer.
+func (l *local) ask(logJobs bool) error {
+	if l.subject != nil {
+		l.release()
+	}
+	l.subject = &subject{}
+	needed := l.minPeers > 0 || len(l.longWorkers) > 0 && !l.hard
+	if l.fleet == nil {
+		if needed {
+			return errors.New("no Redis to ask")
+		}
+		return nil
+	}
+	l.fleet.Begin()
+	l.subject.target = l.target
+	err := l.subject.resolve(l.fleet, l.whole())
+	if err == nil && l.fleet != nil {
+		err = l.checkJobs(logJobs)
+	}
+	if err != nil && !needed {
+		l.Info("cannot list the running jobs of %v: %v", l.target.ID, err)
+		return nil
+	}
+	if err != nil || l.minPeers == 0 {
+		return err
+	}
+	_, err = l.fleet.Claim(fleet.Request{Identities: l.subject.identities(), Holder: l.holder, MinPeers: l.minPeers, TTL: claimTTL,
+		PrivateQueues: l.privateQueues})
+	l.claimed = err == nil
+	return err
+}
+
+// whole is the process whose Sidekiqs are restarted: with one worker of a service graceful-restart restarts all.
+func (l *local) whole() *proc.Process {
+	text := os.Getenv("GRACE_SERVICE")
+	if text == "" || os.Getenv("MEMORY_KILLER_RESTART") == "worker" {
+		return l.target
+	}
+	target, err := service.Parse(text)
+	if err != nil {
+		return l.target
+	}
+	p, err := target.Open()
+	if err != nil {
+		return l.target
+	}
+	ids, err := sidekiq.NewLister().List(p)
+	if err != nil || !slices.Contains(ids, l.target.ID) {
+		p.Close()
+		return l.target
+	}
+	return p
+}
+
+// checkJobs logs the running jobs. The error is that of LONG_WORKERS among them.
+func (l *local) checkJobs(log bool) error {
+	jobs, err := l.fleet.Jobs(l.subject.identities()...)
+	if err != nil {
+		return err
+	}
+	if log {
+		l.logJobs(l.target.ID.String(), jobs)
+	}
+	return l.postponedBy(jobs)
+}
+
+func (c *command) logJobs(of string, jobs []fleet.Job) {
+	for _, job := range jobs {
+		c.Info("running_jobs of %s: jid=%s class=%s queue=%s seconds=%.0f", of, word(job.JID), word(job.Class), word(job.Queue),
+			job.Running.Seconds())
+	}
+}
+
+// postponedBy is the error of a job that is among LONG_WORKERS.
+func (p policy) postponedBy(jobs []fleet.Job) error {
+	if p.hard || len(p.longWorkers) == 0 {
+		return nil
+	}
+	if long := p.longWorkers.of(slices.Clone(jobs)); len(long) > 0 {
+		job := long[0]
+		return fmt.Errorf("%s: %w: job %s (%s), one of LONG_WORKERS (%s), has been running for %.0f s", word(job.Identity), fleet.ErrNotNow,
+			word(job.JID), word(job.Class), strings.Join(p.longWorkers, " "), job.Running.Seconds())
+	}
+	return nil
+}

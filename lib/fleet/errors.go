@@ -1,0 +1,90 @@
+package fleet
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"regexp"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/sys/unix"
+)
+
+func (f *Fleet) errTimeout() error { return fmt.Errorf("%s: no answer within %v", f.where, f.timeout) }
+
+// wrap says why Redis gave no answer, in words that have no password.
+func (f *Fleet) wrap(err error) error {
+	var said redis.Error
+	var timeout net.Error
+	switch {
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
+		errors.As(err, &timeout) && timeout.Timeout():
+		return f.errTimeout()
+	case errors.Is(err, errNoMaster), errors.Is(err, errTooLarge):
+		return fmt.Errorf("%s: %w", f.where, err)
+	case !errors.As(err, &said):
+		return f.wrapDialError(err)
+	}
+	text := scriptError.ReplaceAllString(said.Error(), "")
+	for _, secret := range f.secrets { // an old Redis, or a proxy, quotes commands that it does not know
+		text = strings.ReplaceAll(text, secret, "(password)")
+	}
+	if sentinel := (*sentinelError)(nil); errors.As(err, &sentinel) {
+		return fmt.Errorf("%s: Sentinel %s: %s (see REDIS_SENTINEL_USER, REDIS_SENTINEL_PASSWORD)", f.where, sentinel.address, text)
+	}
+	kind, _, _ := strings.Cut(text, " ")
+	switch {
+	case kind == "WRONGPASS", strings.HasPrefix(text, "ERR invalid password"):
+		return fmt.Errorf("%s refuses the user or password of its URL", f.where)
+	case kind == "NOAUTH", strings.HasPrefix(text, "ERR AUTH <password> called without"):
+		return fmt.Errorf("%s and its URL do not agree whether there is a password: %s", f.where, text)
+	case kind == "READONLY":
+		return fmt.Errorf("%s is read-only, a replica: nothing was changed", f.where)
+	case kind == "LOADING":
+		return fmt.Errorf("%s is still reading its data from disk", f.where)
+	case kind == "MASTERDOWN":
+		return fmt.Errorf("%s is a replica that has lost its master", f.where)
+	}
+	return fmt.Errorf("%s: %s", f.where, text)
+}
+
+// scriptError is what a Redis before 7 puts before the error of a command in a script, and a later one behind it.
+var scriptError = regexp.MustCompile(`^ERR Error running script .*?: -| script: [0-9a-f]+, on @user_script:[0-9]+\.?$`)
+
+// wrapDialError says why there was no connection, or none on which Redis answers.
+func (f *Fleet) wrapDialError(err error) error {
+	where := f.where
+	if sentinel := (*sentinelError)(nil); errors.As(err, &sentinel) && strings.Count(f.where, ",") > 0 {
+		where += ": Sentinel " + sentinel.address
+	}
+	var certificate *tls.CertificateVerificationError
+	var name x509.HostnameError
+	var record tls.RecordHeaderError
+	var op *net.OpError
+	errors.As(err, &op)
+	switch {
+	case errors.As(err, &certificate):
+		return fmt.Errorf("%s: cannot verify its TLS certificate: %w (REDIS_CA_FILE names the CA)", where, certificate.Err)
+	case errors.As(err, &name):
+		return fmt.Errorf("%s: cannot verify its TLS certificate: %w", where, name)
+	case errors.As(err, &record):
+		return fmt.Errorf("%s does not speak TLS (use redis:// instead of rediss://)", where)
+	case op != nil && op.Op == "remote error": // a TLS alert
+		return fmt.Errorf("%s refuses TLS: %w (REDIS_CERT_FILE and REDIS_KEY_FILE name a client certificate)", where, op.Err)
+	case op != nil && op.Op == "local error":
+		return fmt.Errorf("%s: TLS failed: %w", where, op.Err)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EPIPE):
+		return fmt.Errorf("%s closed the connection without an answer (too many clients, protected mode, or a port for TLS alone: rediss://)", where)
+	case op != nil && op.Err != nil:
+		return fmt.Errorf("%s is not available: %w", where, op.Err) // without the address, which the message has already
+	case strings.HasPrefix(err.Error(), "tls: "):
+		return fmt.Errorf("%s: TLS failed: %s", where, strings.TrimPrefix(err.Error(), "tls: "))
+	}
+	return fmt.Errorf("%s: what answers there is not a Redis", where)
+}

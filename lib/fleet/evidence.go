@@ -1,0 +1,240 @@
+package fleet
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"gracekit/lib/proc"
+)
+
+// Evidence is which jobs an instance runs while it is restarted because it is over its hard limit. No single source
+// tells: Redis knows a job only from the next heartbeat on, and the process may exit before that; the job hook may not
+// be loaded; and Sidekiq pushes back to the queues only what it interrupts. So the evidence is the union of all three.
+type Evidence struct {
+	f        *Fleet
+	identity string
+	process  *proc.Process
+	queues   []string
+	began    time.Time         // by Redis' clock
+	tails    map[string]*tail  // by queue
+	jobs     map[string]RanJob // by JID
+	complete bool              // no job can be missing
+}
+
+// RanJob is a job that ran. Its payload is empty where only the job hook knew of it.
+type RanJob struct {
+	JID     string `json:"jid"`
+	Class   string `json:"class"`
+	Queue   string `json:"queue"`
+	payload string
+}
+
+// NewEvidence is that of an instance, which must be known to Redis. It looks at once, so that what is pushed back later
+// can be told from what was in the queues before.
+func (f *Fleet) NewEvidence(identity string, p *proc.Process) (*Evidence, error) {
+	in, err := f.One(identity)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := f.context()
+	defer cancel()
+	began, err := f.redis.Time(ctx).Result()
+	if err != nil {
+		return nil, f.wrap(err)
+	}
+	e := &Evidence{f: f, identity: identity, process: p, queues: in.Queues, began: began, tails: map[string]*tail{}, jobs: map[string]RanJob{}}
+	for _, queue := range e.queues {
+		e.tails[queue] = &tail{}
+	}
+	return e, e.Look()
+}
+
+// Look adds what can be seen now. Call it every now and then until the process has exited, and right after that.
+func (e *Evidence) Look() error {
+	if note, ok := ReadNote(e.process); ok && note.Identity == e.identity {
+		e.complete = true // it is written at the start and at the end of each job
+		for _, job := range note.Jobs {
+			e.add(RanJob{job.JID, job.Class, job.Queue, ""})
+		}
+	}
+	if err := e.lookAtQueues(); err != nil { // first, because a peer takes what was pushed back at once
+		return err
+	}
+	if in, err := e.f.One(e.identity); err == nil {
+		e.complete = e.complete || in.Quiet // the jobs are as new as that, and no other has begun since
+	}
+	jobs, err := e.f.Jobs(e.identity)
+	for _, job := range jobs {
+		e.add(RanJob{job.JID, job.Class, job.Queue, job.Payload})
+	}
+	return err
+}
+
+func (e *Evidence) add(job RanJob) {
+	if job.JID == "" {
+		return
+	}
+	if known, ok := e.jobs[job.JID]; ok && known.payload != "" {
+		return
+	}
+	e.jobs[job.JID] = job
+}
+
+// tailLength is how much of a queue is read: more than an instance has threads.
+const tailLength = 200
+
+func (e *Evidence) lookAtQueues() error {
+	ctx, cancel := e.f.context()
+	defer cancel()
+	lists := make([]*redis.StringSliceCmd, len(e.queues))
+	err := e.f.pipeline(ctx, func(p redis.Pipeliner) {
+		for i, queue := range e.queues {
+			lists[i] = p.LRange(ctx, e.f.prefix+"queue:"+queue, -tailLength, -1)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	for i, queue := range e.queues {
+		for _, payload := range e.tails[queue].step(lists[i].Val(), e.began) {
+			job := parsePayload([]byte(payload))
+			e.add(RanJob{job.JID, job.Class, queue, payload})
+		}
+	}
+	return nil
+}
+
+// tail is the end of a queue from which Sidekiq takes jobs, and to which it pushes back those that it interrupts. New
+// jobs come in at the other end.
+type tail struct {
+	looked bool
+	last   []string
+	seen   map[string]bool
+}
+
+// step returns the jobs that were pushed back since the last look.
+func (t *tail) step(now []string, began time.Time) (back []string) {
+	whole := len(t.last) < tailLength // the queue was no longer than what was read of it
+	newest := -1                      // the last of those that were there before: what is behind it was pushed to the end
+	for i, payload := range now {
+		if slices.Contains(t.last, payload) {
+			newest = i
+		}
+	}
+	for i, payload := range now {
+		if !t.looked || slices.Contains(t.last, payload) {
+			continue
+		}
+		if t.seen[payload] || newest >= 0 && i > newest || whole && enqueuedBefore(payload, began) {
+			back = append(back, payload)
+		}
+	}
+	if t.seen == nil {
+		t.seen = map[string]bool{}
+	}
+	for _, payload := range now {
+		t.seen[payload] = true
+	}
+	t.looked, t.last = true, now
+	return back
+}
+
+// enqueuedBefore tells whether a job was enqueued before that time, by its own account. One that does not tell was.
+func enqueuedBefore(payload string, at time.Time) bool {
+	var stamps struct {
+		EnqueuedAt float64 `json:"enqueued_at"` // Unix time: seconds, or milliseconds from Sidekiq 8 on
+		CreatedAt  float64 `json:"created_at"`
+	}
+	json.Unmarshal([]byte(payload), &stamps)
+	seconds := max(stamps.EnqueuedAt, stamps.CreatedAt)
+	if seconds > 1e11 {
+		seconds /= 1000
+	}
+	enqueued, ok := unixTime(seconds)
+	return !ok || enqueued.Before(at)
+}
+
+// Record is what ran at one hard restart.
+type Record struct {
+	At       int64    `json:"at"` // Unix time, s
+	Identity string   `json:"identity"`
+	Complete bool     `json:"complete"` // no job can be missing
+	Jobs     []RanJob `json:"jobs"`
+}
+
+// Finish is the record, once the process has exited. Where no other instance could take the jobs that were pushed back,
+// those that were found are all there are.
+func (e *Evidence) Finish() (Record, error) {
+	err := e.lookAtQueues()
+	if !e.complete && err == nil {
+		e.complete = e.isAlone()
+	}
+	r := Record{At: time.Now().Unix(), Identity: e.identity, Complete: e.complete && err == nil}
+	for _, job := range e.jobs {
+		r.Jobs = append(r.Jobs, job)
+	}
+	slices.SortFunc(r.Jobs, func(a, b RanJob) int { return strings.Compare(a.JID, b.JID) })
+	return r, err
+}
+
+func (e *Evidence) isAlone() bool {
+	all, err := e.f.All()
+	return err == nil && !slices.ContainsFunc(all, func(in Instance) bool {
+		return in.Identity != e.identity && in.State() != Dead && slices.ContainsFunc(in.Queues, func(q string) bool { return slices.Contains(e.queues, q) })
+	})
+}
+
+const (
+	recordsKept = 100
+	recordsTTL  = 7 * 24 * time.Hour
+)
+
+// Remember keeps the record, and returns it with those before it, the newest first. They are those of all instances that
+// serve the same queues: the job that was pushed back is done by any of them.
+func (e *Evidence) Remember(r Record) ([]Record, error) {
+	queues := slices.Clone(e.queues)
+	slices.Sort(queues)
+	key := e.f.prefix + "gracekit:hard:" + strings.Join(slices.Compact(queues), ",")
+	text, err := json.Marshal(r)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := e.f.context()
+	defer cancel()
+	var kept *redis.StringSliceCmd
+	_, err = e.f.redis.TxPipelined(ctx, func(p redis.Pipeliner) error {
+		p.LPush(ctx, key, text)
+		p.LTrim(ctx, key, 0, recordsKept-1)
+		p.Expire(ctx, key, recordsTTL)
+		kept = p.LRange(ctx, key, 0, -1)
+		return nil
+	})
+	if err != nil {
+		return nil, e.f.wrap(err)
+	}
+	var records []Record
+	for _, text := range kept.Val() {
+		var one Record
+		if json.Unmarshal([]byte(text), &one) == nil {
+			records = append(records, one)
+		}
+	}
+	records[0] = r // with the payloads
+	return records, nil
+}
+
+// find is the payload of a job in its queue, or "".
+func (f *Fleet) find(ctx context.Context, job RanJob) (string, error) {
+	list, err := f.redis.LRange(ctx, f.prefix+"queue:"+job.Queue, -tailLength, -1).Result()
+	for _, payload := range list {
+		if parsePayload([]byte(payload)).JID == job.JID {
+			return payload, nil
+		}
+	}
+	return "", err
+}

@@ -1,0 +1,61 @@
+package fleet
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"gracekit/lib/proc"
+)
+
+// noteDir is where the job hook of a Sidekiq notes which instance it is, and what it runs: PID.hook.
+var noteDir = "/run/gracekit"
+
+// Note is what the job hook of a Sidekiq writes.
+type Note struct {
+	Identity string     `json:"identity"`
+	Jobs     []NotedJob `json:"jobs"` // those that are running
+}
+
+// NotedJob is a running job in a Note.
+type NotedJob struct {
+	JID   string `json:"jid"`
+	Class string `json:"class"`
+	Queue string `json:"queue"`
+}
+
+// maxNote bounds a note, in bytes.
+const maxNote = 1 << 20
+
+// ReadNote reads the note of a process. It is believed if it is owned by the user the process runs as and not writable
+// by others, was written after the process started, and names the process' own pid.
+func ReadNote(p *proc.Process) (note Note, ok bool) {
+	fd, err := unix.Open(fmt.Sprintf("%s/%d.hook", noteDir, p.ID.PID), unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return Note{}, false
+	}
+	f := os.NewFile(uintptr(fd), "note")
+	defer f.Close()
+	var st unix.Stat_t
+	status, err := p.Status()
+	if err != nil || unix.Fstat(fd, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || int(st.Uid) != status.EUID || st.Mode&0o022 != 0 {
+		return Note{}, false
+	}
+	if age := time.Now().Unix() - st.Mtim.Sec; float64(age) > (proc.Now() - p.ID.StartTime() + clockSlop).Seconds() {
+		return Note{}, false // of a process that had this pid before
+	}
+	text, err := io.ReadAll(io.LimitReader(f, maxNote))
+	if err != nil || json.Unmarshal(text, &note) != nil {
+		return Note{}, false
+	}
+	id, ok := ParseIdentity(note.Identity)
+	inner, err := p.InnerPID()
+	if !ok || err != nil || id.PID != inner {
+		return Note{}, false
+	}
+	return note, true
+}

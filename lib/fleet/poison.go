@@ -1,0 +1,88 @@
+package fleet
+
+import (
+	_ "embed"
+
+	"github.com/redis/go-redis/v9"
+)
+
+//go:embed take.lua
+var takeLua string
+
+var takeScript = redis.NewScript(takeLua)
+
+// Suspect is a job that ran at each of the last hard restarts.
+type Suspect struct {
+	RanJob
+	Restarts int // how many in a row, up to now
+}
+
+// Suspects are the jobs that ran at each of the last two hard restarts. Records are the newest first.
+func Suspects(records []Record) (list []Suspect) {
+	for _, job := range records[0].Jobs {
+		n := 1
+		for n < len(records) && records[n].has(job.JID) {
+			n++
+		}
+		if n > 1 {
+			list = append(list, Suspect{job, n})
+		}
+	}
+	return list
+}
+
+// Poison is the job that ran at each of the last so many hard restarts while no other job ran. A long job that ran each
+// time beside others is not that, nor is one at a restart where a job may have been missed.
+func Poison(records []Record, restarts int) (job RanJob, ok bool) {
+	if restarts < 1 || len(records) < restarts {
+		return RanJob{}, false
+	}
+	for _, r := range records[:restarts] {
+		if !r.Complete || len(r.Jobs) != 1 || !records[0].has(r.Jobs[0].JID) {
+			return RanJob{}, false
+		}
+	}
+	return records[0].Jobs[0], true
+}
+
+func (r Record) has(jid string) bool {
+	for _, job := range r.Jobs {
+		if job.JID == jid {
+			return true
+		}
+	}
+	return false
+}
+
+// As Sidekiq has them: dead_max_jobs and dead_timeout_in_seconds.
+const (
+	deadMax     = 10000
+	deadSeconds = 180 * 24 * 60 * 60
+)
+
+// Bury moves a job from its queue to Sidekiq's dead set, in one step; false if it is not in the queue.
+func (f *Fleet) Bury(job RanJob) (moved bool, err error) {
+	ctx, cancel := f.context()
+	defer cancel()
+	payload := job.payload
+	if payload == "" {
+		if payload, err = f.find(ctx, job); err != nil {
+			return false, f.wrap(err)
+		}
+	}
+	if payload == "" {
+		return false, nil
+	}
+	deadline, err := f.scriptDeadline(ctx)
+	if err != nil {
+		return false, f.wrap(err)
+	}
+	said, err := takeScript.Run(ctx, f.redis, []string{f.prefix + "queue:" + job.Queue, f.prefix + "dead"}, payload, deadMax, deadSeconds, deadline).Text()
+	switch {
+	case err != nil:
+		return false, f.wrap(err)
+	case said == late:
+		return false, f.errTimeout()
+	}
+	return said == "moved", nil
+}
