@@ -54,11 +54,17 @@ const heartbeat = "heartbeat"
 // startThread starts a thread of that name, which stays.
 func startThread(name string) {
 	named := make(chan error)
-	go func() {
+	var start func()
+	start = func() {
 		runtime.LockOSThread()
+		if unix.Gettid() == os.Getpid() { // the main thread, whose name is that of the process
+			go start()
+			select {}
+		}
 		named <- os.WriteFile("/proc/thread-self/comm", []byte(name), 0)
 		select {}
-	}()
+	}
+	go start()
 	if err := <-named; err != nil {
 		panic(err)
 	}
