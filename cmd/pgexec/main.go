@@ -103,7 +103,12 @@ func record(file string) error {
 		return err
 	}
 	defer p.Close()
-	return service.WriteID(file, p.ID)
+	d, name, err := service.OpenParent(file)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return service.WriteID(d, name, p.ID)
 }
 
 // closeOnExec has everything above stderr closed by exec: a program that is left

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,7 +17,7 @@ var errTooLong = errors.New("file too long")
 
 // ReadFile reads /proc/PID/name of this very process. ErrGone if it has ended.
 func (p *Process) ReadFile(name string) ([]byte, error) {
-	fd, err := openat(p.dir, name, 0)
+	fd, err := p.open(name)
 	if err != nil {
 		return nil, err
 	}
@@ -29,12 +30,31 @@ func (p *Process) ReadFile(name string) ([]byte, error) {
 // readOnce reads a file of the process's directory that the kernel makes in one
 // piece (see pread), into room if that suffices.
 func (p *Process) readOnce(name string, room []byte) ([]byte, error) {
-	fd, err := openat(p.dir, name, 0)
+	fd, err := p.open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer unix.Close(fd)
 	return pread(fd, room)
+}
+
+// open opens a file of the process's directory to read. ErrGone if the process
+// has ended. Under hidepid=2 the kernel says ENOENT of every file of a process of
+// another user, as it does when the process has been reaped: only the pidfd tells
+// the two apart.
+func (p *Process) open(name string) (int, error) {
+	fd, err := openat(p.dir.fd(), name, 0)
+	if errors.Is(err, ErrGone) && p.pidfd.fd() >= 0 && !strings.Contains(name, "/") && p.hidden() {
+		err = ErrHidden
+	}
+	return fd, err
+}
+
+// hidden tells whether /proc shows nothing of a process that has not ended.
+func (p *Process) hidden() bool {
+	var st unix.Stat_t
+	err := unix.Fstatat(p.dir.fd(), "stat", &st, 0)
+	return err == unix.ENOENT && !p.Ended()
 }
 
 // pread reads an open file of /proc from its start. The kernel makes stat, statm,

@@ -29,7 +29,7 @@ func ParseID(s string) (ID, error) {
 	p, errPID := ParsePID(pid)
 	st, errStart := strconv.ParseUint(start, 10, 64)
 	if !ok || errPID != nil || errStart != nil || start[0] == '+' {
-		return ID{}, fmt.Errorf("%q is no identity (PID:STARTTIME, as svpid prints it)", s)
+		return ID{}, fmt.Errorf("invalid identity %q (want PID:STARTTIME, as svpid prints it)", s)
 	}
 	return ID{p, st}, nil
 }
@@ -38,7 +38,7 @@ func ParseID(s string) (ID, error) {
 func ParsePID(s string) (int, error) {
 	n, err := strconv.ParseUint(s, 10, 32)
 	if err != nil || n < 1 || n > PIDMax {
-		return 0, fmt.Errorf("%q is no pid (1 to %d)", s, PIDMax)
+		return 0, fmt.Errorf("invalid pid %q (want 1 to %d)", s, PIDMax)
 	}
 	return int(n), nil
 }

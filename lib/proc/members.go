@@ -2,7 +2,7 @@ package proc
 
 import "slices"
 
-// ID is the identity that a stat line tells.
+// ID is the identity of the process.
 func (s Stat) ID() ID { return ID{s.PID, s.Start} }
 
 // Ended tells whether only a zombie is left. Z with other threads is a process
@@ -17,12 +17,14 @@ func (sc *Scanner) Group(pgid int) ([]Stat, error) {
 }
 
 // Tree lists processes and their descendants that have not ended, parents
-// first. Every process has to be looked at, so that none is missed, as
-// /proc/PID/task/*/children may. The slice is good until the next listing.
+// first. Start times are compared: a process that has the pid of a root by now is
+// not that root, and nothing starts before its parent. Every process has to be
+// looked at, so that none is missed, as /proc/PID/task/*/children may. The slice
+// is good until the next listing.
 func (sc *Scanner) Tree(roots ...ID) ([]Stat, error) {
 	all, err := sc.All()
 	found := 0 // all[:found] is the tree so far
-	take := func(is func(Stat) bool) {
+	add := func(is func(Stat) bool) {
 		for i := found; i < len(all); i++ {
 			if is(all[i]) {
 				all[found], all[i] = all[i], all[found]
@@ -30,10 +32,10 @@ func (sc *Scanner) Tree(roots ...ID) ([]Stat, error) {
 			}
 		}
 	}
-	take(func(s Stat) bool { return slices.Contains(roots, s.ID()) })
+	add(func(s Stat) bool { return slices.Contains(roots, s.ID()) })
 	for parent := 0; parent < found; parent++ {
-		pid := all[parent].PID
-		take(func(s Stat) bool { return s.PPID == pid })
+		p := all[parent]
+		add(func(s Stat) bool { return s.PPID == p.PID && s.Start >= p.Start })
 	}
 	return slices.DeleteFunc(all[:found], Stat.Ended), err
 }

@@ -205,16 +205,17 @@ func (p *Process) readSmaps(u *Usage) error {
 
 // readOpen is readOnce for a file that stays open between calls: opening it
 // costs more than reading it.
-func (p *Process) readOpen(fd *int, name string, room []byte) (text []byte, err error) {
-	if *fd < 0 {
-		if *fd, err = openat(p.dir, name, 0); err != nil {
-			*fd = -1
+func (p *Process) readOpen(d *descriptor, name string, room []byte) (text []byte, err error) {
+	if d.fd() < 0 {
+		fd, err := p.open(name)
+		if err != nil {
 			return nil, err
 		}
+		*d = held(fd)
 	}
-	if text, err = pread(*fd, room); err != nil { // opened again, it may show more: /proc can be remounted
-		unix.Close(*fd)
-		*fd = -1
+	if text, err = pread(d.fd(), room); err != nil { // opened again, it may show more: /proc can be remounted
+		unix.Close(d.fd())
+		*d = 0
 	}
 	return text, err
 }

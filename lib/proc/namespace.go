@@ -6,9 +6,24 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
+
+// ownProc tells, by an error, that /proc is of another pid namespace, or none: a
+// pidfd of a pid would then be of one process, and what is read of another one.
+var ownProc = sync.OnceValue(func() error { return checkOwnProc("/proc/self", os.Getpid()) })
+
+func checkOwnProc(self string, pid int) error {
+	switch link, err := os.Readlink(self); {
+	case err != nil:
+		return fmt.Errorf("cannot read %s: %w (is /proc mounted?)", self, err)
+	case link != strconv.Itoa(pid):
+		return fmt.Errorf("/proc is of another pid namespace: this is process %d, and %s is %s", pid, self, link)
+	}
+	return nil
+}
 
 // InnerPID is the pid by which the process knows itself, in its own pid
 // namespace: the last of NSpid in /proc/PID/status (Linux 4.1).
@@ -32,13 +47,13 @@ func (p *Process) Hostname() (string, error) {
 	if err := unix.Stat(own, &ours); err != nil {
 		return os.Hostname() // a kernel without
 	}
-	if err := unix.Fstatat(p.dir, "ns/uts", &its, 0); err != nil {
+	if err := unix.Fstatat(p.dir.fd(), "ns/uts", &its, 0); err != nil {
 		return "", p.noNamespace(err)
 	}
 	if ours.Dev == its.Dev && ours.Ino == its.Ino {
 		return os.Hostname()
 	}
-	there, err := unix.Openat(p.dir, "ns/uts", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	there, err := unix.Openat(p.dir.fd(), "ns/uts", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return "", p.noNamespace(err)
 	}

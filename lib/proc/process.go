@@ -13,13 +13,29 @@ import (
 // error once it is gone, also when its pid has been given away.
 type Process struct {
 	ID            ID
-	pidfd, dir    int
-	statm, status int // open files of dir, -1 until they are needed
+	pidfd, dir    descriptor
+	statm, status descriptor // open files of dir, none until they are needed
 }
+
+// descriptor is an open file descriptor plus 1, so that its zero value is none,
+// and not standard input: a Process that was made of an ID alone holds nothing.
+type descriptor int
+
+func held(fd int) descriptor { return descriptor(fd + 1) }
+
+// fd is -1 for none.
+func (d descriptor) fd() int { return int(d) - 1 }
+
+// ErrHidden is the error of a process that has not ended, and that /proc does
+// not show to the caller.
+var ErrHidden = errors.New("/proc hides it from this user (mount option hidepid, or ProtectProc= of systemd)")
 
 // Open opens the process that has this pid now. ErrGone if there is none, and
 // if the pid is that of a thread.
 func Open(pid int) (*Process, error) {
+	if err := ownProc(); err != nil {
+		return nil, err
+	}
 	pidfd, err := unix.PidfdOpen(pid, 0)
 	switch err {
 	case nil:
@@ -28,11 +44,11 @@ func Open(pid int) (*Process, error) {
 	case unix.EINVAL, unix.ENOENT: // it is not a thread group's leader
 		return nil, fmt.Errorf("%w (%d is a thread)", ErrGone, pid)
 	case unix.ENOSYS, unix.EPERM: // EPERM: an old container's seccomp filter
-		return nil, errors.New("pidfd_open: not to be had here (Linux 5.3 or later is needed)")
+		return nil, errors.New("cannot open a pidfd: pidfd_open(2) is not available (want Linux 5.3 or later)")
 	default:
-		return nil, fmt.Errorf("pidfd_open: %w", err)
+		return nil, fmt.Errorf("cannot open a pidfd: %w", err)
 	}
-	p := &Process{pidfd: pidfd, dir: -1, statm: -1, status: -1}
+	p := &Process{pidfd: held(pidfd)}
 	if err := p.identify(pid); err != nil {
 		p.Close()
 		return nil, err
@@ -59,28 +75,35 @@ func OpenID(id ID) (*Process, error) {
 func (p *Process) identify(pid int) error {
 	dir, errDir := unix.Open("/proc/"+strconv.Itoa(pid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if errDir == nil {
-		p.dir = dir
+		p.dir = held(dir)
 	}
 	if p.Ended() {
 		return ErrGone
 	}
-	if errDir != nil { // alive, but /proc is mounted with hidepid, or not at all
-		return fmt.Errorf("/proc/%d: %w", pid, errDir)
+	if errDir == unix.ENOENT { // hidepid=4; with hidepid=2 the directory can be opened, and nothing in it
+		errDir = ErrHidden
+	}
+	if errDir != nil {
+		return fmt.Errorf("cannot open /proc/%d: %w", pid, errDir)
 	}
 	s, err := p.Stat()
-	if err == nil && unix.PidfdSendSignal(p.pidfd, 0, nil, 0) == unix.ESRCH {
+	if err == nil && unix.PidfdSendSignal(p.pidfd.fd(), 0, nil, 0) == unix.ESRCH {
 		err = ErrGone
+	}
+	if err != nil && !errors.Is(err, ErrGone) {
+		err = fmt.Errorf("cannot read /proc/%d/stat: %w", pid, err)
 	}
 	p.ID = ID{pid, s.Start}
 	return err
 }
 
-// Close lets go of the process.
+// Close closes what is open of the process.
 func (p *Process) Close() {
-	for _, fd := range []int{p.pidfd, p.dir, p.statm, p.status} {
-		if fd >= 0 {
-			unix.Close(fd)
+	for _, d := range []*descriptor{&p.pidfd, &p.dir, &p.statm, &p.status} {
+		if d.fd() >= 0 {
+			unix.Close(d.fd())
 		}
+		*d = 0
 	}
 }
 
@@ -107,7 +130,7 @@ func (p *Process) Status() (Status, error) {
 // PollFd is what ppoll(2) waits on for the end of the process: POLLIN, which
 // comes with its last thread, whether anybody has waited for it or not.
 func (p *Process) PollFd() unix.PollFd {
-	return unix.PollFd{Fd: int32(p.pidfd), Events: unix.POLLIN}
+	return unix.PollFd{Fd: int32(p.pidfd.fd()), Events: unix.POLLIN}
 }
 
 // Ended tells whether the process has ended. The state in /proc doesn't: Z is
@@ -119,7 +142,7 @@ func (p *Process) Ended() bool {
 
 // Signal sends a signal to the process. ErrGone if it has ended and was waited for.
 func (p *Process) Signal(sig unix.Signal) error {
-	err := unix.PidfdSendSignal(p.pidfd, sig, nil, 0)
+	err := unix.PidfdSendSignal(p.pidfd.fd(), sig, nil, 0)
 	if err == unix.ESRCH {
 		return ErrGone
 	}
@@ -134,7 +157,7 @@ var ErrNoGroupSignal = errors.New("no signals to a group by pidfd")
 // ErrNoGroupSignal where members have to be signalled one by one.
 func (p *Process) SignalGroup(sig unix.Signal) error {
 	const pidfdSignalProcessGroup = 1 << 2 // linux/pidfd.h
-	switch err := unix.PidfdSendSignal(p.pidfd, sig, nil, pidfdSignalProcessGroup); err {
+	switch err := unix.PidfdSendSignal(p.pidfd.fd(), sig, nil, pidfdSignalProcessGroup); err {
 	case unix.ESRCH:
 		return ErrGone
 	case unix.EINVAL:

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Scanner lists processes. It holds /proc open between listings.
+// Scanner lists processes. It keeps /proc open between listings.
 type Scanner struct {
 	proc *os.File // nil until it is needed
 }
@@ -79,7 +79,7 @@ func (sc *Scanner) SessionLeaders() ([]Stat, error) {
 // openForReading opens the directory of a process in /proc alone, so that all
 // that is read of it is of the same process. It must be closed in any case.
 func (sc *Scanner) openForReading(pid int) (*Process, Stat, error) {
-	p := &Process{pidfd: -1, dir: -1, statm: -1, status: -1}
+	p := &Process{}
 	if err := sc.open(); err != nil {
 		return p, Stat{}, err
 	}
@@ -87,7 +87,7 @@ func (sc *Scanner) openForReading(pid int) (*Process, Stat, error) {
 	if err != nil {
 		return p, Stat{}, err
 	}
-	p.dir = dir
+	p.dir = held(dir)
 	s, err := p.Stat()
 	p.ID = ID{pid, s.Start}
 	return p, s, err

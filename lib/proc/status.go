@@ -11,6 +11,7 @@ import (
 // Status is what /proc/PID/status says beyond Stat (proc_pid_status(5)).
 type Status struct {
 	UID, EUID int    // real and effective, Uid
+	GID, EGID int    // real and effective, Gid: the primary group
 	Caught    uint64 // signals with a handler, SigCgt: bit 0 is signal 1
 }
 
@@ -25,14 +26,17 @@ var errStatus = errors.New("cannot parse /proc/PID/status")
 // the process's own choice, but the kernel escapes newlines in it.
 func ParseStatus(text []byte) (s Status, err error) {
 	uids := bytes.Fields(statusLine(text, "Uid:"))
+	gids := bytes.Fields(statusLine(text, "Gid:"))
 	caught := bytes.TrimSpace(statusLine(text, "SigCgt:"))
-	if len(uids) < 2 {
+	if len(uids) < 2 || len(gids) < 2 {
 		return Status{}, errStatus
 	}
-	var errs [3]error
+	var errs [5]error
 	s.UID, errs[0] = strconv.Atoi(string(uids[0]))
 	s.EUID, errs[1] = strconv.Atoi(string(uids[1]))
-	s.Caught, errs[2] = strconv.ParseUint(string(caught), 16, 64)
+	s.GID, errs[2] = strconv.Atoi(string(gids[0]))
+	s.EGID, errs[3] = strconv.Atoi(string(gids[1]))
+	s.Caught, errs[4] = strconv.ParseUint(string(caught), 16, 64)
 	if errors.Join(errs[:]...) != nil {
 		return Status{}, errStatus
 	}

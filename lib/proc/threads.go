@@ -38,7 +38,7 @@ func (p *Process) ThreadName(tid int) (string, error) {
 
 // threadIDs reads /proc/PID/task.
 func (p *Process) threadIDs() ([]int, error) {
-	fd, err := openat(p.dir, "task", unix.O_DIRECTORY)
+	fd, err := openat(p.dir.fd(), "task", unix.O_DIRECTORY)
 	if err != nil {
 		return nil, err
 	}

@@ -12,9 +12,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func openFIFO(t *testing.T, path string, gid int) int {
+// tryFIFO opens a FIFO by its path.
+func tryFIFO(path string, gid int) (int, error) {
+	d, name, err := OpenParent(path)
+	if err != nil {
+		return -1, err
+	}
+	defer d.Close()
+	return d.OpenFIFO(name, gid)
+}
+
+func mustOpenFIFO(t *testing.T, path string, gid int) int {
 	t.Helper()
-	fd, err := OpenFIFO(path, gid)
+	fd, err := tryFIFO(path, gid)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,11 +41,11 @@ func mode(t *testing.T, path string) os.FileMode {
 	return info.Mode()
 }
 
-func TestAFIFOIsThisUsersAlone(t *testing.T) {
+func TestAFIFOIsPrivate(t *testing.T) {
 	for _, mask := range []int{0, 0o22, 0o777} {
-		path := filepath.Join(t.TempDir(), "fifo")
+		path := filepath.Join(tempDir(t), "fifo")
 		old := unix.Umask(mask)
-		openFIFO(t, path, -1)
+		mustOpenFIFO(t, path, -1)
 		unix.Umask(old)
 		if got := mode(t, path); got != os.ModeNamedPipe|0o600 {
 			t.Errorf("umask %o: %v", mask, got)
@@ -43,31 +53,31 @@ func TestAFIFOIsThisUsersAlone(t *testing.T) {
 	}
 }
 
-func TestAFIFOCanBeAGroupsToWrite(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "fifo")
-	openFIFO(t, path, os.Getegid())
+func TestAGroupMayWriteAFIFO(t *testing.T) {
+	path := filepath.Join(tempDir(t), "fifo")
+	mustOpenFIFO(t, path, os.Getegid())
 	if got := mode(t, path); got != os.ModeNamedPipe|0o620 {
 		t.Errorf("%v", got)
 	}
 }
 
-func TestAFIFOThatIsThereIsTakenAndItsModeMended(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "fifo")
+func TestAnExistingFIFOIsUsedAndItsModeSet(t *testing.T) {
+	path := filepath.Join(tempDir(t), "fifo")
 	if err := unix.Mkfifo(path, 0o666); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Chmod(path, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	openFIFO(t, path, -1)
+	mustOpenFIFO(t, path, -1)
 	if got := mode(t, path); got != os.ModeNamedPipe|0o600 {
 		t.Errorf("%v", got)
 	}
 }
 
 func TestAFIFOOutlivesItsWriters(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "fifo")
-	fd := openFIFO(t, path, -1)
+	path := filepath.Join(tempDir(t), "fifo")
+	fd := mustOpenFIFO(t, path, -1)
 	for range 3 {
 		w, err := os.OpenFile(path, os.O_WRONLY|unix.O_NONBLOCK, 0)
 		if err != nil {
@@ -91,16 +101,16 @@ func TestAFIFOOutlivesItsWriters(t *testing.T) {
 	}
 }
 
-func TestNoSecondReaderTakesAFIFO(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "fifo")
-	openFIFO(t, path, -1)
-	if _, err := OpenFIFO(path, -1); err == nil || !strings.Contains(err.Error(), path+": another process reads it") {
+func TestASecondReaderOfAFIFOIsRefused(t *testing.T) {
+	path := filepath.Join(tempDir(t), "fifo")
+	mustOpenFIFO(t, path, -1)
+	if _, err := tryFIFO(path, -1); err == nil || !strings.Contains(err.Error(), path+": another process reads it") {
 		t.Errorf("%v", err)
 	}
 }
 
-func TestWhatIsNoFIFOIsRefusedAndNotTouched(t *testing.T) {
-	dir := t.TempDir()
+func TestAnythingButAFIFOIsRefusedAndNotTouched(t *testing.T) {
+	dir := tempDir(t)
 	own := filepath.Join(dir, "own")
 	if err := errors.Join(unix.Mkfifo(own, 0o640), os.Chmod(own, 0o640)); err != nil {
 		t.Fatal(err)
@@ -122,13 +132,13 @@ func TestWhatIsNoFIFOIsRefusedAndNotTouched(t *testing.T) {
 			t.Fatal(err)
 		}
 		before, _ := os.Lstat(path)
-		fd, err := OpenFIFO(path, -1)
+		fd, err := tryFIFO(path, -1)
 		if err == nil {
 			unix.Close(fd)
-			t.Errorf("%s was taken", name)
+			t.Errorf("%s was opened", name)
 			continue
 		}
-		if !strings.HasPrefix(err.Error(), path+": ") {
+		if strings.Count(err.Error(), filepath.Base(path))+strings.Count(err.Error(), "missing") != 1 {
 			t.Errorf("%s: the path is not named once: %v", name, err)
 		}
 		if after, _ := os.Lstat(path); before != nil && (after.Mode() != before.Mode() || after.ModTime() != before.ModTime() || !os.SameFile(before, after)) {
@@ -157,18 +167,18 @@ func bindSocket(path string) error {
 	return unix.Bind(fd, &unix.SockaddrUnix{Name: fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), filepath.Base(path))})
 }
 
-func TestAnothersFIFOIsRefused(t *testing.T) {
+func TestAFIFOOfAnotherUserIsRefused(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can give a FIFO away")
 	}
-	path := filepath.Join(t.TempDir(), "fifo")
+	path := filepath.Join(tempDir(t), "fifo")
 	if err := unix.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Chown(path, 65534, 65534); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenFIFO(path, -1); err == nil || err.Error() != path+": it belongs to user 65534" {
+	if _, err := tryFIFO(path, -1); err == nil || err.Error() != "cannot open "+path+": owned by uid 65534" {
 		t.Errorf("%v", err)
 	}
 	if got := mode(t, path); got != os.ModeNamedPipe|0o600 {
@@ -177,7 +187,7 @@ func TestAnothersFIFOIsRefused(t *testing.T) {
 }
 
 func TestAWriterNeverBlocksAReaderThatOpens(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "fifo")
+	path := filepath.Join(tempDir(t), "fifo")
 	if err := unix.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +195,7 @@ func TestAWriterNeverBlocksAReaderThatOpens(t *testing.T) {
 	go func() { // blocks until somebody reads, as echo c >fifo does
 		written <- os.WriteFile(path, []byte("c\n"), 0)
 	}()
-	fd := openFIFO(t, path, -1)
+	fd := mustOpenFIFO(t, path, -1)
 	select {
 	case err := <-written:
 		if err != nil {

@@ -3,7 +3,6 @@ package service
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -12,39 +11,50 @@ import (
 	"gracekit/lib/proc"
 )
 
-// maxPidfile is the length of the longest identity, with room for white space.
-const maxPidfile = 64
+// maxPidfile is the length of the longest identity file, with room for white space.
+const maxPidfile = 128
 
 // openPidfile opens the process that a pidfile, or an identity file of pgexec,
 // names. A plain pid whose process started after the file was written is stale.
-func openPidfile(path string) (*proc.Process, error) {
-	f, st, err := openRegular(path)
+func openPidfile(at *place) (*proc.Process, error) {
+	if at.linked {
+		return nil, errors.New("a pidfile must not be a symbolic link")
+	}
+	fd, st, err := at.open(unix.O_RDONLY)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer unix.Close(fd)
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, errNotRegular
+	}
+	if err := checkWorld(&st); err != nil {
+		return nil, err
+	}
 	buf := make([]byte, maxPidfile+1)
-	n, err := unix.Read(int(f.Fd()), buf)
+	n, err := unix.Read(fd, buf)
 	if err != nil {
 		return nil, err
 	}
-	uid := int(st.Uid)
 	pid, id, err := parsePidfile(buf[:n])
 	if err != nil {
 		return nil, err
 	}
+	var p *proc.Process
 	if pid == 0 {
-		return openRecorded(id, uid)
+		p, err = openRecorded(id, int(st.Uid))
+	} else {
+		p, err = openPID(pid)
 	}
-	p, err := proc.Open(pid)
 	if err != nil {
-		if errors.Is(err, proc.ErrGone) {
-			err = fmt.Errorf("%w with pid %d", proc.ErrGone, pid)
-		}
 		return nil, err
 	}
-	if err = checkOwner(uid, p); err == nil {
-		err = fresh(p.ID, time.Unix(st.Mtim.Unix()))
+	err = checkProcess(&st, p)
+	if err == nil {
+		err = checkLinkOwners(at.foreign, p)
+	}
+	if err == nil && pid != 0 {
+		err = checkAge(p.ID, time.Unix(st.Mtim.Unix()))
 	}
 	if err != nil {
 		p.Close()
@@ -53,66 +63,47 @@ func openPidfile(path string) (*proc.Process, error) {
 	return p, nil
 }
 
-// openRegular opens a regular file to read, and no link, which nobody else
-// could have written.
-func openRegular(path string) (f *os.File, st unix.Stat_t, err error) {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, st, err
+func openPID(pid int) (*proc.Process, error) {
+	p, err := proc.Open(pid)
+	if errors.Is(err, proc.ErrGone) {
+		err = fmt.Errorf("%w with pid %d", proc.ErrGone, pid)
 	}
-	_, err = owner(fd, &st)
-	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
-		err = errors.New("no regular file")
-	}
-	if err != nil {
-		unix.Close(fd)
-		return nil, st, err
-	}
-	return os.NewFile(uintptr(fd), path), st, nil
+	return p, err
 }
 
-// openRecorded opens the process of an identity file.
+// openRecorded opens the process of an identity file. While the process lives it
+// shows whether the file's owner may name it. When it has exited its group may
+// live, and nothing shows any more whose that is.
 func openRecorded(id proc.ID, uid int) (*proc.Process, error) {
 	p, err := openID(id)
-	if errors.Is(err, proc.ErrGone) && uid != 0 && os.Geteuid() == 0 {
-		return nil, fmt.Errorf("it belongs to user %d, and %v is gone, so that nothing shows that it was this user's", uid, id)
+	if errors.Is(err, proc.ErrGone) && uid != 0 && isRoot() {
+		return nil, fmt.Errorf("owned by uid %d, and process %v has exited, so that nothing shows that it was that user's", uid, id)
 	}
-	if err != nil {
-		return nil, err
-	}
-	if err := checkOwner(uid, p); err != nil {
-		p.Close()
-		return nil, err
-	}
-	return p, nil
+	return p, err
 }
 
-// parsePidfile reads a pid or an identity, with white space around it.
+// parsePidfile reads a pid, with white space around it, or an identity file.
 func parsePidfile(text []byte) (pid int, id proc.ID, err error) {
 	if len(text) > maxPidfile {
-		return 0, id, errors.New("too long for a pidfile")
+		return 0, id, fmt.Errorf("not a pidfile: longer than %d bytes", maxPidfile)
 	}
 	word := strings.TrimSpace(string(text))
-	if word == "" {
-		return 0, id, errors.New("an empty pidfile")
-	}
-	if strings.Contains(word, ":") {
-		id, err = proc.ParseID(word)
+	if word == "" || strings.Contains(word, ":") {
+		id, err = parseIdentity(word)
 	} else {
 		pid, err = proc.ParsePID(word)
 	}
-	if err != nil {
-		err = fmt.Errorf("no pidfile: %w", err)
+	if err != nil && !errors.Is(err, proc.ErrGone) {
+		err = fmt.Errorf("not a pidfile: %w", err)
 	}
 	return pid, id, err
 }
 
-// fresh refuses a pid that was given to another process after the file was
+// checkAge refuses a pid that was given to another process after the file was
 // written. Both times are coarse (a clock tick each), so that much is allowed.
-func fresh(id proc.ID, written time.Time) error {
-	started := time.Now().Add(id.StartTime() - proc.Now())
+func checkAge(id proc.ID, written time.Time) error {
 	const coarse = 20 * time.Millisecond
-	if started.After(written.Add(coarse)) {
+	if started := started(id); started.After(written.Add(coarse)) {
 		return &GoneError{Why: fmt.Sprintf("stale: process %d started %v after the file was written",
 			id.PID, started.Sub(written).Round(10*time.Millisecond))}
 	}

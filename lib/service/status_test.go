@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // The samples in testdata were read from live services; the names say of which
@@ -100,24 +101,26 @@ func TestTheStatusOfLaterS6IsRead(t *testing.T) {
 		text []byte
 		want status
 	}{
-		"2.15, up":                        {up, status{running, 0x4b47, "control", WantedState{Up: true}}},
-		"2.15, up and ready":              {flags(up, 0x0c), status{running, 0x4b47, "control", WantedState{Up: true}}},
-		"2.15, paused":                    {flags(up, 0x05), status{running, 0x4b47, "control", WantedState{Up: true, Paused: true}}},
-		"2.15, wanted down, still there":  {flags(up, 0x00), status{running, 0x4b47, "control", WantedState{}}},
-		"2.15, in finish":                 {flags(up, 0x06), status{finishing, 0x4b47, "control", WantedState{Up: true}}},
-		"2.15, in finish, wanted down":    {flags(up, 0x02), status{finishing, 0x4b47, "control", WantedState{}}},
-		"2.12, never started":             {never, status{down, 0, "control", WantedState{}}},
-		"2.15, never started":             {flags(never, 0x09), status{down, 0, "control", WantedState{}}},
-		"2.15, before the first start":    {flags(never, 0x0d), status{down, 0, "control", WantedState{Up: true}}},
-		"2.15, down between two starts":   {flags(never, 0x0c), status{down, 0, "control", WantedState{Up: true}}},
-		"2.13.2, never started":           {insert(flags(never, 0x09)), status{down, 0, "control", WantedState{}}},
-		"2.13.2, before the first start":  {insert(flags(never, 0x0d)), status{down, 0, "control", WantedState{Up: true}}},
-		"2.13, up":                        {insert(up), status{running, 0x4b47, "control", WantedState{Up: true}}},
-		"2.13, in finish":                 {insert(flags(up, 0x06)), status{finishing, 0x4b47, "control", WantedState{Up: true}}},
-		"2.13, wanted down, still there":  {insert(flags(up, 0x00)), status{running, 0x4b47, "control", WantedState{}}},
-		"2.13, down between two restarts": {insert(flags(never, 0x0c)), status{down, 0, "control", WantedState{Up: true}}},
+		"2.15, up":                        {up, status{phase: running, pid: 0x4b47, fifo: "control", wanted: WantedState{Up: true}}},
+		"2.15, up and ready":              {flags(up, 0x0c), status{phase: running, pid: 0x4b47, fifo: "control", wanted: WantedState{Up: true}}},
+		"2.15, paused":                    {flags(up, 0x05), status{phase: running, pid: 0x4b47, fifo: "control", wanted: WantedState{Up: true, Paused: true}}},
+		"2.15, wanted down, still there":  {flags(up, 0x00), status{phase: running, pid: 0x4b47, fifo: "control", wanted: WantedState{}}},
+		"2.15, in finish":                 {flags(up, 0x06), status{phase: finishing, pid: 0x4b47, fifo: "control", wanted: WantedState{Up: true}}},
+		"2.15, in finish, wanted down":    {flags(up, 0x02), status{phase: finishing, pid: 0x4b47, fifo: "control", wanted: WantedState{}}},
+		"2.12, never started":             {never, status{phase: down, pid: 0, fifo: "control", wanted: WantedState{}}},
+		"2.15, never started":             {flags(never, 0x09), status{phase: down, pid: 0, fifo: "control", wanted: WantedState{}}},
+		"2.15, before the first start":    {flags(never, 0x0d), status{phase: down, pid: 0, fifo: "control", wanted: WantedState{Up: true}}},
+		"2.15, down between two starts":   {flags(never, 0x0c), status{phase: down, pid: 0, fifo: "control", wanted: WantedState{Up: true}}},
+		"2.13.2, never started":           {insert(flags(never, 0x09)), status{phase: down, pid: 0, fifo: "control", wanted: WantedState{}}},
+		"2.13.2, before the first start":  {insert(flags(never, 0x0d)), status{phase: down, pid: 0, fifo: "control", wanted: WantedState{Up: true}}},
+		"2.13, up":                        {insert(up), status{phase: running, pid: 0x4b47, fifo: "control", wanted: WantedState{Up: true}}},
+		"2.13, in finish":                 {insert(flags(up, 0x06)), status{phase: finishing, pid: 0x4b47, fifo: "control", wanted: WantedState{Up: true}}},
+		"2.13, wanted down, still there":  {insert(flags(up, 0x00)), status{phase: running, pid: 0x4b47, fifo: "control", wanted: WantedState{}}},
+		"2.13, down between two restarts": {insert(flags(never, 0x0c)), status{phase: down, pid: 0, fifo: "control", wanted: WantedState{Up: true}}},
 	} {
-		if s, err := parseStatus(c.text); err != nil || s != c.want {
+		s, err := parseStatus(c.text)
+		s.stamp = time.Time{} // TestTheStampIsTheTimeOfDay
+		if err != nil || s != c.want {
 			t.Errorf("%s: %+v, %v; want %+v", name, s, err, c.want)
 		}
 	}
@@ -128,13 +131,28 @@ func TestTheStatusOfLaterS6IsRead(t *testing.T) {
 	}
 }
 
+func TestTheStampIsTheTimeOfDay(t *testing.T) {
+	for file, want := range map[string]time.Time{ // both were read on 2026-11-22
+		"runit-2.1.2-run": time.Unix(0x6b02f72b-10, 0x0f1123bc),
+		"s6-2.13.1.0-up":  time.Unix(0x6b02f76d-37, 0x1bbc32a4),
+	} {
+		text, err := os.ReadFile("testdata/" + file + ".status")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s, err := parseStatus(text); err != nil || !s.stamp.Equal(want) || s.stamp.Year() != 2026 {
+			t.Errorf("%s: %v, %v; want %v", file, s.stamp, err, want)
+		}
+	}
+}
+
 func TestAStatusOfAnyOtherFormIsRefused(t *testing.T) {
 	good, err := os.ReadFile("testdata/runit-2.1.2-run.status")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, n := range []int{0, 18, 19, 21, 26, 34, 36, 42, 44} { // 18: daemontools; 26: s6 2.1
-		if s, err := parseStatus(make([]byte, n)); err == nil || !strings.Contains(err.Error(), "neither runit's") {
+		if s, err := parseStatus(make([]byte, n)); err == nil || !strings.Contains(err.Error(), "want 20 of runit") {
 			t.Errorf("%d bytes: %+v, %v", n, s, err)
 		}
 	}

@@ -1,12 +1,15 @@
-// Package service turns a TARGET into the process that is meant: a pid, an
-// identity, a pidfile, or a service directory of runit or s6. It refuses what
-// somebody else could have written, and never takes a stale answer.
+// Package service resolves a TARGET to a process: a pid, an identity, a pidfile,
+// or a service directory of runit or s6. It reads and writes the files beside such
+// a service. What somebody else could have written is refused, and so is what is
+// stale.
 package service
 
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -14,36 +17,69 @@ import (
 	"gracekit/lib/proc"
 )
 
-// Target is who is meant, as it was said.
+// Target is what a program was asked to act on.
 type Target struct {
-	Text string
+	Text string  // as it was given
 	pid  int     // the process with this pid
 	id   proc.ID // this very process
 	path string  // or a service directory or a pidfile
 }
 
-// Parse reads a TARGET. An error is a word that cannot be one; whether there
-// is such a process or file is for Open to say.
+// Parse reads a TARGET. An error is a word that cannot be one; whether there is
+// such a process or file is for Open to find out.
 func Parse(text string) (t Target, err error) {
 	t = Target{Text: text}
 	switch {
 	case text == "":
-		err = errors.New(`"" is no target (a pid, PID:STARTTIME, a service directory or a pidfile)`)
+		err = errors.New(`invalid target "" (want a pid, PID:STARTTIME, a service or a pidfile)`)
 	case strings.Trim(text, "0123456789") == "":
 		t.pid, err = proc.ParsePID(text)
 	case strings.Trim(text, "0123456789:") == "":
 		t.id, err = proc.ParseID(text)
 	case strings.Trim(text, "0123456789-+") == "":
-		err = fmt.Errorf("%q is no pid (1 to %d)", text, proc.PIDMax)
+		err = fmt.Errorf("invalid pid %q (want 1 to %d)", text, proc.PIDMax)
 	default:
-		t.path = text
+		t.path = findService(text)
 	}
 	return t, err
 }
 
+// serviceDirs are where services are looked up by name, as sv does in the first.
+var serviceDirs = []string{"/etc/service", "/run/service", "/service"}
+
+// findService is the service directory of that name, in $SVDIR alone if that is
+// set. A word with a slash or a leading dot is a path, and so is a name that is
+// that of no service.
+func findService(word string) string {
+	if strings.Contains(word, "/") || strings.HasPrefix(word, ".") {
+		return word
+	}
+	dirs := serviceDirs
+	if dir := os.Getenv("SVDIR"); dir != "" {
+		dirs = []string{dir}
+	}
+	for _, dir := range dirs {
+		path := filepath.Join(dir, word)
+		info, err := os.Stat(path)
+		if err == nil && info.IsDir() || errors.Is(err, fs.ErrPermission) { // to open it will say why not
+			return path
+		}
+	}
+	return word
+}
+
+// Service is the path of the service directory that the target is; "" if it is
+// something else.
+func (t Target) Service() string {
+	if t.IsDirectory() {
+		return t.path
+	}
+	return ""
+}
+
 // GoneError says that a target has no process now, and why. It is proc.ErrGone.
 type GoneError struct {
-	ID  proc.ID // who it was, where that is known: its process group may live
+	ID  proc.ID // the process that has exited, where that is known: its group may live
 	Why string
 }
 
@@ -52,8 +88,8 @@ func (e *GoneError) Error() string { return e.Why }
 // Is makes it proc.ErrGone.
 func (e *GoneError) Is(err error) bool { return err == proc.ErrGone }
 
-// IsDirectory tells whether the target is a directory, and so a service that is
-// followed from one process to the next.
+// IsDirectory tells whether the target is a directory, and so a service: it has
+// one process after another.
 func (t Target) IsDirectory() bool {
 	info, err := os.Stat(t.path)
 	return t.path != "" && err == nil && info.IsDir()
@@ -80,10 +116,10 @@ func (t Target) Open() (p *proc.Process, err error) {
 	case errors.Is(err, proc.ErrGone):
 		return nil, &GoneError{Why: t.Text + ": " + err.Error()}
 	}
-	return nil, fmt.Errorf("%s: %w", t.Text, err)
+	return nil, fmt.Errorf("cannot use %s: %w", t.Text, err)
 }
 
-// openID is proc.OpenID whose error knows the identity.
+// openID is proc.OpenID whose error has the identity.
 func openID(id proc.ID) (*proc.Process, error) {
 	p, err := proc.OpenID(id)
 	if errors.Is(err, proc.ErrGone) {
@@ -92,45 +128,31 @@ func openID(id proc.ID) (*proc.Process, error) {
 	return p, err
 }
 
-// openPath tells a service directory from a pidfile. A link is followed to a
-// directory alone.
+// openPath opens the process of a service directory or of a pidfile.
 func openPath(path string) (*proc.Process, error) {
-	var st unix.Stat_t
-	err := unix.Lstat(path, &st)
+	at, err := walk(unix.AT_FDCWD, path)
 	if err == unix.ENOENT {
-		return nil, errors.New("no such file or directory, nor a pid or PID:STARTTIME")
+		return nil, errors.New("no such file or directory, nor a service, a pid or PID:STARTTIME")
 	}
 	if err != nil {
 		return nil, err
 	}
-	switch st.Mode & unix.S_IFMT {
+	defer at.close()
+	switch at.st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
-		return openPidfile(path)
+		return openPidfile(at)
 	case unix.S_IFDIR:
-		return openDirectory(path, unix.O_NOFOLLOW) // it may be a link by now
-	case unix.S_IFLNK:
-		return openLink(path, int(st.Uid))
+		d, err := openDirectory(at, path)
+		if err != nil {
+			return nil, err
+		}
+		defer d.close()
+		return d.open()
 	}
 	return nil, errors.New("neither a directory nor a regular file")
 }
 
-// openLink follows the link of that user to a service directory. Whoever made it chose the process, too.
-func openLink(path string, uid int) (*proc.Process, error) {
-	p, err := openDirectory(path, 0)
-	if err == unix.ENOTDIR {
-		return nil, errors.New("a symbolic link to what is no directory (a pidfile must not be a link)")
-	}
-	if err != nil {
-		return nil, err
-	}
-	if err := checkOwner(uid, p); err != nil {
-		p.Close()
-		return nil, fmt.Errorf("the link: %w", err)
-	}
-	return p, nil
-}
-
-// ParseAll is Parse for several; nothing is looked at before all are right.
+// ParseAll is Parse for several.
 func ParseAll(words []string) ([]Target, error) {
 	targets := make([]Target, len(words))
 	for i, word := range words {

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -59,6 +60,14 @@ func file(t *testing.T, text string, mode os.FileMode) string {
 	return name
 }
 
+// idFile is an identity file of this boot.
+func idFile(t *testing.T, id proc.ID) string {
+	t.Helper()
+	d := openDir(t, tempDir(t))
+	must(t, WriteID(d, "pgid", id))
+	return d.file("pgid")
+}
+
 func TestAProcessIsFoundInEachWay(t *testing.T) {
 	id := self(t)
 	for _, text := range []string{
@@ -67,7 +76,7 @@ func TestAProcessIsFoundInEachWay(t *testing.T) {
 		file(t, fmt.Sprintln(id.PID), 0o644),
 		file(t, fmt.Sprint(id.PID), 0o600),
 		file(t, fmt.Sprintf(" %d \r\n", id.PID), 0o644),
-		file(t, id.String()+"\n", 0o644),
+		idFile(t, id),
 	} {
 		if found, err := find(text); err != nil || found != id {
 			t.Errorf("%s: %v, %v; want %v", text, found, err, id)
@@ -83,43 +92,36 @@ func TestAPidfileIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for why, name := range map[string]string{
-		"that everybody may write": file(t, own, 0o646),
-		"that is empty":            file(t, "", 0o644),
-		"of white space":           file(t, " \n", 0o644),
-		"of garbage":               file(t, "sidekiq\n", 0o644),
-		"with pid 0":               file(t, "0\n", 0o644),
-		"with a group":             file(t, "-"+own, 0o644),
-		"with two pids":            file(t, own+own, 0o644),
-		"with half an identity":    file(t, "12:\n", 0o644),
-		"with a NUL":               file(t, "12\x00", 0o644),
-		"that is too long":         file(t, strings.Repeat(" ", 100)+own, 0o644),
-		"that is a link":           link,
-		"that is a FIFO":           fifo,
-		"that is a device":         "/dev/null",
-		"that isn't there":         link + "x",
-		"in no directory":          file(t, own, 0o644) + "/x",
+		"that is world-writable": file(t, own, 0o646),
+		"of garbage":             file(t, "sidekiq\n", 0o644),
+		"with pid 0":             file(t, "0\n", 0o644),
+		"with a group":           file(t, "-"+own, 0o644),
+		"with two pids":          file(t, own+own, 0o644),
+		"with a NUL":             file(t, "12\x00", 0o644),
+		"that is too long":       file(t, strings.Repeat(" ", 200)+own, 0o644),
+		"that is a link":         link,
+		"that is a FIFO":         fifo,
+		"that is a device":       "/dev/null",
+		"that isn't there":       link + "x",
+		"in no directory":        file(t, own, 0o644) + "/x",
 	} {
 		id, err := find(name)
-		if err == nil || errors.Is(err, proc.ErrGone) || !strings.HasPrefix(err.Error(), name+": ") {
+		if err == nil || errors.Is(err, proc.ErrGone) || !strings.HasPrefix(err.Error(), "cannot use "+name+": ") {
 			t.Errorf("a pidfile %s: %v, %v", why, id, err)
 		}
 	}
 }
 
 func TestAPidfileOfAnotherUserIsRefusedByRoot(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("for root alone")
-	}
-	const nobody = 65534
+	asRoot(t)
 	id := self(t)
 	gone := proc.ID{PID: id.PID, Start: id.Start + 1}
-	for _, text := range []string{fmt.Sprint(id.PID), id.String(), gone.String()} {
-		name := file(t, text, 0o644)
+	for _, name := range []string{file(t, fmt.Sprint(id.PID), 0o644), idFile(t, id), idFile(t, gone)} {
 		if err := os.Chown(name, nobody, 0); err != nil {
 			t.Fatal(err)
 		}
 		if found, err := find(name); err == nil || errors.Is(err, proc.ErrGone) {
-			t.Errorf("%s: %v, %v", text, found, err)
+			t.Errorf("%s: %v, %v", name, found, err)
 		}
 	}
 	cmd := exec.Command("sleep", "1000")
@@ -148,7 +150,7 @@ func TestAPlainPIDIsStaleWhenItsProcessIsYoungerThanTheFile(t *testing.T) {
 	if !errors.Is(err, proc.ErrGone) || !strings.Contains(err.Error(), "stale") {
 		t.Errorf("%v", err)
 	}
-	name = file(t, self(t).String(), 0o644)
+	name = idFile(t, self(t))
 	if err := os.Chtimes(name, before, before); err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +162,7 @@ func TestAPlainPIDIsStaleWhenItsProcessIsYoungerThanTheFile(t *testing.T) {
 func TestATargetThatIsGoneTellsWhoItWas(t *testing.T) {
 	id := self(t)
 	id.Start++
-	for _, text := range []string{id.String(), file(t, id.String(), 0o644)} {
+	for _, text := range []string{id.String(), idFile(t, id)} {
 		_, err := find(text)
 		var gone *GoneError
 		if !errors.As(err, &gone) || gone.ID != id {
@@ -172,7 +174,7 @@ func TestATargetThatIsGoneTellsWhoItWas(t *testing.T) {
 // directoryWith makes a service directory whose supervise has that status, and
 // that FIFO; held tells whether somebody reads the FIFO, as a supervisor does.
 func directoryWith(t *testing.T, status []byte, fifo string, held bool) string {
-	dir := t.TempDir()
+	dir := tempDir(t)
 	supervise := filepath.Join(dir, "supervise")
 	err := errors.Join(os.Chmod(dir, 0o755), os.Mkdir(supervise, 0o700),
 		os.WriteFile(filepath.Join(supervise, "status"), status, 0o644), unix.Mkfifo(filepath.Join(supervise, fifo), 0o600))
@@ -194,6 +196,10 @@ func runitStatus(t *testing.T, pid int, state byte) []byte {
 		t.Fatal(err)
 	}
 	text[12], text[13], text[14], text[19] = byte(pid), byte(pid>>8), byte(pid>>16), state
+	if p, err := proc.Open(pid); err == nil { // as its supervisor stamps it
+		binary.BigEndian.PutUint64(text, uint64(started(p.ID).Unix()+10+1<<62))
+		p.Close()
+	}
 	return text
 }
 
@@ -216,11 +222,11 @@ func TestAServiceDirectoryAnswersOnlyWithASupervisor(t *testing.T) {
 	}
 }
 
-func TestLinksToAServiceDirectoryAreFollowedAndJudged(t *testing.T) {
+func TestLinksToAServiceDirectoryAreFollowedAndChecked(t *testing.T) {
 	id := self(t)
 	dir := directoryWith(t, runitStatus(t, id.PID, 1), "ok", true)
-	elsewhere := t.TempDir()
-	link := filepath.Join(t.TempDir(), "service")
+	elsewhere := tempDir(t)
+	link := filepath.Join(tempDir(t), "service")
 	err := errors.Join(os.Rename(filepath.Join(dir, "supervise"), filepath.Join(elsewhere, "supervise")),
 		os.Symlink(filepath.Join(elsewhere, "supervise"), filepath.Join(dir, "supervise")), os.Symlink(dir, link))
 	if err != nil {
@@ -233,8 +239,8 @@ func TestLinksToAServiceDirectoryAreFollowedAndJudged(t *testing.T) {
 		if err := os.Chmod(open, 0o777); err != nil {
 			t.Fatal(err)
 		}
-		if found, err := find(link); err == nil || !strings.Contains(err.Error(), "everybody may write") {
-			t.Errorf("everybody may write %s: %v, %v", open, found, err)
+		if found, err := find(link); err == nil || !strings.Contains(err.Error(), "world-writable") {
+			t.Errorf("%s is world-writable: %v, %v", open, found, err)
 		}
 		if err := os.Chmod(open, 0o755); err != nil {
 			t.Fatal(err)
@@ -247,7 +253,8 @@ func TestLinksToAServiceDirectoryAreFollowedAndJudged(t *testing.T) {
 		if err := os.Chown(foreign, 65534, 0); err != nil {
 			t.Fatal(err)
 		}
-		if found, err := find(link); err == nil || !strings.Contains(err.Error(), "belongs to user 65534") {
+		// In a directory of the user the link to supervise could be the user's, too.
+		if found, err := find(link); err == nil || !strings.Contains(err.Error(), "owned by uid 65534") {
 			t.Errorf("%s of another user: %v, %v", foreign, found, err)
 		}
 		if err := os.Chown(foreign, 0, 0); err != nil {
@@ -272,7 +279,7 @@ func TestALinkOfAnotherUserToAServiceDirectoryIsRefusedByRoot(t *testing.T) {
 	if err := os.Lchown(link, 65534, 0); err != nil {
 		t.Fatal(err)
 	}
-	if found, err := find(link); err == nil || errors.Is(err, proc.ErrGone) || !strings.Contains(err.Error(), "link: it belongs to user 65534") {
+	if found, err := find(link); err == nil || errors.Is(err, proc.ErrGone) || !strings.Contains(err.Error(), link+" is owned by uid 65534") {
 		t.Errorf("another user's: %v, %v", found, err)
 	}
 }

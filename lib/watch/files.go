@@ -49,18 +49,35 @@ func (f *pathFiles) holds(lock *os.File) bool {
 	return err == nil && errIs == nil && os.SameFile(have, is)
 }
 
-func (f *pathFiles) Read() ([]byte, error) { return service.ReadFile(f.path, mostState) }
+func (f *pathFiles) Read() ([]byte, error) {
+	d, name, err := service.OpenParent(f.path)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	return d.ReadFile(name, mostState)
+}
 
 func (f *pathFiles) Write(text []byte) error {
 	if err := f.Lock(); err != nil {
 		return err
 	}
-	return service.WriteFile(f.path, text, 0o600)
+	d, name, err := service.OpenParent(f.path)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.WriteFile(name, text, 0o600)
 }
 
 // openControl makes a FIFO and reads commands from it.
 func (h *host) openControl(path string, gid int, hook bool) error {
-	fd, err := service.OpenFIFO(path, gid)
+	d, name, err := service.OpenParent(path)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	fd, err := d.OpenFIFO(name, gid)
 	if err != nil {
 		return err
 	}

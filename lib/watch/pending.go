@@ -1,7 +1,11 @@
 package watch
 
-import "strings"
+import (
+	"errors"
+
+	"gracekit/lib/service"
+)
 
 func pendingUnsupervised(err error) bool {
-	return strings.Contains(err.Error(), "nothing supervises it now") || strings.Contains(err.Error(), "nothing has made supervise")
+	return errors.Is(err, service.ErrUnsupervised)
 }
