@@ -4,15 +4,13 @@ import (
 	"os"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
-
 	"gracekit/lib/service"
 )
 
 // directoryOf is the service directory that a target is; "" if it is none.
 func directoryOf(t service.Target) string {
 	if t.IsDirectory() {
-		return t.Text
+		return t.Service()
 	}
 	return ""
 }
@@ -26,11 +24,29 @@ func isPidfile(t service.Target) bool {
 // readFile reads a small file of a service directory; "" and false if it cannot
 // be trusted, or is not there.
 func readFile(dir, name string, most int) ([]byte, bool) {
-	text, err := service.ReadFile(filepath.Join(dir, name), most)
+	target, err := service.Parse(dir)
+	if err != nil {
+		return nil, false
+	}
+	d, err := target.OpenService(filepath.Dir(name))
+	if err != nil {
+		return nil, false
+	}
+	defer d.Close()
+	text, err := d.ReadFile(filepath.Base(name), most)
 	return text, err == nil
 }
 
 // openLockFile opens a file of a service directory for locking.
 func openLockFile(dir, name string) (*os.File, error) {
-	return os.OpenFile(filepath.Join(dir, name), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	target, err := service.Parse(dir)
+	if err != nil {
+		return nil, err
+	}
+	d, err := target.OpenSupervise()
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	return d.OpenFile(filepath.Base(name), os.O_RDWR|os.O_CREATE, 0o600)
 }

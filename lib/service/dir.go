@@ -16,8 +16,9 @@ import (
 // read and written in it goes there, even if its path leads elsewhere by now.
 // No file in it is opened through a link.
 type Dir struct {
-	path string // as it was given, for messages
-	fd   int    // O_PATH
+	path  string // as it was given, for messages
+	fd    int    // O_PATH
+	users []user // whose files in it may be opened
 }
 
 // ErrLocked is the error of a lock that another process has.
@@ -72,7 +73,7 @@ func openDirAt(at int, path, shown string) (*Dir, unix.Stat_t, error) {
 	if err != nil {
 		return nil, unix.Stat_t{}, fmt.Errorf("cannot open %s: %w", shown, err)
 	}
-	return &Dir{shown, fd}, st, nil
+	return &Dir{shown, fd, []user{root(), caller()}}, st, nil
 }
 
 // Close closes the directory.
@@ -125,7 +126,7 @@ func (d *Dir) openFile(name string, flags int, mode os.FileMode) (*os.File, erro
 	}
 	var st unix.Stat_t
 	if err = unix.Fstat(fd, &st); err == nil {
-		err = checkTrust(&st, root(), caller())
+		err = checkTrust(&st, d.users...)
 	}
 	switch {
 	case err != nil:

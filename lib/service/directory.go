@@ -75,26 +75,61 @@ func (d *directory) close() {
 }
 
 // OpenSupervise opens the supervise of the service directory that the target is,
-// to read and write files in it. Where there is no process to be trusted, the
-// owner of the service directory is.
+// to read and write files in it.
 func (t Target) OpenSupervise() (*Dir, error) {
+	d, _, err := t.openTrusted()
+	if err != nil {
+		return nil, fmt.Errorf("cannot use %s: %w", t.Text, err)
+	}
+	unix.Close(d.fd)
+	return d.supervise, nil
+}
+
+// OpenService opens a directory in the service directory that the target is, such
+// as conf, to read files in it: those of the user that the process runs as, too,
+// so that nothing may be done that this user could not do.
+func (t Target) OpenService(name string) (*Dir, error) {
+	d, owner, err := t.openTrusted()
+	if err != nil {
+		return nil, fmt.Errorf("cannot use %s: %w", t.Text, err)
+	}
+	defer d.close()
+	dir, st, err := openDirAt(d.fd, name, t.path+"/"+name)
+	if err != nil {
+		return nil, err
+	}
+	dir.users = []user{root(), caller(), owner}
+	if err := checkTrust(&st, dir.users...); err != nil {
+		dir.Close()
+		return nil, fmt.Errorf("cannot use %s: %w", dir, err)
+	}
+	return dir, nil
+}
+
+// openTrusted opens the service directory if that may be used, and tells who owns
+// the service: the user that the process runs as, or the owner of the directory
+// while there is no process.
+func (t Target) openTrusted() (*directory, user, error) {
 	d, err := t.openDirectory()
 	if err != nil {
-		return nil, fmt.Errorf("cannot use %s: %w", t.Text, err)
+		return nil, user{}, err
 	}
-	defer unix.Close(d.fd)
-	p, err := d.process()
-	if err == nil {
-		err = d.checkProcess(p)
-		p.Close()
+	owner := user{int(d.st.Uid), int(d.st.Gid)}
+	if p, errProcess := d.process(); errProcess != nil {
+		err = d.checkTrust(root(), caller(), owner)
 	} else {
-		err = d.checkTrust(root(), caller(), user{int(d.st.Uid), int(d.st.Gid)})
+		var s proc.Status
+		if s, err = p.Status(); err == nil {
+			owner = user{s.UID, s.GID}
+			err = d.checkProcess(p)
+		}
+		p.Close()
 	}
 	if err != nil {
-		d.supervise.Close()
-		return nil, fmt.Errorf("cannot use %s: %w", t.Text, err)
+		d.close()
+		return nil, user{}, err
 	}
-	return d.supervise, nil
+	return d, owner, nil
 }
 
 // WantedState reads what the operator wants of the service that the target is. An
