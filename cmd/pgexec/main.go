@@ -3,9 +3,7 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strconv"
 
@@ -16,55 +14,75 @@ import (
 	"gracekit/lib/service"
 )
 
-const usage = `usage: pgexec [-s] [-c] [-f FILE] prog...
+const usage = `usage: pgexec [-s] [-c] [-f FILE] [-p PIDFILE] prog...
 
-Become the leader of a new process group, and then prog. Where it leads one
-already, that is fine.
+Become the leader of a new process group, and then prog. A process that leads
+its group already keeps it. PGEXEC_ID=PID:START in the environment of prog marks
+the processes that it starts, for pgsignal FILE TERM@all (see pgsignal).
 
-  -s, --session    of a new session too, without a controlling terminal
-  -c, --close-fds  pass on no descriptor above 2 (stderr)
-  -f, --file FILE  write the identity, PID:STARTTIME, to FILE, for
-                   pgsignal FILE TERM/5/KILL/5 in a finish script
-  -q, --quiet      only errors
-  -v, --verbose    more messages
-  -h, --help       this text
-      --version    the version
+  -s, --session          lead a new session too, without controlling terminal
+  -c, --close-fds        pass on no descriptor above 2 (stderr)
+  -f, --file FILE        write the identity, PID:START, to FILE, for
+                         group-cleanup or pgsignal in a finish script
+  -p, --pidfile PIDFILE  write the plain pid to PIDFILE
+  -q, --quiet            print errors only
+  -v, --verbose          print more messages
+  -h, --help             print this text
+      --version          print the version
 
-Exit: 100 used wrongly; 111 no group, or FILE cannot be written; 126 prog cannot
-      be run; 127 prog was not found; else what prog exits with.
+If FILE or PIDFILE cannot be written, that is logged as an error and prog is run
+all the same. To start a program that must outlive prog: env -u PGEXEC_ID.
+
+Exit: 100 wrong usage; 111 no new group or session; 126 prog cannot be run; 127
+      prog was not found; otherwise what prog exits with.
 `
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, cli.Stderr)) }
+func main() { cli.Main("pgexec", usage, run) }
 
-func run(args []string, stdout, stderr io.Writer) int {
-	cmd := cli.New("pgexec", usage, stdout, stderr)
-	session, file := cmd.Bool("session", "s"), cmd.String("file", "f")
-	closeFds := cmd.Bool("close-fds", "c")
-	prog, code := cmd.Parse(args, 1, -1)
-	if code != cli.Continue {
-		return code
+func run(cmd *cli.Command) error {
+	session, closeFds := cmd.Bool("session", "s"), cmd.Bool("close-fds", "c")
+	file, pidfile := cmd.String("file", "f"), cmd.String("pidfile", "p")
+	prog, err := cmd.Args(1, -1)
+	if err != nil {
+		return err
 	}
 	if cmd.Given("file") && *file == "" {
-		return cmd.Misused(errors.New(`--file: "" is no file (supervise/pgid)`))
+		return cli.Misusef(`--file: invalid path "" (want for example supervise/pgid)`)
+	}
+	if cmd.Given("pidfile") && *pidfile == "" {
+		return cli.Misusef(`--pidfile: invalid path "" (want for example tmp/pids/sidekiq.pid)`)
 	}
 	lead := leadGroup
 	if *session {
 		lead = leadSession
 	}
 	if err := lead(); err != nil {
-		return cmd.Refused(err)
+		return err
+	}
+	// The program comes first: from here on it is run, with or without files.
+	id, errID := ownID()
+	if errID == nil {
+		os.Setenv(proc.MarkVariable, id.String())
+	} else {
+		os.Unsetenv(proc.MarkVariable) // an inherited one names another service
+		cmd.Error("cannot tell the identity of this process: %v", errID)
 	}
 	if cmd.Given("file") {
-		if err := record(*file); err != nil {
-			return cmd.Refused(err)
+		if err := writeID(*file, id, errID); err != nil {
+			cmd.Error("%v", err)
+		}
+	}
+	if cmd.Given("pidfile") {
+		if err := writePID(*pidfile); err != nil {
+			cmd.Error("%v", err)
 		}
 	}
 	if *closeFds {
 		if err := closeOnExec(); err != nil {
-			return cmd.Refused(err)
+			cmd.Error("cannot close the descriptors above 2: %v", err)
 		}
 	}
-	return cmd.Exec(prog)
+	return cli.Exit(cmd.Exec(prog))
 }
 
 // leadGroup makes this process lead its group.
@@ -73,7 +91,7 @@ func leadGroup() error {
 		return nil
 	}
 	if err := unix.Setpgid(0, 0); err != nil {
-		return fmt.Errorf("no new process group: %w", err)
+		return fmt.Errorf("cannot make a process group: %w", err)
 	}
 	return nil
 }
@@ -87,32 +105,68 @@ func leadSession() error {
 	if unix.Getpgrp() == pid {
 		// The leader of a group cannot make a session: it joins its parent's group first.
 		if pgid, err := unix.Getpgid(unix.Getppid()); err == nil {
-			unix.Setpgid(0, pgid) // setsid says whether that helped
+			unix.Setpgid(0, pgid) // setsid fails if that did not help
 		}
 	}
 	if _, err := unix.Setsid(); err != nil {
-		return fmt.Errorf("no new session (process %d leads a group that others are in): %w", pid, err)
+		return fmt.Errorf("cannot make a session: process %d leads a group that others are in: %w", pid, err)
 	}
 	return nil
 }
 
-// record writes the identity of this process, which survives exec.
-func record(file string) error {
-	p, err := proc.Open(unix.Getpid())
+// ownID is the identity of this process, which survives exec. It needs no pidfd,
+// because the process is there as long as it asks.
+func ownID() (proc.ID, error) {
+	text, err := os.ReadFile("/proc/self/stat")
 	if err != nil {
-		return err
+		return proc.ID{}, err
 	}
-	defer p.Close()
-	d, name, err := service.OpenParent(file)
-	if err != nil {
-		return err
+	s, err := proc.ParseStat(text)
+	if err == nil && s.PID != os.Getpid() {
+		err = fmt.Errorf("/proc is that of another pid namespace: this process is %d there, and %d here", s.PID, os.Getpid())
 	}
-	defer d.Close()
-	return service.WriteID(d, name, p.ID)
+	return s.ID(), err
 }
 
-// closeOnExec has everything above stderr closed by exec: a program that is left
-// behind holds no lock, pipe or notification-fd of those who started it.
+// writeID writes an identity file. If the identity is not known, the file of an
+// earlier process is removed.
+func writeID(file string, id proc.ID, errID error) error {
+	dir, name, err := service.OpenParent(file)
+	if err != nil {
+		return fmt.Errorf("cannot write %s: %w", file, err)
+	}
+	defer dir.Close()
+	if errID != nil {
+		removeOld(dir, name)
+		return nil // logged already
+	}
+	return service.WriteID(dir, name, id)
+}
+
+// writePID writes a pidfile, and removes that of an earlier process if it cannot.
+func writePID(file string) error {
+	dir, name, err := service.OpenParent(file)
+	if err != nil {
+		return fmt.Errorf("cannot write %s: %w", file, err)
+	}
+	defer dir.Close()
+	if err = dir.WriteFile(name, fmt.Appendln(nil, os.Getpid()), 0o644); err != nil {
+		removeOld(dir, name)
+	}
+	return err
+}
+
+// removeOld removes a file that names an earlier process. It leaves alone what
+// cannot be such a file, for example /dev/null.
+func removeOld(dir *service.Dir, name string) {
+	if f, err := dir.OpenFile(name, os.O_RDONLY, 0); err == nil {
+		f.Close()
+		dir.Remove(name)
+	}
+}
+
+// closeOnExec has exec close everything above stderr: a program that is left
+// behind then keeps no lock, pipe or notification-fd of those who started it.
 func closeOnExec() error {
 	dir, err := os.Open("/proc/self/fd") // close_range(2) with CLOEXEC needs Linux 5.11
 	if err != nil {

@@ -8,4 +8,4 @@ import (
 
 func TestMain(m *testing.M) { script.Main(m, "pgsignal", main) }
 
-func TestScripts(t *testing.T) { script.Run(t, "gracekit/test/leaky") }
+func TestScripts(t *testing.T) { script.Run(t, "gracekit/test/leaky", "gracekit/cmd/pgexec") }

@@ -26,6 +26,12 @@ func (s Stat) ForkedOnly() bool {
 	return s.Flags&forkNoExec != 0
 }
 
+// Kernel tells whether it is a thread of the kernel's own (PF_KTHREAD).
+func (s Stat) Kernel() bool {
+	const kernelThread = 0x00200000 // linux/sched.h
+	return s.Flags&kernelThread != 0
+}
+
 var errStat = errors.New("cannot parse /proc/PID/stat")
 
 // ParseStat reads the text of /proc/PID/stat. The name in it, in parentheses,

@@ -151,7 +151,7 @@ func TestWhatIgnoresTheSignalsOfAllIsLeftAndKilled(t *testing.T) {
 	}
 }
 
-// A mark is inherited by whatever is started, also by what must not end with the service.
+// Everything that a service starts inherits the mark, also what must not end with the service.
 func TestAMarkThatMeansNothing(t *testing.T) {
 	// older gets the leader's identity, and so its mark, when it is started itself already.
 	older := exec.Command("/bin/sh", "-c", `read -r id; exec env PGEXEC_ID="$id" sleep 1000`)

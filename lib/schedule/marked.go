@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"slices"
+	"time"
 
 	"gracekit/lib/proc"
 )
@@ -55,7 +56,7 @@ func (r *Run) findMarked() (found []proc.ID, err error) {
 	for _, s := range all {
 		id := s.ID()
 		switch {
-		case s.Ended(), s.Start < r.ID.Start, id == r.ID, r.spared(s), r.marked.unmarked[id], slices.Contains(r.members, id):
+		case s.Ended(), s.Kernel(), s.Start < r.ID.Start, id == r.ID, r.spared(s), r.marked.unmarked[id], slices.Contains(r.members, id):
 		case r.hasMark(id) && !r.supervised(s, byPID):
 			found = append(found, id)
 		}
@@ -74,7 +75,7 @@ func (r *Run) hasMark(id proc.ID) bool {
 	if err != nil || len(r.marked.owners) > 0 && !slices.Contains(r.marked.owners, s.UID) {
 		return false
 	}
-	environ, err := p.Environ()
+	environ, err := environOf(p)
 	switch {
 	case errors.Is(err, proc.ErrGone):
 		return false
@@ -91,7 +92,19 @@ func (r *Run) hasMark(id proc.ID) bool {
 	return false
 }
 
-// warnUnreadable says once that marks cannot be read.
+// environOf is the environment of a process. For a moment within execve(2) a
+// process has none, so an empty one is read again before it is believed.
+func environOf(p *proc.Process) (environ []string, err error) {
+	for try := 0; try < 5; try++ {
+		if environ, err = p.Environ(); err != nil || len(environ) > 0 {
+			return environ, err
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	return environ, nil
+}
+
+// warnUnreadable logs once that marks cannot be read.
 func (r *Run) warnUnreadable(err error) {
 	if !r.marked.unreadable {
 		r.marked.unreadable = true
