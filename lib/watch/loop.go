@@ -281,7 +281,7 @@ func (l *loop) checkInstance(d *instance, sample grace.Sample) error {
 		}
 	}
 	if l.turns != nil {
-		l.turns.renew(d.kb, at)
+		l.turns.renew(l.target, at)
 	}
 	if change == (grace.Change{}) {
 		return nil

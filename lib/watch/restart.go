@@ -79,7 +79,7 @@ func (l *loop) refusal(d *instance, before grace.State, at time.Duration) string
 		return "its cgroup is frozen"
 	}
 	if l.turns != nil && d.state.Reason != grace.Control {
-		if why := l.turns.refusal(at); why != "" {
+		if why := l.turns.refusal(l.target, at); why != "" {
 			return why
 		}
 	}
@@ -313,7 +313,7 @@ func (l *loop) done(r *restart, gone bool, at time.Duration) error {
 	l.record(r, at, "done")
 	l.markHistory(reason)
 	if l.turns != nil {
-		l.turns.restarted(at)
+		l.turns.restarted(l.target, at)
 	}
 	l.oneCheck = errDone
 	d.why, d.failed = "", false

@@ -1,12 +1,158 @@
 package watch
 
-import "time"
+import (
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"os"
+	"path/filepath"
+	"time"
 
-// turns are whose turn it is to act, of several watchers that measure one cgroup.
-type turns struct{}
+	"golang.org/x/sys/unix"
 
-func newTurns(cfg *Config) *turns { return nil }
+	"gracekit/lib/cgroup"
+	"gracekit/lib/proc"
+)
 
-func (t *turns) renew(kb int64, at time.Duration) {}
-func (t *turns) refusal(at time.Duration) string  { return "" }
-func (t *turns) restarted(at time.Duration)       {}
+// turns decide who acts, of several watchers that measure one cgroup: each sees
+// the same size, and a restart of one target is enough. They share a file, with an
+// entry for each, which a lock guards.
+type turns struct {
+	cfg    *Config
+	dir    string
+	target process
+	scan   *proc.Scanner
+	path   string
+	failed bool // that the file cannot be used was logged
+}
+
+// turnsFile is what the file has, in JSON.
+type turnsFile struct {
+	Watchers  map[string]turnEntry `json:"watchers"`   // by the identity of the target
+	NotBefore time.Duration        `json:"not_before"` // nobody acts before, as one has just been restarted
+}
+
+// turnEntry is one target.
+type turnEntry struct {
+	Target string        `json:"target"` // as it was spelled
+	KB     int64         `json:"kb"`     // of its own tree
+	At     time.Duration `json:"at"`     // of its last check
+}
+
+// turnsFolder is where the files are.
+const turnsFolder = "/run/gracekit"
+
+// newTurns are nil for a scope that is not shared.
+func newTurns(cfg *Config) *turns {
+	if cfg.Match != "" || cfg.Scope != proc.ScopeCgroup || cfg.DryRun {
+		return nil
+	}
+	return &turns{cfg: cfg, dir: turnsFolder, scan: proc.NewScanner()}
+}
+
+// renew notes how large the tree of the target is, and returns the whole file.
+func (t *turns) renew(target process, at time.Duration) turnsFile {
+	return t.update(target, func(f *turnsFile) {
+		f.Watchers[target.ID().String()] = turnEntry{Target: t.cfg.Target.Text, KB: t.treeKB(target), At: at}
+	})
+}
+
+// refusal is why another watcher acts, and not this one.
+func (t *turns) refusal(target process, at time.Duration) string {
+	f := t.renew(target, at)
+	if at < f.NotBefore {
+		return "another process of its cgroup was restarted just now"
+	}
+	own := f.Watchers[target.ID().String()]
+	for id, other := range f.Watchers {
+		fresh := at-other.At <= max(3*t.cfg.Interval, shareEvery)
+		if fresh && (other.KB > own.KB || other.KB == own.KB && id > target.ID().String()) {
+			return fmt.Sprintf("the tree of %s, in the same cgroup, is larger (%d KB)", other.Target, other.KB)
+		}
+	}
+	return ""
+}
+
+// restarted has nobody act for the retry time.
+func (t *turns) restarted(target process, at time.Duration) {
+	t.update(target, func(f *turnsFile) {
+		delete(f.Watchers, target.ID().String())
+		f.NotBefore = later(at, t.cfg.Retry)
+	})
+}
+
+// treeKB is the size of the tree, in KB.
+func (t *turns) treeKB(target process) int64 {
+	p, ok := target.(*held)
+	if !ok {
+		return 0
+	}
+	usage, err := t.scan.Usage(p.real, proc.ScopeTree, proc.RSS)
+	if err != nil {
+		return 0
+	}
+	return usage.RSS
+}
+
+// update changes the file under its lock. A watcher that cannot acts alone.
+func (t *turns) update(target process, change func(*turnsFile)) turnsFile {
+	content := turnsFile{Watchers: map[string]turnEntry{}}
+	f, err := t.open(target)
+	if err == nil {
+		defer f.Close()
+		text := make([]byte, 1<<16)
+		n, _ := f.ReadAt(text, 0)
+		json.Unmarshal(text[:n], &content)
+		for id, entry := range content.Watchers {
+			if now := proc.Now(); now-entry.At > time.Hour || entry.At > now {
+				delete(content.Watchers, id)
+			}
+		}
+	}
+	if content.Watchers == nil {
+		content.Watchers = map[string]turnEntry{}
+	}
+	change(&content)
+	if err == nil {
+		text, _ := json.Marshal(content)
+		if err = f.Truncate(0); err == nil {
+			_, err = f.WriteAt(text, 0)
+		}
+	}
+	if err != nil && !t.failed {
+		t.cfg.Messages.Warn("cannot take turns with other watchers of its cgroup: %v", err)
+	}
+	t.failed = err != nil
+	return content
+}
+
+// open opens the file of the target's cgroup and locks it.
+func (t *turns) open(target process) (*os.File, error) {
+	if t.path == "" {
+		group, err := cgroup.Path(target.ID().PID)
+		if err != nil {
+			return nil, err
+		}
+		if err := os.Mkdir(t.dir, 0o755); err != nil && !os.IsExist(err) {
+			return nil, err
+		}
+		h := fnv.New64a()
+		h.Write([]byte(group))
+		t.path = filepath.Join(t.dir, fmt.Sprintf("cgroup-%016x", h.Sum64()))
+	}
+	f, err := openTrusted(t.path)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// openTrusted opens a file to read and write that nobody else can write.
+func openTrusted(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	return f, err
+}

@@ -185,13 +185,11 @@ func killAt(s *stage, w *proc.Process, moment, state string, j journal) bool {
 	_, err = unix.InotifyAddWatch(changes, filepath.Dir(state), unix.IN_MOVED_TO)
 	s.must(err)
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
-		text, _ := os.ReadFile(state)
-		_, after, restarting := strings.Cut(string(text), "\nprocess ")
-		restarting = restarting && strings.Contains(after, " restarting ")
-		is := restarting
+		noted := instanceOf(state)
+		is := noted.State.Restarting
 		switch moment {
 		case "noted":
-			is = restarting && !strings.Contains(after, " - ")
+			is = is && noted.Prog != ""
 		case "quiet":
 			is = len(j.of("QUIET")) > 0
 		}
@@ -218,19 +216,15 @@ func TestAGraceTimerRunsOnOverAKill(t *testing.T) {
 	p, w := target.running(proc.ID{}), watcher.running(proc.ID{})
 	s.grow(p, j)
 	l.event("msg=over-soft", 1)
-	state := func() string {
-		_, since, _ := strings.Cut(s.read("worker/supervise/gracewatch"), " since=")
-		since, _, _ = strings.Cut(since, " ")
-		return strings.TrimSpace(since)
-	}
-	s.waitFor("it is noted", func() bool { return state() != "" })
+	state := func() time.Duration { return instanceOf(s.path("worker/supervise/gracewatch")).State.Since }
+	s.waitFor("it is noted", func() bool { return state() != 0 })
 	since := state()
 	time.Sleep(1200 * time.Millisecond) // of the grace time, and the second after which runsv starts it at once
 	s.must(w.Signal(unix.SIGKILL))
 	l.event("msg=watching", 2)
 	watcher.running(w.ID)
 	if now := state(); now != since {
-		s.Errorf("the timer was started at %s, and now at %s", since, now)
+		s.Errorf("the timer was started at %v, and now at %v", since, now)
 	}
 	begun := j.event("RESTART", 1)
 	grown := j.event("GROWS", 1)
@@ -252,7 +246,7 @@ func TestPausedSurvivesAKill(t *testing.T) {
 	l.event("msg=watching", 1)
 	s.command(fifo, "p")
 	l.event("msg=paused", 1)
-	s.waitFor("it is noted", func() bool { return strings.Contains(s.read("worker/supervise/gracewatch"), "paused true") })
+	s.waitFor("it is noted", func() bool { return readSnapshot(s.path("worker/supervise/gracewatch")).Paused })
 	s.must(w.Signal(unix.SIGKILL))
 	watcher.running(w.ID)
 	l.event("msg=paused", 2)

@@ -3,7 +3,6 @@ package fault
 import (
 	"os"
 	"os/exec"
-	"strings"
 	"testing"
 	"time"
 
@@ -184,7 +183,7 @@ func TestSuperviseDeletedAndMadeAnew(t *testing.T) {
 	})
 	s.grow(p, j)
 	l.event("msg=restart-postponed .*nothing has made supervise", 2)
-	l.times("the state is not kept", 1)
+	l.times("cannot keep the state", 1)
 	if len(j.of("RESTART")) > 0 {
 		s.Error("restarted though nothing would start it again")
 	}
@@ -198,7 +197,7 @@ func TestSuperviseDeletedAndMadeAnew(t *testing.T) {
 	s.grow(next, j)
 	l.event("msg=restart-done", 1)
 	j.restartedOnce(next.ID)
-	if !strings.Contains(s.read("worker/supervise/gracewatch"), "\nend\n") {
+	if readSnapshot(s.path("worker/supervise/gracewatch")).Version == 0 {
 		s.Error("the state is not kept again")
 	}
 	second := s.start("second.log", "gracewatch", "-s", "1", target.dir, "true")

@@ -1,7 +1,6 @@
 package fault
 
 import (
-	"strings"
 	"testing"
 	"time"
 
@@ -30,12 +29,7 @@ func (p program) is(flags string) { p.s.Helper(); p.s.write("flags", flags, 0o64
 func (s *stage) noted(state string) (p *proc.Process) {
 	s.Helper()
 	s.waitFor("the program is noted", func() bool {
-		_, line, _ := strings.Cut(s.read(state), "\nprocess ")
-		words := strings.Fields(line)
-		if len(words) < 3 {
-			return false
-		}
-		id, err := proc.ParseID(words[2])
+		id, err := proc.ParseID(instanceOf(s.path(state)).Prog)
 		if err == nil {
 			p, err = proc.OpenID(id)
 		}
@@ -79,9 +73,9 @@ func TestAProgramThatHangsIsEndedAndRunAgain(t *testing.T) {
 	p := target.running(proc.ID{})
 	s.grow(p, j)
 	j.event("QUIET", 1)
-	l.event("prog-timeout 5s: TERM to its group", 1)
+	l.event("prog-timeout 5s: sending TERM to its group", 1)
 	s.write("prog", "#!/bin/sh\nexec worker restart "+j.file+"\n", 0o755)
-	l.event("prog-timeout 5s: KILL to its group", 1)
+	l.event("prog-timeout 5s: sending KILL to its group", 1)
 	l.event("msg=restart-failed", 1)
 	l.event("msg=restart-done", 1)
 	target.running(p.ID)
@@ -103,7 +97,7 @@ func TestAProgramThatHangsOverAKillIsEnded(t *testing.T) {
 	j.event("QUIET", 1)
 	s.must(w.Signal(unix.SIGKILL))
 	prog.is("")
-	l.event("prog-timeout 8s: TERM to its group", 1)
+	l.event("prog-timeout 8s: sending TERM to its group", 1)
 	l.event("msg=restart-done", 1)
 	if !hangs.Ended() {
 		s.Error("it still hangs")
