@@ -1,86 +1,236 @@
 package watch
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
+	"gracekit/lib/proc"
 	"gracekit/lib/service"
 )
 
-// pathFiles are a state file and its lock, by path.
-type pathFiles struct {
-	path string
-	lock *os.File
+// Names of files in the supervise of a service directory.
+const (
+	stateName   = "gracewatch"
+	historyName = "gracewatch.history"
+	controlName = "gracewatch.control"
+)
+
+// stateFile is the state file and its lock, in a directory that was checked and
+// is held: what takes the place of its path later is not written to.
+type stateFile struct {
+	path   string                       // for messages
+	name   string                       // in the directory
+	open   func() (*service.Dir, error) // checks the directory and opens it
+	opened func(*service.Dir)           // opens what else is in it; may be nil
+	dir    *service.Dir                 // nil: it could not be opened yet
+	lock   *os.File                     // nil: it could not be taken yet
 }
 
-func (f *pathFiles) Name() string { return f.path }
+func (f *stateFile) Name() string { return f.path }
 
-// Lock takes the lock beside the file, which it may have already; but for that
-// one the directory may have been deleted and made anew.
-func (f *pathFiles) Lock() error {
-	name := f.path + ".lock"
-	fd, err := unix.Open(name, unix.O_RDWR|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0o600)
-	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	lock := os.NewFile(uintptr(fd), name)
-	if f.holds(lock) {
-		return lock.Close()
-	}
-	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		lock.Close()
-		return ErrLocked
-	}
+// Lock takes the lock beside the file.
+func (f *stateFile) Lock() error {
 	if f.lock != nil {
-		f.lock.Close()
+		return nil
 	}
-	f.lock = lock
+	dir, err := f.open()
+	if err != nil {
+		return err
+	}
+	lock, err := dir.OpenLock(f.name + ".lock")
+	if err != nil {
+		dir.Close()
+		if errors.Is(err, service.ErrLocked) {
+			return ErrLocked
+		}
+		return err
+	}
+	f.close()
+	f.dir, f.lock = dir, lock
+	if f.opened != nil {
+		f.opened(dir)
+	}
 	return nil
 }
 
-func (f *pathFiles) holds(lock *os.File) bool {
-	if f.lock == nil {
-		return false
+// Read reads the file. Where its directory cannot be opened there is none.
+func (f *stateFile) Read() ([]byte, error) {
+	dir := f.dir
+	if dir == nil {
+		var err error
+		if dir, err = f.open(); err != nil {
+			return nil, fs.ErrNotExist
+		}
+		defer dir.Close()
 	}
-	have, err := f.lock.Stat()
-	is, errIs := lock.Stat()
-	return err == nil && errIs == nil && os.SameFile(have, is)
+	return dir.ReadFile(f.name, mostState)
 }
 
-func (f *pathFiles) Read() ([]byte, error) {
-	d, name, err := service.OpenParent(f.path)
-	if err != nil {
-		return nil, err
-	}
-	defer d.Close()
-	return d.ReadFile(name, mostState)
-}
-
-func (f *pathFiles) Write(text []byte) error {
+// Write replaces the file. If its directory was deleted, it may have been made
+// anew.
+func (f *stateFile) Write(text []byte) error {
 	if err := f.Lock(); err != nil {
 		return err
 	}
-	d, name, err := service.OpenParent(f.path)
-	if err != nil {
+	err := f.dir.WriteFile(f.name, text, 0o600)
+	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	defer d.Close()
-	return d.WriteFile(name, text, 0o600)
+	held := *f
+	f.dir, f.lock = nil, nil
+	if err := f.Lock(); err != nil {
+		f.dir, f.lock = held.dir, held.lock
+		return err
+	}
+	held.close()
+	return f.dir.WriteFile(f.name, text, 0o600)
 }
 
-// openControl makes a FIFO and reads commands from it.
-func (h *host) openControl(path string, gid int, hook bool) error {
-	d, name, err := service.OpenParent(path)
+func (f *stateFile) close() {
+	if f.lock != nil {
+		f.lock.Close()
+	}
+	if f.dir != nil {
+		f.dir.Close()
+	}
+}
+
+// Store is the state file: that of --state, or that in the supervise of the
+// service.
+func (h *host) Store() (*store, error) {
+	cfg := h.cfg
+	f := &stateFile{path: cfg.State}
+	switch directory := cfg.Target.Service(); {
+	case cfg.State != "":
+		f.name = filepath.Base(cfg.State)
+		f.open = func() (*service.Dir, error) {
+			dir, _, err := service.OpenParent(cfg.State)
+			return dir, err
+		}
+	case directory == "", cfg.DryRun && !cfg.Once:
+		return nil, nil
+	default:
+		f.path, f.name = filepath.Join(directory, "supervise", stateName), stateName
+		f.open = cfg.Target.OpenSupervise
+		f.opened = h.openServiceControl
+	}
+	boot, err := proc.Boot()
+	if err != nil {
+		return nil, err
+	}
+	s := &store{files: f, directory: serviceDirectory(cfg), boot: boot, self: selfID(), control: cfg.Control}
+	if f.opened != nil && !cfg.Once {
+		s.control = filepath.Join(filepath.Dir(f.path), controlName)
+	}
+	return s, nil
+}
+
+// serviceDirectory tells which service a state file is of: the target, or, for a
+// watcher of one process that keeps its state in a supervise, the service that
+// this belongs to. nil: none.
+func serviceDirectory(cfg *Config) *Directory {
+	path := cfg.Target.Service()
+	if supervise := filepath.Dir(cfg.State); path == "" && cfg.State != "" && filepath.Base(supervise) == "supervise" {
+		path = filepath.Dir(supervise)
+	}
+	var st unix.Stat_t
+	if path == "" || unix.Stat(path, &st) != nil {
+		return nil
+	}
+	return &Directory{Device: uint64(st.Dev), Inode: st.Ino}
+}
+
+// selfID is the identity of this process.
+func selfID() string {
+	p, err := proc.Open(os.Getpid())
+	if err != nil {
+		return ""
+	}
+	defer p.Close()
+	return p.ID.String()
+}
+
+// openServiceControl makes the FIFO that each service has. The watch goes on
+// without.
+func (h *host) openServiceControl(dir *service.Dir) {
+	if h.cfg.Once || h.cfg.DryRun {
+		return
+	}
+	for i, c := range h.controls {
+		if !c.hook { // that of a supervise that was deleted
+			unix.Close(c.fd)
+			h.controls = append(h.controls[:i], h.controls[i+1:]...)
+			break
+		}
+	}
+	fd, err := dir.OpenFIFO(controlName, -1)
+	if err != nil {
+		h.cfg.Messages.Warn("%v", err)
+		return
+	}
+	h.controls = append(h.controls, controlFIFO{fd: fd})
+}
+
+// openControl makes the FIFO of --control.
+func (h *host) openControl(path string, gid int) error {
+	dir, name, err := service.OpenParent(path)
 	if err != nil {
 		return err
 	}
-	defer d.Close()
-	fd, err := d.OpenFIFO(name, gid)
+	defer dir.Close()
+	fd, err := dir.OpenFIFO(name, gid)
 	if err != nil {
 		return err
 	}
-	h.controls = append(h.controls, controlFIFO{fd, hook})
+	h.controls = append(h.controls, controlFIFO{fd, true})
 	return nil
+}
+
+// History is the history file: that of --history, or that in the supervise of the
+// service. nil: none is kept.
+func (h *host) History() *history {
+	f, err := h.openHistory()
+	if f == nil && err == nil {
+		return nil
+	}
+	var kept *history
+	if err == nil {
+		kept, err = newHistory(f)
+	}
+	if err != nil {
+		h.cfg.Messages.Error("cannot keep the history: %v", err)
+	}
+	return kept
+}
+
+func (h *host) openHistory() (*os.File, error) {
+	cfg := h.cfg
+	if cfg.NoHistory || cfg.Once || cfg.DryRun {
+		return nil, nil
+	}
+	var dir *service.Dir
+	var err error
+	name := historyName
+	switch {
+	case cfg.History != "":
+		dir, name, err = service.OpenParent(cfg.History)
+	case cfg.Target.Service() != "" && cfg.State == "":
+		dir, err = cfg.Target.OpenSupervise()
+	default:
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	f, err := dir.OpenFile(name, unix.O_RDWR|unix.O_CREAT, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("%w", err)
+	}
+	return f, nil
 }

@@ -2,11 +2,15 @@ package watch
 
 import (
 	"errors"
+	"io/fs"
 	"log/slog"
+	"os"
+	"strings"
 	"time"
 
 	"gracekit/lib/grace"
 	"gracekit/lib/proc"
+	"gracekit/lib/service"
 )
 
 // start finds the process for the first time. What is refused now ends the watch,
@@ -14,7 +18,7 @@ import (
 func (l *loop) start() error {
 	p, err := l.world.Target()
 	switch gone := errors.Is(err, proc.ErrGone); {
-	case err != nil && !gone && !(notYet(err) && !l.cfg.Once):
+	case err != nil && !gone && (l.cfg.Once || !l.mayCome(err)):
 		return err
 	case gone && (!l.following() || l.cfg.Once):
 		l.cfg.Messages.Warn("%v", err)
@@ -22,6 +26,9 @@ func (l *loop) start() error {
 	case err != nil && !gone:
 		l.refused = err.Error()
 		l.event(ReadFailed, nil, slog.Any("err", err), slog.String("why", "waiting for its supervisor"))
+		l.check = l.world.Now()
+		l.setPhase()
+		return nil
 	}
 	at := l.world.Now()
 	l.check = at
@@ -47,6 +54,17 @@ func (l *loop) start() error {
 		l.setPhase()
 	}
 	return nil
+}
+
+// mayCome tells whether a refusal of the target is a matter of time: its
+// supervisor has not started, or its directory is not there yet. A word is a name
+// that may be misspelled, a path is meant.
+func (l *loop) mayCome(err error) bool {
+	if errors.Is(err, service.ErrUnsupervised) {
+		return true
+	}
+	_, err = os.Stat(l.cfg.Target.Text)
+	return errors.Is(err, fs.ErrNotExist) && strings.Contains(l.cfg.Target.Text, "/")
 }
 
 // logWatching logs the limits; those that are a share are known when there is a
@@ -139,12 +157,18 @@ func (l *loop) gone() {
 // it checks.
 func (l *loop) find(at time.Duration) error {
 	p, err := l.world.Target()
+	first := !l.opened
 	if err == nil {
 		if err := l.openStore(); err != nil {
 			p.Close()
 			return err
 		}
 		err = l.attach(p, at)
+	}
+	if err == nil && first {
+		l.reportExited()
+		l.logWatching()
+		return nil
 	}
 	if err == nil {
 		available, _ := p.Available()
@@ -264,4 +288,31 @@ func (l *loop) addStandIn(at time.Duration) {
 }
 
 // wrapperNotes are what was logged of a target that is not the worker itself.
-type wrapperNotes struct{}
+type wrapperNotes struct {
+	logged bool
+	next   time.Duration // when what is below it is looked at again
+}
+
+// noteWrapper logs once that the Sidekiqs below the target are watched, or that
+// none is, and something below it is much larger.
+func (l *loop) noteWrapper(at time.Duration) {
+	if l.wrapper.logged || l.cfg.Match != "" || l.cfg.Scope != proc.ScopeSidekiq {
+		return
+	}
+	own := l.instances[l.target.ID()]
+	if own == nil && len(l.instances) > 0 {
+		l.wrapper.logged = true
+		l.cfg.Messages.Info("%v is a wrapper: watching %d Sidekiqs below it", l.target.ID(), len(l.instances))
+		return
+	}
+	if own == nil || !own.standIn || at < l.wrapper.next {
+		return
+	}
+	l.wrapper.next = later(at, time.Minute)
+	const much = 10
+	if id, kb := l.world.LargestBelow(l.target); own.kb > 0 && kb >= much*own.kb {
+		l.wrapper.logged = true
+		l.cfg.Messages.Warn("%v has %d KB, but %v, below it, has %d KB and is not a Sidekiq: set --match or --scope (MEMORY_KILLER_MATCH, MEMORY_KILLER_SCOPE)",
+			l.target.ID(), own.kb, id, kb)
+	}
+}

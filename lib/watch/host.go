@@ -3,10 +3,8 @@ package watch
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -99,12 +97,6 @@ func (h *host) Target() (process, error) {
 }
 
 func (h *host) Wanted() (service.WantedState, error) { return h.cfg.Target.WantedState() }
-
-// notYet tells whether a refusal of a target is a matter of time: its supervisor
-// has not started, or its directory is not there yet.
-func notYet(err error) bool {
-	return pendingUnsupervised(err) || errors.Is(err, fs.ErrNotExist)
-}
 
 func (h *host) Instances(target process) ([]proc.ID, error) {
 	p := target.(*held).real
@@ -301,29 +293,12 @@ func (f *foundProg) Reap() exit {
 	return exit{}
 }
 
-// Store is the state file: of --state, or in the supervise of the service.
-func (h *host) Store() (*store, error) {
-	path := h.cfg.State
-	if path == "" && h.cfg.Target.IsDirectory() && (!h.cfg.DryRun || h.cfg.Once) {
-		path = filepath.Join(h.cfg.Target.Text, "supervise", "gracewatch")
-	}
-	if path == "" {
-		return nil, nil
-	}
-	boot, err := proc.Boot()
-	if err != nil {
-		return nil, err
-	}
-	s := &store{files: &pathFiles{path: path}, boot: boot, self: selfID(), control: h.cfg.Control}
-	return s, nil
-}
-
-// selfID is the identity of this process.
-func selfID() string {
-	p, err := proc.Open(os.Getpid())
-	if err != nil {
-		return ""
-	}
-	defer p.Close()
-	return p.ID.String()
+// LargestBelow is the largest process below the target.
+func (h *host) LargestBelow(target process) (id proc.ID, kb int64) {
+	h.scan.Walk(target.(*held).real, func(p *proc.Process, s proc.Stat) {
+		if usage, err := p.Memory(proc.RSS); err == nil && usage.RSS > kb {
+			id, kb = s.ID(), usage.RSS
+		}
+	})
+	return id, kb
 }

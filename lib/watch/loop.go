@@ -64,6 +64,7 @@ type loop struct {
 	heard    time.Duration // when the job hook was heard last; 0: never
 	silentAt time.Duration // when it is logged that no command has come; never
 	oneCheck error         // how --once ends
+	opened   bool          // the state file was
 	dirty    bool          // the snapshot is due
 }
 
@@ -250,6 +251,7 @@ func (l *loop) checkAll(at time.Duration, command bool) error {
 			return err
 		}
 	}
+	l.noteWrapper(at)
 	return nil
 }
 

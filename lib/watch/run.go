@@ -24,7 +24,7 @@ func Run(ctx context.Context, cfg Config) error {
 	h := newHost(&cfg, stop, score)
 	defer h.close()
 	if cfg.Control != "" {
-		if err := h.openControl(cfg.Control, cfg.ControlGID, true); err != nil {
+		if err := h.openControl(cfg.Control, cfg.ControlGID); err != nil {
 			return err
 		}
 	}
@@ -37,7 +37,7 @@ func Run(ctx context.Context, cfg Config) error {
 		if !errors.Is(err, ErrLocked) || h.Now() >= deadline {
 			break
 		}
-		l.store = nil
+		l.store, l.opened = nil, false
 		woken, errWait := h.Wait(waits{until: h.Now() + lockEvery})
 		if errWait != nil || woken.stop {
 			return errWait

@@ -88,10 +88,14 @@ func (s *Snapshot) ahead(now time.Duration) bool {
 
 // openStore opens the state file, once. The error ends the watch.
 func (l *loop) openStore() error {
-	if l.store != nil {
+	if l.opened {
 		return nil
 	}
+	l.opened = true
 	store, err := l.world.Store()
+	if store == nil && err == nil {
+		l.history = l.world.History()
+	}
 	if store == nil || err != nil {
 		return err
 	}
@@ -109,6 +113,7 @@ func (l *loop) openStore() error {
 		l.cfg.Messages.Warn("%s: not resumed: %v", store.files.Name(), err)
 	}
 	l.adopt(store.resume)
+	l.history = l.world.History()
 	l.dirty = true
 	return nil
 }

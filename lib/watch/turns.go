@@ -12,6 +12,7 @@ import (
 
 	"gracekit/lib/cgroup"
 	"gracekit/lib/proc"
+	"gracekit/lib/service"
 )
 
 // turns decide who acts, of several watchers that measure one cgroup: each sees
@@ -140,7 +141,12 @@ func (t *turns) open(target process) (*os.File, error) {
 		h.Write([]byte(group))
 		t.path = filepath.Join(t.dir, fmt.Sprintf("cgroup-%016x", h.Sum64()))
 	}
-	f, err := openTrusted(t.path)
+	dir, name, err := service.OpenParent(t.path)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	f, err := dir.OpenFile(name, unix.O_RDWR|unix.O_CREAT, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -149,10 +155,4 @@ func (t *turns) open(target process) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
-}
-
-// openTrusted opens a file to read and write that nobody else can write.
-func openTrusted(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
-	return f, err
 }

@@ -47,7 +47,9 @@ type prober interface {
 	Wanted() (service.WantedState, error)        // what the operator wants of the service
 	Instances(target process) ([]proc.ID, error) // who is watched, good until the next call; none: the target itself
 	Open(id proc.ID) (process, error)
-	Store() (*store, error) // where the snapshot is kept; nil: nowhere, or not yet
+	Store() (*store, error) // where the snapshot is kept; nil: nowhere
+	History() *history      // nil: none is kept
+	LargestBelow(target process) (id proc.ID, kb int64)
 }
 
 // process is one process that is held.
