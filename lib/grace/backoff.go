@@ -142,10 +142,10 @@ func (s *Streak) follows(started time.Duration) bool {
 	return s != nil && (s.Count == 0 || started > s.Over)
 }
 
-// need is what the instance needs: its footprint, or, as long as that is not
-// known, what it has.
+// need is what the instance needs: what it had when its title appeared, or, if it
+// has shown none, what it has.
 func (x Instance) need() int64 {
-	if kb := x.Footprint.KB(); kb > 0 {
+	if kb := x.Footprint.BootKB; kb > 0 {
 		return kb
 	}
 	return x.KB

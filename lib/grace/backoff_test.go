@@ -90,8 +90,11 @@ func TestHowLongRestartsAreDelayed(t *testing.T) {
 		"soft, above the footprint: a leak, never delayed": {
 			repeat(5, life{reason: Soft, limit: 1100, kb: 1200, footprint: booted, over: 9 * s}),
 			[]time.Duration{0, 0, 0, 0, 0}, []bool{false, false, false, false, false}},
-		"soft, a footprint that was not confirmed shows nothing": {
+		"soft, a footprint that was not confirmed: three times running": {
 			repeat(4, life{reason: Soft, limit: 900, kb: 1200, footprint: titled(1000, 1200), over: 9 * s}),
+			[]time.Duration{0, 0, 10 * s, 30 * s}, []bool{false, false, true, true}},
+		"soft, not confirmed, but under the limit when the title appeared: a leak": {
+			repeat(4, life{reason: Soft, limit: 1100, kb: 1200, footprint: titled(1000, 1200), over: 9 * s}),
 			[]time.Duration{0, 0, 0, 0}, []bool{false, false, false, false}},
 		"soft, another process: three times running within a minute": {
 			repeat(5, life{reason: Soft, limit: 900, kb: 1000, over: 9 * s}),

@@ -55,7 +55,7 @@ type Evidence uint8
 
 const (
 	NoEvidence    Evidence = iota // the process was under the limit after its boot, or was over it late, or nothing is known
-	EarlyEvidence                 // it shows no title, and was over the limit within a minute of its start: three times running mean something
+	EarlyEvidence                 // its footprint is not known, and it was over the limit within a minute of its start: three times running mean something
 	BootEvidence                  // its footprint is known, and above the limit
 )
 
@@ -67,7 +67,7 @@ func (f Footprint) Against(limit int64, started, over time.Duration) Evidence {
 	switch {
 	case f.BootKB > 0 && f.KB() > limit:
 		return BootEvidence
-	case f.BootKB > 0:
+	case f.BootKB > 0 && f.BootKB <= limit: // under it after its boot: it leaks, or has a greedy job
 		return NoEvidence
 	case over-started <= early:
 		return EarlyEvidence

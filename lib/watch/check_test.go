@@ -1,0 +1,84 @@
+package watch
+
+import (
+	"io"
+	"log/slog"
+	"os"
+	"testing"
+	"time"
+
+	"gracekit/lib/proc"
+	"gracekit/lib/service"
+	"gracekit/lib/units"
+)
+
+func TestACheckOfOneProcessAllocatesNothing(t *testing.T) {
+	for name, measure := range map[string]proc.Field{"rss": proc.RSS, "pss": proc.PSS, "uss": proc.USS, "anon": proc.Anon, "rss+swap": proc.RSS | proc.Swap} {
+		target, err := service.Parse(proc.ID{PID: os.Getpid(), Start: ownStart(t)}.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg := &Config{Target: target, Soft: units.KB(1 << 40), Hard: units.KB(1 << 40), Measure: measure, Interval: time.Second,
+			Log: slog.New(slog.DiscardHandler), Messages: discard{}}
+		h := newHost(cfg, -1, &oomScore{})
+		l := newLoop(cfg, h)
+		if err := l.start(); err != nil {
+			t.Fatal(err)
+		}
+		check := func() {
+			if err := l.checkAll(h.Now(), false); err != nil {
+				t.Fatal(err)
+			}
+			for _, d := range l.instances {
+				if d.misread.since > 0 || d.kb == 0 {
+					t.Fatalf("%s: %d KB", name, d.kb)
+				}
+			}
+		}
+		for _, d := range l.instances { // it has booted: its title is not looked for any more
+			d.footprint.Grew = true
+		}
+		check() // the buffers get their size
+		if n := testing.AllocsPerRun(10, check); n != 0 {
+			t.Errorf("%s: %v allocations a check", name, n)
+		}
+		l.release()
+		h.close()
+	}
+}
+
+func ownStart(t *testing.T) uint64 {
+	p, err := proc.Open(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	return p.ID.Start
+}
+
+type discard struct{ io.Writer }
+
+func (discard) Error(string, ...any) {}
+func (discard) Warn(string, ...any)  {}
+func (discard) Info(string, ...any)  {}
+
+func TestTheSpreadIsAnotherPartForEachProcessAndAlwaysTheSame(t *testing.T) {
+	const most = time.Hour
+	tenths := map[time.Duration]int{}
+	for pid := 1000; pid < 2000; pid++ { // children of one parent, started together
+		id := proc.ID{PID: pid, Start: 5678901}
+		d := spread(id, most)
+		if d < 0 || d > most || d != spread(id, most) {
+			t.Fatalf("%v: %v of %v, and then %v", id, d, most, spread(id, most))
+		}
+		tenths[d*10/(most+1)]++
+	}
+	for tenth := range time.Duration(10) {
+		if n := tenths[tenth]; n < 50 || n > 150 {
+			t.Errorf("%d of 1000 are in tenth %d: %v", n, tenth+1, tenths)
+		}
+	}
+	if d := spread(proc.ID{PID: 1, Start: 1}, 0); d != 0 {
+		t.Errorf("%v of nothing", d)
+	}
+}

@@ -1,0 +1,498 @@
+package watch
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"gracekit/lib/proc"
+	"gracekit/lib/service"
+	"gracekit/lib/units"
+)
+
+// between is one size until a time, and another from then on.
+func between(before int64, at time.Duration, after int64) func(time.Duration) int64 {
+	return func(age time.Duration) int64 {
+		if age < at {
+			return before
+		}
+		return after
+	}
+}
+
+func TestWhenAProcessIsRestarted(t *testing.T) {
+	exits := func(code int, kills bool) func() outing {
+		return func() outing { return outing{takes: time.Second, code: code, kills: kills} }
+	}
+	for name, c := range map[string]struct {
+		size   func(time.Duration) int64
+		change func(*Config, *fakeWorld)
+		most   time.Duration
+		want   []string
+		err    error
+	}{
+		"under the limits nothing happens": {
+			size: constant(100), most: time.Hour},
+		"over the soft limit for the grace time": {
+			size: constant(101), most: time.Hour,
+			want: []string{"0s over-soft", "10s grace-over", "10s restart-begin", "11s restart-done"}},
+		"back under it within the grace time": {
+			size: between(101, 5*time.Second, 100), most: time.Hour,
+			want: []string{"0s over-soft", "5s under-soft"}},
+		"over the hard limit": {
+			size: between(90, 5*time.Second, 201), most: time.Hour,
+			want: []string{"5s over-soft", "5s over-hard", "5s restart-begin", "6s restart-done"}},
+		"the grace time expires between two checks": {
+			size: constant(101), most: time.Hour, change: func(c *Config, _ *fakeWorld) { c.Interval = 7 * time.Second },
+			want: []string{"0s over-soft", "10s grace-over", "10s restart-begin", "11s restart-done"}},
+		"legacy: no way back": {
+			size: between(101, 5*time.Second, 1), most: time.Hour, change: func(c *Config, _ *fakeWorld) { c.Legacy = true },
+			want: []string{"0s over-soft", "10s grace-over", "10s restart-begin", "11s restart-done"}},
+		"it is too old": {
+			size: constant(1), most: time.Hour, change: func(c *Config, _ *fakeWorld) { c.MaxAge = 100 * time.Millisecond },
+			want: []string{"100ms restart-begin", "1.1s restart-done"}},
+		"it exits by itself": {
+			size: constant(1), most: time.Hour, change: func(_ *Config, w *fakeWorld) {
+				w.script = []fakeEvent{{at: start + 5*time.Second, do: func() { w.target.dead = true }}}
+			},
+			want: []string{"5s target-gone"}, err: ErrEnded},
+		"prog exits 75: postponed, and tried again": {
+			size: constant(101), most: 75 * time.Second, change: func(_ *Config, w *fakeWorld) { w.prog = exits(75, false) },
+			want: []string{"0s over-soft", "10s grace-over", "10s restart-begin", "11s restart-postponed", "1m11s restart-begin", "1m12s restart-postponed"}},
+		"postponed, and back under: not tried again": {
+			size: between(101, 20*time.Second, 1), most: time.Hour, change: func(_ *Config, w *fakeWorld) { w.prog = exits(75, false) },
+			want: []string{"0s over-soft", "10s grace-over", "10s restart-begin", "11s restart-postponed", "20s under-soft"}},
+		"postponed for the soft limit, and over the hard one: at once": {
+			size: between(101, 20*time.Second, 201), most: 21 * time.Second, change: func(_ *Config, w *fakeWorld) { w.prog = exits(75, false) },
+			want: []string{"0s over-soft", "10s grace-over", "10s restart-begin", "11s restart-postponed", "20s over-hard", "20s restart-begin"}},
+		"prog exits 1: failed, and begun again whatever the size": {
+			size: between(101, 20*time.Second, 1), most: 72 * time.Second, change: func(_ *Config, w *fakeWorld) { w.prog = exits(1, false) },
+			want: []string{"0s over-soft", "10s grace-over", "10s restart-begin", "11s restart-failed", "20s under-soft", "1m11s restart-begin"}},
+		"prog exits 1, but the process has exited: done": {
+			size: constant(201), most: time.Hour, change: func(_ *Config, w *fakeWorld) { w.prog = exits(1, true) },
+			want: []string{"0s over-soft", "0s over-hard", "0s restart-begin", "1s restart-done"}},
+		"prog exits 0, and the process is running after five seconds: failed": {
+			size: constant(201), most: 10 * time.Second, change: func(_ *Config, w *fakeWorld) { w.prog = exits(0, false) },
+			want: []string{"0s over-soft", "0s over-hard", "0s restart-begin", "6s restart-failed"}},
+		"prog exits 0, and the process exits within five seconds: done": {
+			size: constant(201), most: time.Hour, change: func(_ *Config, w *fakeWorld) {
+				w.prog = exits(0, false)
+				w.script = []fakeEvent{{at: start + 4*time.Second, do: func() { w.target.dead = true }}}
+			},
+			want: []string{"0s over-soft", "0s over-hard", "0s restart-begin", "4s restart-done"}},
+		"prog takes too long: TERM": {
+			size: constant(201), most: 30 * time.Second, change: func(c *Config, w *fakeWorld) {
+				c.ProgTimeout = 20 * time.Second
+				w.prog = func() outing { return outing{takes: time.Hour} }
+			},
+			want: []string{"0s over-soft", "0s over-hard", "0s restart-begin", "20s ERROR", "20s restart-failed", "21s grace-over"}},
+		"over the hard limit during a restart for the soft one: logged": {
+			size: growing(101, 20), most: 30 * time.Second, change: func(c *Config, w *fakeWorld) {
+				c.Grace = 0
+				w.prog = func() outing { return outing{takes: 20 * time.Second, kills: true} }
+			},
+			want: []string{"0s over-soft", "0s grace-over", "0s restart-begin", "5s over-hard", "20s restart-done"}},
+		"a reading that fails: logged once, and no restart": {
+			size: constant(101), most: time.Minute, change: func(_ *Config, w *fakeWorld) {
+				w.script = []fakeEvent{{at: start + 5*time.Second, do: func() { w.target.err = errors.New("EIO") }},
+					{at: start + 25*time.Second, do: func() { w.target.err, w.target.size = nil, constant(1) }}}
+			},
+			want: []string{"0s over-soft", "5s read-failed", "25s under-soft"}},
+		"its cgroup is frozen: postponed": {
+			size: constant(201), most: 62 * time.Second, change: func(_ *Config, w *fakeWorld) {
+				w.target.frozen = true
+				w.script = []fakeEvent{{at: start + 30*time.Second, do: func() { w.target.frozen = false }}}
+			},
+			want: []string{"0s over-soft", "0s over-hard", "0s restart-postponed", "10s grace-over", "1m0s restart-begin", "1m1s restart-done"}},
+		"in place: done when it has shrunk, and the timer starts anew": {
+			size: constant(101), most: 2 * time.Minute, change: func(c *Config, w *fakeWorld) {
+				c.InPlace = true
+				w.prog = exits(0, false)
+				w.script = []fakeEvent{{at: start + 15*time.Second, do: func() { w.target.size = constant(50) }}}
+			},
+			want: []string{"0s over-soft", "10s grace-over", "10s restart-begin", "15s restart-done"}},
+		"in place: failed when it has not": {
+			size: constant(101), most: 75 * time.Second, change: func(c *Config, w *fakeWorld) {
+				c.InPlace = true
+				w.prog = exits(0, false)
+			},
+			want: []string{"0s over-soft", "10s grace-over", "10s restart-begin", "1m11s restart-failed"}},
+		"quieted by something else: not for the soft limit, until it has been idle for an hour": {
+			size: constant(101), most: 2 * time.Hour, change: func(c *Config, w *fakeWorld) {
+				c.Retry = 30 * time.Minute
+				w.target.quiet, w.target.idle = true, true
+			},
+			want: []string{"0s over-soft", "10s grace-over", "10s restart-postponed", "30m10s restart-postponed", "1h0m10s ERROR", "1h0m10s restart-begin",
+				"1h0m11s restart-done"}},
+		"quieted by something else, and over the hard limit": {
+			size: constant(201), most: time.Hour, change: func(_ *Config, w *fakeWorld) { w.target.quiet = true },
+			want: []string{"0s over-soft", "0s over-hard", "0s restart-begin", "1s restart-done"}},
+		"a share follows the memory there is, within five seconds": {
+			size: constant(500), most: time.Minute, change: func(c *Config, w *fakeWorld) {
+				c.Soft, c.Hard = units.Size{}, units.Size{}
+				if err := c.Soft.Set("80%"); err != nil {
+					panic(err)
+				}
+				w.target.available = 1000
+				w.script = []fakeEvent{{at: start + 7*time.Second, do: func() { w.target.available = 600 }}}
+			},
+			want: []string{"10s over-soft", "20s grace-over", "20s restart-begin", "21s restart-done"}},
+		"paused: nothing happens until it is resumed": {
+			size: between(1, 10*time.Second, 201), most: time.Hour, change: func(_ *Config, w *fakeWorld) {
+				w.script = []fakeEvent{{at: start + 5*time.Second, commands: "p"}, {at: start + 30*time.Second, commands: "c"}, {at: start + 60*time.Second, commands: "u"}}
+			},
+			want: []string{"5s paused", "1m0s resumed", "1m0s over-soft", "1m0s over-hard", "1m0s restart-begin", "1m1s restart-done"}},
+		"requested during a pause: when it is resumed": {
+			size: constant(1), most: time.Hour, change: func(_ *Config, w *fakeWorld) {
+				w.script = []fakeEvent{{at: start + 5*time.Second, commands: "pt"}, {at: start + 60*time.Second, commands: "u"}}
+			},
+			want: []string{"5s paused", "1m0s resumed", "1m0s restart-begin", "1m1s restart-done"}},
+		"requested after it was postponed: at once": {
+			size: constant(101), most: 13 * time.Second, change: func(_ *Config, w *fakeWorld) {
+				w.prog = exits(75, false)
+				w.script = []fakeEvent{{at: start + 12*time.Second, commands: "t"}}
+			},
+			want: []string{"0s over-soft", "10s grace-over", "10s restart-begin", "11s restart-postponed", "12s restart-begin"}},
+		"a dry run logs it, time and again": {
+			size: constant(201), most: 61 * time.Second, change: func(c *Config, _ *fakeWorld) { c.DryRun = true },
+			want: []string{"0s over-soft", "0s over-hard", "0s restart-begin", "10s grace-over", "1m0s restart-begin"}},
+		"without a prog it is the caller's turn": {
+			size: constant(201), most: time.Hour, change: func(c *Config, _ *fakeWorld) { c.Prog = nil },
+			want: []string{"0s over-soft", "0s over-hard"}},
+		"no command for ten minutes, where nothing else checks": {
+			size: constant(1), most: time.Hour, change: func(c *Config, _ *fakeWorld) { c.Interval, c.Control = 0, "fifo" },
+			want: []string{"10m0s WARN"}},
+		"on command: the grace time expires all the same": {
+			size: constant(101), most: time.Hour, change: func(c *Config, w *fakeWorld) {
+				c.Interval, c.Control = 0, "fifo"
+				w.script = []fakeEvent{{at: start + 5*time.Second, commands: "c"}}
+			},
+			want: []string{"5s over-soft", "15s grace-over", "15s restart-begin", "16s restart-done"}},
+		"legacy with a job hook: until it is heard, the clock's checks can be cancelled": {
+			size: between(101, 5*time.Second, 1), most: time.Hour, change: func(c *Config, _ *fakeWorld) { c.Legacy, c.Control = true, "fifo" },
+			want: []string{"0s over-soft", "5s under-soft"}},
+		"legacy with a job hook: once it is heard, only the hook counts for the soft limit": {
+			size: between(1, 20*time.Second, 101), most: 11 * time.Minute, change: func(c *Config, w *fakeWorld) {
+				c.Legacy, c.Control, c.Grace = true, "fifo", time.Hour
+				w.script = []fakeEvent{{at: start + 5*time.Second, commands: "c"}}
+			},
+			want: []string{"10m5s over-soft"}}, // it has been silent for ten minutes
+		"legacy with a job hook: the hard limit counts always": {
+			size: between(1, 20*time.Second, 201), most: time.Hour, change: func(c *Config, w *fakeWorld) {
+				c.Legacy, c.Control = true, "fifo"
+				w.script = []fakeEvent{{at: start + 15*time.Second, commands: "c"}}
+			},
+			want: []string{"20s over-hard", "20s restart-begin", "21s restart-done"}},
+		"the machine slept: the next interval counts from then": {
+			size: constant(1), most: time.Hour, change: func(c *Config, w *fakeWorld) {
+				c.Interval = 10 * time.Second
+				w.script = []fakeEvent{{at: start + 5*time.Second, do: func() { w.now += 1000 * time.Second; w.target.size = constant(101) }}}
+			},
+			want: []string{"16m45s over-soft", "16m55s grace-over", "16m55s restart-begin", "16m56s restart-done"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, c.size)
+			cfg := config(t, 100, 200)
+			if c.change != nil {
+				c.change(&cfg, w)
+			}
+			j, err := watchIt(w, cfg, c.most)
+			if err != c.err {
+				t.Errorf("ended with %v, want %v", err, c.err)
+			}
+			expect(t, name, j, c.want...)
+		})
+	}
+}
+
+func TestAServiceIsFollowed(t *testing.T) {
+	w := newWorld(t, constant(201))
+	cfg := config(t, 0, 200)
+	follow(t, &cfg, w, func(pid int) *fakeProcess { return w.start(pid, constant(50)) })
+	j, err := watchIt(w, cfg, time.Minute)
+	if err != nil {
+		t.Error(err)
+	}
+	expect(t, "service", j, "0s over-hard", "0s restart-begin", "1s restart-done", "1s target-gone", "1s target-up")
+}
+
+func TestAnOperatorWins(t *testing.T) {
+	for why, wanted := range map[string]service.WantedState{"wanted down": {}, "paused": {Up: true, Paused: true}} {
+		w := newWorld(t, constant(201))
+		w.wanted = wanted
+		cfg := config(t, 0, 200)
+		follow(t, &cfg, w, func(pid int) *fakeProcess { return w.start(pid, constant(50)) })
+		j, _ := watchIt(w, cfg, 61*time.Second)
+		expect(t, why, j, "0s over-hard", "0s restart-postponed", "1m0s restart-postponed")
+		if !strings.Contains(j.full.String(), why) {
+			t.Errorf("%s is not in %s", why, j.full.String())
+		}
+	}
+}
+
+func TestASupervisorThatHasNotStartedIsWaitedForWithOneLine(t *testing.T) {
+	w := newWorld(t, constant(50))
+	cfg := config(t, 0, 200)
+	follow(t, &cfg, w, nil)
+	w.refused = service.ErrUnsupervised
+	w.script = []fakeEvent{{at: start + 10*time.Minute, do: func() { w.refused = nil }}}
+	j, err := watchIt(w, cfg, time.Hour)
+	if err != nil || len(j.lines) != 2 || j.lines[0] != "0s read-failed" || !strings.HasSuffix(j.lines[1], " watching") {
+		t.Errorf("%v %q", err, j.lines)
+	}
+}
+
+// restartsOf are the times of an event.
+func restartsOf(j *journal, event string) (times []time.Duration) {
+	for _, line := range j.lines {
+		if at, name, _ := strings.Cut(line, " "); name == event {
+			d, _ := time.ParseDuration(at)
+			times = append(times, d)
+		}
+	}
+	return times
+}
+
+func TestASoftLimitBelowTheFootprintBacksOffUpToAnHour(t *testing.T) {
+	w := newWorld(t, constant(150))
+	w.target.titledAt = 2 * time.Second
+	cfg := config(t, 100, 0)
+	follow(t, &cfg, w, func(pid int) *fakeProcess {
+		p := w.start(pid, constant(150))
+		p.titledAt = 2 * time.Second
+		return p
+	})
+	cfg.Interval = 3 * time.Second
+	j, _ := watchIt(w, cfg, 12*time.Hour)
+	if n := len(restartsOf(j, "limit-too-low")); n < 3 || restartsOf(j, "limit-too-low")[0] > 10*time.Second {
+		t.Errorf("limit-too-low at %v", restartsOf(j, "limit-too-low"))
+	}
+	done := restartsOf(j, "restart-done")
+	if len(done) < 12 || len(done) > 25 {
+		t.Fatalf("%d restarts in 12 hours: %v", len(done), done)
+	}
+	if last := done[len(done)-1] - done[len(done)-2]; last < 59*time.Minute || last > 61*time.Minute {
+		t.Errorf("the last two are %v apart", last)
+	}
+	for _, want := range []string{"level=ERROR msg=limit-too-low", "fits_kb=225", "boot_kb=150", "limit=soft", "it had 150 KB right after its boot"} {
+		if !strings.Contains(j.full.String(), want) {
+			t.Errorf("%s is not in the log", want)
+		}
+	}
+}
+
+func TestASoftLimitBelowTheFootprintIsSeenThoughTheGraceTimeIsShort(t *testing.T) {
+	w := newWorld(t, constant(150))
+	w.target.titledAt = 2 * time.Second
+	cfg := config(t, 100, 0)
+	cfg.Grace = 0
+	follow(t, &cfg, w, func(pid int) *fakeProcess {
+		p := w.start(pid, constant(150))
+		p.titledAt = 2 * time.Second
+		return p
+	})
+	j, _ := watchIt(w, cfg, time.Hour)
+	if done := restartsOf(j, "restart-done"); len(done) > 12 || len(restartsOf(j, "limit-too-low")) == 0 {
+		t.Errorf("%d restarts in an hour", len(done))
+	}
+}
+
+func TestALeakerIsNeverDelayedAtItsHardLimit(t *testing.T) {
+	leaker := func(p *fakeProcess) *fakeProcess {
+		p.titledAt = 2 * time.Second
+		return p
+	}
+	w := newWorld(t, nil)
+	w.target = leaker(w.start(100, growing(50, 20))) // over soft at 2.5 s, over hard at 7.5 s
+	cfg := config(t, 100, 200)
+	cfg.Grace = time.Hour
+	follow(t, &cfg, w, func(pid int) *fakeProcess { return leaker(w.start(pid, growing(50, 20))) })
+	j, _ := watchIt(w, cfg, time.Hour)
+	if strings.Contains(j.full.String(), "limit-too-low") {
+		t.Error("told that its limit is too low")
+	}
+	if done := restartsOf(j, "restart-done"); len(done) < 300 {
+		t.Errorf("%d restarts in an hour", len(done))
+	}
+}
+
+func TestAProcessWithoutATitleThatLeaksStaysNearItsHardLimit(t *testing.T) {
+	w := newWorld(t, growing(10, 40))
+	cfg := config(t, 60, 120)
+	cfg.Grace, cfg.Interval = time.Second, 200*time.Millisecond
+	var largest int64
+	leak := func(age time.Duration) int64 {
+		kb := growing(10, 40)(age)
+		largest = max(largest, kb)
+		return kb
+	}
+	w.target.size = leak
+	follow(t, &cfg, w, func(pid int) *fakeProcess { return w.start(pid, leak) })
+	watchIt(w, cfg, time.Hour)
+	if largest > 240 {
+		t.Errorf("it had %d KB, the hard limit is 120", largest)
+	}
+}
+
+func TestChildrenAreRestartedOneAtATimeAndReplaced(t *testing.T) {
+	w := newWorld(t, constant(1))
+	for pid := 101; pid <= 103; pid++ {
+		w.children = append(w.children, w.start(pid, constant(201)))
+	}
+	next := 200
+	w.prog = func() outing {
+		return outing{takes: time.Second, kills: true, does: func() {
+			w.script = append(w.script, fakeEvent{at: w.now + 3*time.Second, do: func() {
+				next++
+				w.children = append(w.children, w.start(next, constant(1)))
+			}})
+		}}
+	}
+	cfg := config(t, 0, 200)
+	cfg.Scope = proc.ScopeChildren
+	j, err := watchIt(w, cfg, time.Minute)
+	if err != nil {
+		t.Error(err)
+	}
+	begun := restartsOf(j, "restart-begin")
+	if len(begun) != 3 || begun[1]-begun[0] < 4*time.Second || begun[2]-begun[1] < 4*time.Second {
+		t.Errorf("begun at %v: %q", begun, j.lines)
+	}
+	if len(w.target.id.String()) == 0 || w.target.dead {
+		t.Error("the parent was ended")
+	}
+}
+
+func TestAChildThatIsNotReplacedHoldsTheNextForTheRetryTimeAlone(t *testing.T) {
+	w := newWorld(t, constant(1))
+	w.children = []*fakeProcess{w.start(101, constant(201)), w.start(102, constant(201))}
+	cfg := config(t, 0, 200)
+	cfg.Scope = proc.ScopeChildren
+	j, _ := watchIt(w, cfg, 2*time.Minute)
+	begun := restartsOf(j, "restart-begin")
+	if len(begun) != 2 || begun[1] != 61*time.Second {
+		t.Errorf("begun at %v: %q", begun, j.lines)
+	}
+}
+
+func TestATargetStandsInForSidekiqsThatAreNotThereYet(t *testing.T) {
+	w := newWorld(t, constant(5))
+	w.script = []fakeEvent{{at: start + 10*time.Second, do: func() { w.children = []*fakeProcess{w.start(101, constant(201))} }}}
+	cfg := config(t, 0, 200)
+	cfg.Scope = proc.ScopeSidekiq
+	j, _ := watchIt(w, cfg, 12*time.Second)
+	expect(t, "wrapper", j, "10s target-up", "10s over-hard", "10s restart-begin", "11s restart-done", "11s target-gone")
+	if len(w.progs) != 1 || !strings.Contains(w.progs[0], "GRACE_TARGET="+w.children[0].id.String()) {
+		t.Errorf("%q", w.progs)
+	}
+}
+
+// A watcher that is killed leaves its state to the next one.
+func TestAKilledWatcherIsResumed(t *testing.T) {
+	t.Run("the grace timer", func(t *testing.T) {
+		w := newWorld(t, constant(101))
+		cfg := config(t, 100, 0)
+		watchIt(w, cfg, 5*time.Second)
+		j, _ := watchIt(w, cfg, time.Hour)
+		expect(t, "next", j, "10s grace-over", "10s restart-begin", "11s restart-done")
+	})
+	t.Run("legacy", func(t *testing.T) {
+		w := newWorld(t, between(101, 3*time.Second, 1))
+		cfg := config(t, 100, 0)
+		cfg.Legacy = true
+		watchIt(w, cfg, 5*time.Second)
+		j, _ := watchIt(w, cfg, time.Hour)
+		expect(t, "next", j, "10s grace-over", "10s restart-begin", "11s restart-done")
+	})
+	t.Run("legacy, with another limit", func(t *testing.T) {
+		w := newWorld(t, between(101, 3*time.Second, 1))
+		cfg := config(t, 100, 0)
+		cfg.Legacy = true
+		watchIt(w, cfg, 5*time.Second)
+		cfg.Soft = units.KB(110)
+		j, _ := watchIt(w, cfg, time.Hour)
+		expect(t, "next", j)
+	})
+	t.Run("a restart whose prog runs is waited for", func(t *testing.T) {
+		w := newWorld(t, constant(201))
+		w.prog = func() outing { return outing{takes: 20 * time.Second, kills: true} }
+		cfg := config(t, 0, 200)
+		watchIt(w, cfg, 5*time.Second)
+		j, _ := watchIt(w, cfg, time.Hour)
+		expect(t, "next", j, "20s restart-done")
+		if len(w.progs) != 1 {
+			t.Errorf("%d progs", len(w.progs))
+		}
+	})
+	t.Run("a restart whose prog is gone begins again, whatever the size", func(t *testing.T) {
+		w := newWorld(t, between(201, 3*time.Second, 1))
+		w.prog = func() outing { return outing{takes: 20 * time.Second, kills: true} }
+		cfg := config(t, 0, 200)
+		watchIt(w, cfg, 5*time.Second)
+		w.running = nil
+		j, _ := watchIt(w, cfg, time.Hour)
+		expect(t, "next", j, "5s restart-begin", "25s restart-done")
+	})
+	t.Run("a restart that ended meanwhile is counted", func(t *testing.T) {
+		w := newWorld(t, constant(201))
+		w.prog = func() outing { return outing{takes: 20 * time.Second, kills: true} }
+		cfg := config(t, 0, 200)
+		watchIt(w, cfg, 5*time.Second)
+		w.target = w.start(101, constant(1))
+		j, _ := watchIt(w, cfg, time.Minute)
+		if len(j.lines) != 2 || j.lines[0] != "5s restart-done" {
+			t.Errorf("%q", j.lines)
+		}
+	})
+	t.Run("a pause", func(t *testing.T) {
+		w := newWorld(t, constant(201))
+		cfg := config(t, 0, 200)
+		w.script = []fakeEvent{{at: start, commands: "p"}}
+		watchIt(w, cfg, 5*time.Second)
+		j, _ := watchIt(w, cfg, time.Hour)
+		if len(w.progs) != 0 || len(j.lines) != 2 || j.lines[1] != "5s paused" {
+			t.Errorf("%q", j.lines)
+		}
+	})
+	t.Run("a back-off", func(t *testing.T) {
+		w := newWorld(t, constant(150))
+		cfg := config(t, 100, 0)
+		successor := func(pid int) *fakeProcess { return w.start(pid, constant(150)) }
+		follow(t, &cfg, w, successor)
+		watchIt(w, cfg, 30*time.Second) // two restarts, and the third instance waits
+		before := len(w.progs)
+		w.target.dead = false
+		j, _ := watchIt(w, cfg, 3*time.Second)
+		if before != 2 || len(w.progs) != 2 {
+			t.Errorf("%d progs, and then %d: %q", before, len(w.progs), j.lines)
+		}
+	})
+}
+
+func TestASnapshotThatCannotBeBelievedIsReportedOnce(t *testing.T) {
+	w := newWorld(t, constant(101))
+	cfg := config(t, 100, 0)
+	watchIt(w, cfg, 5*time.Second)
+	good := string(w.state)
+	for name, text := range map[string]string{
+		"nonsense":       "nonsense",
+		"empty":          "",
+		"cut off":        good[:len(good)/2],
+		"negative":       strings.Replace(good, `"since": `, `"since": -`, 1),
+		"another boot":   strings.Replace(good, `"boot": "boot"`, `"boot": "other"`, 1),
+		"future":         strings.Replace(good, `"since": `, `"since": 99`, 1),
+		"no identity":    strings.Replace(good, `"id": "100:`, `"id": "x`, 1),
+		"another format": strings.Replace(good, `"version": 1`, `"version": 2`, 1),
+	} {
+		if name != "empty" && text == good {
+			t.Fatalf("%s: nothing was replaced", name)
+		}
+		w := newWorld(t, constant(101))
+		w.state = []byte(text)
+		j, _ := watchIt(w, cfg, time.Second)
+		if strings.Count(j.full.String(), "not resumed") != 1 || !strings.Contains(j.full.String(), "over-soft") {
+			t.Errorf("%s: %s", name, j.full.String())
+		}
+	}
+}
