@@ -255,9 +255,11 @@ func (j *journal) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-func (j *journal) Error(format string, args ...any) { fmt.Fprintf(j, "msg=ERROR "+format+"\n", args...) }
-func (j *journal) Warn(format string, args ...any)  { fmt.Fprintf(j, "msg=WARN "+format+"\n", args...) }
-func (j *journal) Info(string, ...any)              {}
+func (j *journal) Error(format string, args ...any) {
+	fmt.Fprintf(j, "msg=ERROR "+format+"\n", args...)
+}
+func (j *journal) Warn(format string, args ...any) { fmt.Fprintf(j, "msg=WARN "+format+"\n", args...) }
+func (j *journal) Info(string, ...any)             {}
 
 // newWorld is a world with one process, and a prog that ends it in a second.
 func newWorld(t *testing.T, size func(age time.Duration) int64) *fakeWorld {
