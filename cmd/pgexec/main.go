@@ -65,7 +65,7 @@ func run(cmd *cli.Command) error {
 		os.Setenv(proc.MarkVariable, id.String())
 	} else {
 		os.Unsetenv(proc.MarkVariable) // an inherited one names another service
-		cmd.Error("cannot tell the identity of this process: %v", errID)
+		cmd.Error("cannot read the identity of this process: %v", errID)
 	}
 	if cmd.Given("file") {
 		if err := writeID(*file, id, errID); err != nil {

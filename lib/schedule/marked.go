@@ -104,11 +104,16 @@ func environOf(p *proc.Process) (environ []string, err error) {
 	return environ, nil
 }
 
-// warnUnreadable logs once that marks cannot be read.
+// warnUnreadable logs once that marks cannot be read. It is a warning only where
+// the process is known to be one of the target's user.
 func (r *Run) warnUnreadable(err error) {
+	log := r.Warn
+	if len(r.marked.owners) == 0 {
+		log = r.Info
+	}
 	if !r.marked.unreadable {
 		r.marked.unreadable = true
-		r.Warn("%v: such processes are found by group, session and tree alone (is CAP_SYS_PTRACE missing?)", err)
+		log("%v: such processes are found by group, session and tree alone (is CAP_SYS_PTRACE missing?)", err)
 	}
 }
 
