@@ -82,7 +82,7 @@ func run(cmd *cli.Command) error {
 			cmd.Error("cannot close the descriptors above 2: %v", err)
 		}
 	}
-	return cli.Exit(cmd.Exec(prog))
+	return cmd.Exec(prog)
 }
 
 // leadGroup makes this process lead its group.

@@ -246,7 +246,7 @@ func (q *query) askRedis(why error) error {
 			argv = append(argv, option)
 		}
 	}
-	return cli.Exit(q.Exec(append(argv, q.target.ID.String())))
+	return q.Exec(append(argv, q.target.ID.String()))
 }
 
 // shows completes the message of what showed that a Sidekiq is idle.

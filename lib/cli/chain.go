@@ -16,13 +16,19 @@ func Expand(argv []string, id string) []string {
 	return expanded
 }
 
-// Exec becomes a program. It returns only if that cannot be: with the exit
-// code, after having said why.
-func (c *Command) Exec(argv []string) int {
+// Exec becomes a program, which Find finds. It returns only if that is not
+// possible; the error carries the exit code.
+func (c *Command) Exec(argv []string) error {
 	file, code, err := Find(argv[0])
-	if err == nil {
-		code, err = cannotRun(file, syscall.Exec(file, argv, os.Environ()))
+	if err != nil {
+		return &Error{code, err}
 	}
-	c.say("fatal", err.Error())
-	return code
+	return ExecFile(file, argv)
+}
+
+// ExecFile is Exec for a program that Find has found.
+func ExecFile(file string, argv []string) error {
+	messages.flush()
+	code, err := cannotRun(file, syscall.Exec(file, argv, os.Environ()))
+	return &Error{code, err}
 }

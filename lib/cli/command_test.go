@@ -136,7 +136,7 @@ func TestBracesAreReplacedWhereverTheyAre(t *testing.T) {
 
 func TestWhatCannotBecomeAProgramSaysWhy(t *testing.T) {
 	cmd, _, stderr := newCommand()
-	if code := cmd.Exec([]string{"/nonexistent/prog"}); code != 127 {
+	if code := cmd.finish(cmd.Exec([]string{"/nonexistent/prog"})); code != 127 {
 		t.Errorf("exit %d", code)
 	}
 	if got, want := stderr.String(), "prog: fatal: cannot run \"/nonexistent/prog\": no such file or directory\n"; got != want {

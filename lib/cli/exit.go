@@ -51,8 +51,11 @@ func Exit(code int) error {
 // Main runs a program: it prints the error that run returns as a line at level
 // fatal, and exits with its code: 111 for an error that carries none.
 func Main(name, usage string, run func(*Command) error) {
+	messages.program = name
 	cmd := New(name, usage, os.Stdout, Stderr)
-	os.Exit(cmd.finish(run(cmd)))
+	code := cmd.finish(run(cmd))
+	messages.flush()
+	os.Exit(code)
 }
 
 // finish prints the error that ends a program, and is its exit code.

@@ -3,14 +3,17 @@ package cli
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
 // Find looks a program up as execvp(3) does: a name with a slash is a path, any
-// other is looked for in PATH. The code is the one to exit with if there is an
-// error.
+// other is looked for in PATH. Where PATH does not have it, or is not set, it is
+// looked for beside the running program: our programs find each other from cron,
+// and under the secure_path of sudo. The code is the one to exit with if there
+// is an error.
 func Find(prog string) (file string, code int, err error) {
 	if prog == "" {
 		return "", NotFound, fmt.Errorf("cannot run %q: no name of a program", prog)
@@ -35,6 +38,12 @@ func Find(prog string) (file string, code int, err error) {
 		}
 		if codeHere == CannotRun { // execvp goes on, and remembers that there was one
 			code, err = codeHere, errHere
+		}
+	}
+	if self, errSelf := os.Executable(); errSelf == nil { // links resolved, as Linux has it
+		file := filepath.Join(filepath.Dir(self), prog)
+		if _, errHere := runnable(file); errHere == nil {
+			return file, Continue, nil
 		}
 	}
 	return "", code, err

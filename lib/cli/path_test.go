@@ -94,6 +94,31 @@ func TestWithoutPATHItIsLookedForInBin(t *testing.T) {
 	}
 }
 
+func TestOurProgramsFindEachOtherBesideThemselves(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	beside := filepath.Join(filepath.Dir(self), "gracekit-test-beside")
+	if err := os.WriteFile(beside, []byte("#!/bin/sh\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Remove(beside)
+	first := folder(t, 0o755, "gracekit-test-beside")
+	for path, want := range map[string]string{"/usr/bin:/bin": beside, "": beside, first: first + "/gracekit-test-beside"} {
+		t.Setenv("PATH", path)
+		if file, code, err := Find("gracekit-test-beside"); file != want || code != Continue || err != nil {
+			t.Errorf("PATH=%s: %q, %d, %v; not %q", path, file, code, err, want)
+		}
+	}
+	if err := os.Unsetenv("PATH"); err != nil {
+		t.Fatal(err)
+	}
+	if file, code, err := Find("gracekit-test-beside"); file != beside || code != Continue || err != nil {
+		t.Errorf("without PATH: %q, %d, %v", file, code, err)
+	}
+}
+
 func TestWhatCannotBeReachedIsNoProgram(t *testing.T) {
 	long := strings.Repeat("x", 300) // ENAMETOOLONG
 	if _, code, err := Find(long); code != NotFound && code != CannotRun || err == nil {
