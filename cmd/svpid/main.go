@@ -5,33 +5,38 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"strconv"
 
 	"gracekit/lib/cli"
 	"gracekit/lib/proc"
 	"gracekit/lib/service"
 )
 
-const usage = `usage: svpid [-j] TARGET...
+const usage = `usage: svpid [-p | -j] TARGET...
 
-Print the identity, PID:STARTTIME, of each target's process, a line each.
+Print the identity, PID:STARTTIME, of each target's process, one per line.
 
 TARGET  1234           the process with this pid
-        1234:5678901   this very process: pid, and start time in clock ticks
-                       since boot
-        a directory    a service directory of runsv or s6-supervise: what its
-                       ./run became
-        a file         a pidfile, or an identity file of pgexec
+        1234:5678901   only this very process: pid, and start time in clock
+                       ticks since boot
+        sidekiq        a service: in $SVDIR alone if that is set, otherwise in
+                       /etc/service, /run/service or /service; a path if there
+                       is none
+        a directory    a service directory of runsv or s6-supervise: the process
+                       that its ./run became
+        a file         a pidfile, or an identity file written by pgexec
 
-  -j, --json     JSON lines: pid, start, pgid, sid, ppid, state, service,
+  -p, --pid      print pids alone
+  -j, --json     print JSON lines: pid, start, pgid, sid, ppid, state, service,
                  uptime_s
-  -q, --quiet    only errors: a target that has no process is no error
-  -v, --verbose  more messages
-  -h, --help     this text
-      --version  the version
+  -q, --quiet    print only errors; a target without a process is not one
+  -v, --verbose  print more messages
+  -h, --help     print this text
+      --version  print the version
 
-Exit: 0 all have a process; 1 one has none now; 100 used wrongly;
-      111 one cannot be looked at (stale, unsupervised, or others could write
-      it).
+Exit: 0 every target has a process; 1 one has none now; 100 used wrongly;
+      111 one was refused (it has no supervisor, others could have written it,
+      or the process is hidden)
 `
 
 // description is the JSON of a process; numbers as in proc_pid_stat(5).
@@ -42,17 +47,27 @@ type description struct {
 	SID     int     `json:"sid"`
 	PPID    int     `json:"ppid"`
 	State   string  `json:"state"`    // R S D T t
-	Service *string `json:"service"`  // the service directory as it was given; null if the target is none
+	Service *string `json:"service"`  // the path of the service directory; null if the target is something else
 	Uptime  float64 `json:"uptime_s"` // seconds
 }
 
 func main() { cli.Main("svpid", usage, run) }
 
 func run(cmd *cli.Command) error {
-	asJSON := cmd.Bool("json", "j")
+	asJSON, asPID := cmd.Bool("json", "j"), cmd.Bool("pid", "p")
 	words, err := cmd.Args(1, -1)
 	if err != nil {
 		return err
+	}
+	if *asJSON && *asPID {
+		return cli.Misusef("--pid: cannot be combined with --json")
+	}
+	format := identity
+	switch {
+	case *asPID:
+		format = pid
+	case *asJSON:
+		format = describe
 	}
 	targets, err := service.ParseAll(words)
 	if err != nil {
@@ -60,7 +75,7 @@ func run(cmd *cli.Command) error {
 	}
 	worst := cli.Yes
 	for _, target := range targets {
-		line, err := describe(target, *asJSON)
+		line, err := resolve(target, format)
 		switch {
 		case err == nil:
 			if err := cmd.Write(line + "\n"); err != nil {
@@ -77,23 +92,29 @@ func run(cmd *cli.Command) error {
 	return cli.Exit(worst)
 }
 
-func describe(target service.Target, asJSON bool) (string, error) {
+// resolve is the line that is printed of a target.
+func resolve(target service.Target, format func(service.Target, *proc.Process) (string, error)) (string, error) {
 	p, err := target.Open()
 	if err != nil {
 		return "", err
 	}
 	defer p.Close()
-	if !asJSON {
-		return p.ID.String(), nil
-	}
+	return format(target, p)
+}
+
+func identity(_ service.Target, p *proc.Process) (string, error) { return p.ID.String(), nil }
+
+func pid(_ service.Target, p *proc.Process) (string, error) { return strconv.Itoa(p.ID.PID), nil }
+
+func describe(target service.Target, p *proc.Process) (string, error) {
 	s, err := p.Stat()
 	if err != nil {
 		return "", err
 	}
 	d := description{PID: s.PID, Start: s.Start, PGID: s.PGID, SID: s.Session, PPID: s.PPID,
 		State: string(rune(s.State)), Uptime: math.Round((proc.Now()-p.ID.StartTime()).Seconds()*100) / 100}
-	if target.IsDirectory() {
-		d.Service = &target.Text
+	if directory := target.Service(); directory != "" {
+		d.Service = &directory
 	}
 	line, err := json.Marshal(d)
 	return string(line), err
