@@ -61,6 +61,60 @@ func TestAProcessIsFoundByItsPIDAndByItsIdentityAlone(t *testing.T) {
 	}
 }
 
+func TestAProcessThatIsOnlyAnIDHoldsNothing(t *testing.T) {
+	p := &Process{ID: ID{1234, 5678901}}
+	if fd := p.PollFd().Fd; fd >= 0 { // ppoll(2) ignores what is negative
+		t.Errorf("descriptor %d", fd)
+	}
+	if err := p.Signal(0); err == nil {
+		t.Error("signalled")
+	}
+	p.Close()
+	if _, err := unix.FcntlInt(0, unix.F_GETFD, 0); err != nil {
+		t.Errorf("standard input: %v", err)
+	}
+}
+
+func TestAProcessIsClosedOnce(t *testing.T) {
+	p := open(t, os.Getpid())
+	p.Close()
+	r, w, err := os.Pipe() // gets the descriptors that are free now
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	p.Close()
+	if err := w.Close(); err != nil {
+		t.Errorf("the descriptor of somebody else was closed: %v", err)
+	}
+}
+
+func TestATreeIsThatOfAnIdentity(t *testing.T) {
+	p := open(t, start(t, "sleep 1000 & echo ready; wait").Process.Pid)
+	sc := NewScanner()
+	defer sc.Close()
+	if tree, err := sc.Tree(p.ID); err != nil || len(tree) != 2 {
+		t.Errorf("%+v, %v; want the shell and the sleep", tree, err)
+	}
+	for _, other := range []ID{{p.ID.PID, p.ID.Start - 1}, {p.ID.PID, p.ID.Start + 1}} { // its pid has been given away
+		if tree, err := sc.Tree(other); err != nil || len(tree) > 0 {
+			t.Errorf("%v: %+v, %v", other, tree, err)
+		}
+	}
+}
+
+func TestProcOfAnotherNamespaceIsRefused(t *testing.T) {
+	if err := checkOwnProc("/proc/self", os.Getpid()); err != nil {
+		t.Error(err)
+	}
+	if err := checkOwnProc("/proc/self", os.Getpid()+1); err == nil || !strings.Contains(err.Error(), "of another pid namespace") {
+		t.Errorf("%v", err)
+	}
+	if err := checkOwnProc("/proc/nothing", os.Getpid()); err == nil || !strings.Contains(err.Error(), "is /proc mounted?") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestAZombieHasEnded(t *testing.T) {
 	cmd := start(t, "echo ready; exec sleep 1000")
 	p := open(t, cmd.Process.Pid)
