@@ -22,40 +22,50 @@ func (l *local) watchJobs(done <-chan struct{}) {
 	defer f.Close()
 	watched := map[*instance]*fleet.Evidence{}
 	for _, in := range l.subject.instances {
-		if in.process == nil || in.identity == "" || l.targetIsSidekiq() && in.process.ID != l.target.ID {
+		if l.targetIsSidekiq() && in.process.ID != l.target.ID {
 			continue // another worker of the service, which is not over the limit
 		}
-		f.Begin()
-		e, err := f.NewEvidence(in.identity, in.process)
-		if err != nil {
-			l.Warn("cannot record which jobs of %s run at this restart: %v", in.identity, err)
-			continue
-		}
-		watched[in] = e
+		watched[in] = nil
 	}
 	for len(watched) > 0 {
 		over := isClosed(done)
+		var processes []unix.PollFd
 		for in, e := range watched {
 			ended := in.process.Ended()
-			f.Begin()
-			if err := e.Look(); err != nil && ended {
-				l.Warn("cannot record which jobs of %s ran at this restart: %v", in.identity, err)
+			if e == nil {
+				e, err = l.newEvidence(f, in)
+				watched[in] = e
+			} else {
+				f.Begin()
+				err = e.Look()
 			}
-			if ended {
+			switch {
+			case ended && e != nil:
 				l.finish(f, e)
+			case ended:
+				l.Warn("cannot record which jobs of %v ran at this restart: %v", in.process.ID, err)
 			}
 			if ended || over {
 				delete(watched, in)
+			} else {
+				processes = append(processes, in.process.PollFd())
 			}
 		}
-		if len(watched) > 0 {
-			var fds []unix.PollFd
-			for in := range watched {
-				fds = append(fds, in.process.PollFd())
-			}
-			proc.Poll(fds, lookPause)
+		if len(processes) > 0 {
+			proc.Poll(processes, lookPause)
 		}
 	}
+}
+
+// newEvidence begins to look at an instance. One that has just booted may not be known to Redis yet.
+func (l *local) newEvidence(f *fleet.Fleet, in *instance) (e *fleet.Evidence, err error) {
+	f.Begin()
+	if in.identity == "" {
+		if in.identity, err = f.Resolve(in.process); err != nil {
+			return nil, err
+		}
+	}
+	return f.NewEvidence(in.identity, in.process)
 }
 
 // targetIsSidekiq tells whether the target is one Sidekiq, perhaps of several of a service that is restarted as a whole.

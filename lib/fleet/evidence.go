@@ -51,7 +51,10 @@ func (f *Fleet) NewEvidence(identity string, p *proc.Process) (*Evidence, error)
 	for _, queue := range e.queues {
 		e.tails[queue] = &tail{}
 	}
-	return e, e.Look()
+	if err := e.Look(); err != nil {
+		return nil, err
+	}
+	return e, nil
 }
 
 // Look adds what can be seen now. Call it every now and then until the process has exited, and right after that.
