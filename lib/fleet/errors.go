@@ -80,7 +80,11 @@ func (f *Fleet) wrapDialError(err error) error {
 	case op != nil && op.Op == "local error":
 		return fmt.Errorf("%s: TLS failed: %w", where, op.Err)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EPIPE):
-		return fmt.Errorf("%s closed the connection without an answer (too many clients, protected mode, or a port for TLS alone: rediss://)", where)
+		hint := "a port for TLS alone: rediss://"
+		if f.secure { // with TLS 1.3 the refusal may be lost, because the server closes the connection right after it
+			hint = "a client certificate is required: REDIS_CERT_FILE, REDIS_KEY_FILE"
+		}
+		return fmt.Errorf("%s closed the connection without an answer (too many clients, protected mode, or %s)", where, hint)
 	case op != nil && op.Err != nil:
 		return fmt.Errorf("%s is not available: %w", where, op.Err) // without the address, which the message has already
 	case strings.HasPrefix(err.Error(), "tls: "):

@@ -5,6 +5,7 @@ package fleet
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -22,6 +23,7 @@ type Fleet struct {
 	where    string   // for messages
 	prefix   string   // of all keys
 	secrets  []string // left out of messages
+	secure   bool     // by TLS
 	timeout  time.Duration
 	deadline time.Time // of all questions since Begin
 }
@@ -38,6 +40,7 @@ func Open(s Settings) (*Fleet, error) {
 			f.secrets = append(f.secrets, secret)
 		}
 	}
+	f.secure = strings.HasPrefix(s.URL, "rediss:")
 	f.Begin()
 	if s.Namespace != "" {
 		f.prefix = s.Namespace + ":"

@@ -364,3 +364,32 @@ type replied string
 
 func (r replied) Error() string { return string(r) }
 func (r replied) RedisError()   {}
+
+// An error that Redis makes inside a script is an error of its own, and never an instance without a heartbeat.
+func TestErrorsOfTheCommandsOfAScript(t *testing.T) {
+	s := startRedis(t)
+	ids := s.beats(2, everywhere)
+	s.do("ACL", "SETUSER", "some", "on", ">"+password, "+@all", "~processes", "~"+ids[0])
+	f := s.fleet(func(to *Settings) { to.URL = "unix://some:" + password + "@" + s.socket })
+	_, err := f.Claim(request(ids[0])) // the other one's hash is not for this user
+	s.refused("claim", err, "can't access at least one of the keys")
+	_, err = f.Claim(request(ids[1]))
+	s.refused("claim", err, "can't access at least one of the keys")
+	s.nothingWritten()
+}
+
+// A field of Redis may have 512 MB: the answer is not taken into memory.
+func TestAnswersAreBounded(t *testing.T) {
+	s := startRedis(t)
+	s.beats(2, everywhere)
+	s.do("SETRANGE", "large", maxAnswer, "x")
+	s.do("EVAL", "redis.call('HSET', KEYS[2], 'info', redis.call('GET', KEYS[1]))", 2, "large", identity(1))
+	f := s.fleet()
+	_, err := f.All()
+	s.refused("ps", err, "Redis at "+s.socket+": the answer is larger than 64 MB")
+	s.do("HSET", identity(1), "info", "{}")
+	f.Begin()
+	if all, err := f.All(); err != nil || len(all) != 2 {
+		t.Error(all, err)
+	}
+}
