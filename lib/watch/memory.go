@@ -27,7 +27,7 @@ func SpareMemory() {
 // another is in a system call, a signal for example, and ends the program where it
 // cannot: in a cgroup that is at its pids limit.
 func makeThreads() {
-	const threads = 6
+	const threads = 4
 	var all, locked sync.WaitGroup
 	release := make(chan struct{})
 	for range threads {
@@ -69,7 +69,6 @@ func lockMemory(cfg *Config) {
 	if cfg.NoLock {
 		return
 	}
-	debug.FreeOSMemory()
 	lockFile(cfg.File)
 	const onFault = 4 // MCL_ONFAULT, mlock2(2): what is used, not all that is mapped
 	if err := unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE | onFault); err != nil {
@@ -77,8 +76,8 @@ func lockMemory(cfg *Config) {
 	}
 }
 
-// mostLocked is how much of prog's file is locked, in bytes.
-const mostLocked = 1 << 20
+// mostLocked is how much of prog's file is locked, in bytes: any of our programs.
+const mostLocked = 4 << 20
 
 // lockFile maps a file and keeps it in memory.
 func lockFile(name string) {
@@ -97,7 +96,8 @@ func lockFile(name string) {
 	}
 }
 
-// trimMemory gives back the garbage of a restart.
+// trimMemory gives back the garbage of a restart. It is not done at the start: a
+// collection takes half a MB itself, and there is less garbage than that.
 func trimMemory() { debug.FreeOSMemory() }
 
 // machineKB is all there is, memory and swap (sysinfo(2)), for a size that is read.
