@@ -15,7 +15,18 @@ import (
 
 const nobody = 65534
 
-// A file in place of a process is believed only if it can be: else 111, and nothing is signalled.
+// identityFile is what pgexec -f writes of a process.
+func identityFile(t *testing.T, p *child) string {
+	t.Helper()
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.id() + "\n" + string(boot)
+}
+
+// A pidfile that somebody else could have written is refused (111), and one that
+// names no process has none (1): nothing is signalled.
 func TestPidfiles(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
@@ -32,16 +43,18 @@ func TestPidfiles(t *testing.T) {
 	}{
 		{"one that holds the pid", func(f string) {}, 0, false},
 		{"no newline", func(f string) { write(t, f, strings.TrimSpace(pid)) }, 0, false},
-		{"an identity", func(f string) { write(t, f, meant.id()+"\n") }, 0, false},
+		{"an identity", func(f string) { write(t, f, identityFile(t, meant)) }, 0, false},
+		{"an identity without a boot id", func(f string) { write(t, f, meant.id()+"\n") }, 1, false},
+		{"a torn identity", func(f string) { write(t, f, identityFile(t, meant)[:len(meant.id())-1]) }, 1, false},
 		{"a dead process", func(f string) { write(t, f, fmt.Sprintln(gone.pid)) }, 1, false},
 		{"stale: older than the process", func(f string) { chtimes(t, f, time.Now().Add(-time.Hour)) }, 1, false},
 		{"missing", func(f string) { os.Remove(f) }, 111, false},
-		{"empty", func(f string) { write(t, f, "") }, 111, false},
+		{"empty", func(f string) { write(t, f, "") }, 1, false},
 		{"garbage", func(f string) { write(t, f, "sidekiq\n") }, 111, false},
 		{"two pids", func(f string) { write(t, f, pid+pid) }, 111, false},
 		{"pid 0", func(f string) { write(t, f, "0\n") }, 111, false},
 		{"a negative pid", func(f string) { write(t, f, "-"+pid) }, 111, false},
-		{"a number that is no pid", func(f string) { write(t, f, "99999999999999999999\n") }, 111, false},
+		{"a number that is too large", func(f string) { write(t, f, "99999999999999999999\n") }, 111, false},
 		{"a large file", func(f string) { write(t, f, strings.Repeat(pid, 100000)) }, 111, false},
 		{"binary", func(f string) { write(t, f, "\x00\xff\x01\x00") }, 111, false},
 		{"world-writable", func(f string) { os.Chmod(f, 0o666) }, 111, false},
@@ -50,7 +63,7 @@ func TestPidfiles(t *testing.T) {
 		{"a FIFO", func(f string) { os.Remove(f); unix.Mkfifo(f, 0o600) }, 111, false},
 		{"a socket", func(f string) { os.Remove(f); unix.Mknod(f, unix.S_IFSOCK|0o600, 0) }, 111, false},
 		{"a device", func(f string) { os.Remove(f); unix.Mknod(f, unix.S_IFCHR|0o600, 1<<8|5) }, 111, true}, // /dev/zero
-		{"a directory that is no service", func(f string) { os.Remove(f); os.Mkdir(f, 0o755) }, 111, false},
+		{"an ordinary directory", func(f string) { os.Remove(f); os.Mkdir(f, 0o755) }, 111, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.root && os.Getuid() != 0 {

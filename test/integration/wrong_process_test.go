@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// No process but the one that was meant is ever told anything, even when it has the pid.
+// A process that got the pid of the target is never signalled and never watched.
 func TestRecycledPidIsNotTheProcess(t *testing.T) {
 	if !inPidNamespace(t) {
 		return
@@ -19,7 +19,7 @@ func TestRecycledPidIsNotTheProcess(t *testing.T) {
 	if err := os.Chtimes(pidfile, aged, aged); err != nil {
 		s.Fatal(err)
 	}
-	identity := s.write("pgid", meant.id()+"\n", 0o644)
+	identity := s.write("pgid", identityFile(t, meant), 0o644)
 	meant.kill()
 	<-meant.gone
 
