@@ -1,0 +1,145 @@
+package integration
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// wrapped starts a service whose Sidekiq is below what its ./run becomes. The line is the end of the run script, in
+// which SIDEKIQ stands for the command line of Sidekiq.
+func (s *sandbox) wrapped(line string) (*redis, ledger) {
+	s.Helper()
+	s.need("sidekiq")
+	redis, jobs := s.redis(), ledger{s, s.path("ledger")}
+	line = strings.ReplaceAll(line, "SIDEKIQ", "sidekiq -r "+s.app()+" -c 2 -t 20")
+	s.write("svc/run", fmt.Sprintf("#!/bin/sh\nexec 2>&1 >>%s\ncd %s\nexport REDIS_URL=%s LEDGER=%s\n%s\n",
+		s.path("sidekiq.log"), s.dir, redis.url(), jobs.file, line), 0o755)
+	v := s.runsv(s.path("svc"))
+	s.Cleanup(func() { // runsv ends what stands in front alone
+		v.control("d")
+		s.waitFor("the service is down", func() bool {
+			for _, p := range s.sidekiqs() {
+				p.kill()
+			}
+			return v.stat() == "down"
+		})
+	})
+	return redis, jobs
+}
+
+// sidekiqs lists the Sidekiqs with a title that work on this sandbox's jobs.
+func (s *sandbox) sidekiqs() (found []process) {
+	for _, p := range processes() {
+		if cwd, _ := os.Readlink(fmt.Sprintf("/proc/%d/cwd", p.pid)); cwd == s.dir && booted(p) {
+			found = append(found, p)
+		}
+	}
+	return found
+}
+
+// What stands in front of Sidekiq must not end before it: the job that runs at a manual restart ends in peace, though it
+// takes longer than the 5 s that are left for what a target leaves behind, and no second Sidekiq is up beside it.
+func TestWhatStandsInFrontOfSidekiqCutsNoJob(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ needs, line string }{
+		"a shell":              {"sh", "sh -c 'SIDEKIQ; echo ended'"},
+		"chpst -P and a shell": {"chpst", "exec chpst -P sh -c 'SIDEKIQ; echo ended'"},
+		"a pipe":               {"sh", "SIDEKIQ | cat"},
+		"flock":                {"flock", "exec flock lock SIDEKIQ"},
+		"timeout":              {"timeout", "exec timeout 1d SIDEKIQ"},
+		"dumb-init":            {"dumb-init", "exec dumb-init SIDEKIQ"},
+		"setsid":               {"setsid", "exec setsid -w SIDEKIQ"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSandbox(t)
+			s.need(c.needs)
+			redis, jobs := s.wrapped(c.line)
+			s.waitFor("Sidekiq has booted", func() bool { return len(s.sidekiqs()) == 1 })
+			old := s.sidekiqs()[0]
+			jids := redis.enqueue(1, "LeakJob", 0, 9)
+			s.waitFor("the job runs", func() bool { return jobs.count("start") == 1 })
+
+			command := s.command("graceful-restart", s.path("svc"))
+			command.Env = append(command.Env, "SHUTDOWN_WAIT=0")
+			r := s.runCommand(command)
+			if r.code != 0 {
+				s.Errorf("exit %d\n%s", r.code, r.stderr)
+			}
+			s.Log(r.stderr)
+			if old.alive() {
+				s.Error("the old Sidekiq is still there")
+			}
+			jobs.exactlyOnce(jids)
+			s.waitFor("there is a new Sidekiq", func() bool { return len(s.sidekiqs()) == 1 && s.sidekiqs()[0].id() != old.id() })
+		})
+	}
+}
+
+// A parent that ends all its children when one ends, as sidekiq-cluster, cuts no job: all are idle before one is stopped.
+func TestACluster(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	cluster, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	redis, jobs := s.wrapped("exec chpst -P ruby "+cluster+"/testdata/cluster.rb 2 SIDEKIQ")
+	s.waitFor("two Sidekiqs have booted", func() bool { return len(s.sidekiqs()) == 2 })
+	old := s.sidekiqs()
+	var metrics process
+	for _, line := range strings.Fields(readFile(s.path("cluster.pids"))) {
+		pid, _ := strconv.Atoi(line)
+		metrics, _ = look(pid) // the last one
+	}
+	jids := redis.enqueue(4, "LeakJob", 0, 14) // beyond the 10 s that the parent gives its children
+	s.waitFor("all jobs run", func() bool { return jobs.count("start") == 4 })
+	one := s.command("graceful-restart", old[0].id()) // as gracewatch runs it for one of them
+	one.Env = append(one.Env, "SHUTDOWN_WAIT=100", "GRACE_SERVICE="+s.path("svc"))
+	if r := s.runCommand(one); r.code != 0 {
+		s.Errorf("exit %d\n%s", r.code, r.stderr)
+	}
+	for _, p := range append(slices.Clone(old), metrics) {
+		if p.alive() {
+			s.Errorf("still there: %v", p)
+		}
+	}
+	jobs.exactlyOnce(jids)
+	s.waitFor("there are two new ones", func() bool { return len(s.sidekiqs()) == 2 })
+}
+
+// unicorn ends its requests by QUIT, and cuts them by TERM.
+func TestUnicornEndsByQuit(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	s.need("unicorn")
+	s.write("config.ru", `run lambda { |env|
+		File.write("began", ""); sleep 3; [200, {"Content-Type" => "text/plain"}, ["answered"]] }`, 0o644)
+	s.write("unicorn.rb", "listen '"+s.path("unicorn.sock")+"'\nworker_processes 1\ntimeout 60\n", 0o644)
+	u := s.start(s.command("unicorn", "-c", "unicorn.rb", "-l", s.path("unicorn.sock"), "config.ru"))
+	s.waitFor("unicorn listens", func() bool { _, err := os.Stat(s.path("unicorn.sock")); return err == nil })
+	answer, log := s.log("answer")
+	request := s.command("curl", "-s", "--unix-socket", s.path("unicorn.sock"), "http://localhost/")
+	request.Stdout, request.Stderr = answer, log
+	asked := s.start(request)
+	s.waitFor("the request has begun", func() bool { _, err := os.Stat(s.path("began")); return err == nil })
+
+	c := s.command("graceful-restart", u.id())
+	c.Env = append(c.Env, "QUIET_SIGNAL=", "STOP_SIGNAL=QUIT", "SIDEKIQ_TIMEOUT=30")
+	if r := s.runCommand(c); r.code != 0 {
+		s.Errorf("exit %d\n%s", r.code, r.stderr)
+	}
+	<-asked.gone
+	if text := readFile(s.path("answer")); text != "answered" {
+		s.Errorf("the request got %q", text)
+	}
+}
+
+func readFile(file string) string {
+	text, _ := os.ReadFile(file)
+	return string(text)
+}
