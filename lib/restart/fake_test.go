@@ -37,6 +37,7 @@ type fake struct {
 	booting  bool
 	from     time.Duration // when it is there
 	idle     time.Duration // from then on it is idle
+	shows    time.Duration // from then on it shows that it is quiet
 	tellsNot error
 	exit     time.Duration
 	kb       func(now time.Duration) int64
@@ -132,14 +133,16 @@ func (w *world) heard(want string) {
 	w.Errorf("no message has %q:\n%s", want, strings.Join(w.said, "\n"))
 }
 
-func (f *fake) String() string      { return fmt.Sprintf("%d:1", f.pid) }
-func (f *fake) ID() proc.ID         { return proc.ID{PID: f.pid, Start: 1} }
-func (f *fake) Ended() bool         { return f.exit <= f.w.now }
-func (f *fake) Values() Values      { return f.values }
-func (f *fake) IsStopped() bool     { return f.stopped }
-func (f *fake) IsBooting() bool     { return f.booting }
-func (f *fake) Idle() (bool, error) { return f.idle <= f.w.now, f.tellsNot }
-func (f *fake) KB() (int64, error)  { return f.kb(f.w.now), nil }
+func (f *fake) String() string  { return fmt.Sprintf("%d:1", f.pid) }
+func (f *fake) ID() proc.ID     { return proc.ID{PID: f.pid, Start: 1} }
+func (f *fake) Ended() bool     { return f.exit <= f.w.now }
+func (f *fake) Values() Values  { return f.values }
+func (f *fake) IsStopped() bool { return f.stopped }
+func (f *fake) IsBooting() bool { return f.booting }
+func (f *fake) Idle() (idle, quiet bool, err error) {
+	return f.idle <= f.w.now, f.shows <= f.w.now, f.tellsNot
+}
+func (f *fake) KB() (int64, error) { return f.kb(f.w.now), nil }
 
 func (f *fake) Catches(sig unix.Signal) (bool, error) {
 	if f.Ended() {

@@ -128,7 +128,7 @@ func (l *live) IsBooting() bool {
 	return errors.Is(err, sidekiq.ErrBooting)
 }
 
-func (l *live) Idle() (bool, error) {
+func (l *live) Idle() (idle, quiet bool, err error) {
 	s, err := l.watch.Check()
-	return s.Idle, err
+	return s.Idle, s.Stopping, err
 }

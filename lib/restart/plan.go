@@ -24,7 +24,7 @@ func plan(sys system, c Config) ([]string, error) {
 		}
 		quiet := schedule.Name(w.config.Quiet)
 		switch most := r.most(w); {
-		case w.config.Quiet == 0:
+		case w.config.Quiet == 0, most == 0:
 			add("no quiet signal to %v, and no wait for jobs", w)
 		case !caught:
 			add("no quiet signal to %v: it has no handler for %s, and is not waited for", w, quiet)

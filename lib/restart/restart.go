@@ -61,6 +61,7 @@ const (
 	dumpTime    = 500 * time.Millisecond // for a thread dump, between TTIN and KILL
 	killTime    = 5 * time.Second        // a killed process needs that long at most, unless it hangs in the kernel
 	cleanUpTime = 5 * time.Second        // between TERM and KILL for what is left
+	settleTime  = 3 * time.Second        // for a Sidekiq to handle the quiet signal, before it gets the stop signal
 	parentEnd   = 5 * time.Second        // for the target to end when its last worker has
 
 	firstLook = 20 * time.Millisecond  // between two looks at a worker, at first
@@ -107,8 +108,8 @@ type process interface {
 	Send(sig unix.Signal) error
 	Catches(sig unix.Signal) (bool, error)
 	IsStopped() bool
-	IsBooting() bool // it is going to be a Sidekiq
-	Idle() (bool, error)
+	IsBooting() bool                     // it is going to be a Sidekiq
+	Idle() (idle, quiet bool, err error) // quiet: it shows that it takes no more jobs
 	KB() (int64, error)
 	Values() Values
 }
@@ -135,6 +136,7 @@ func run(ctx context.Context, sys system, c Config) (left []proc.ID, err error) 
 		r.quiet(w)
 	}
 	r.wait(ctx)
+	r.settle()
 	r.stopAll()
 	return sys.CleanUp()
 }
@@ -211,9 +213,13 @@ func (r *restart) quiet(w *worker) {
 	if r.reported(w, err) {
 		return
 	}
+	most := r.most(w)
 	switch {
 	case w.config.Quiet == 0:
 		r.Info("%v gets no quiet signal: not waiting for jobs", w)
+		return
+	case most == 0:
+		r.Info("%v gets no quiet signal, because the wait is 0", w)
 		return
 	case !caught && w.IsBooting():
 		r.Info("%v is booting and has no handler for %s yet: it has no jobs to wait for", w, schedule.Name(w.config.Quiet))
@@ -228,10 +234,7 @@ func (r *restart) quiet(w *worker) {
 	if r.reported(w, r.send(w, w.config.Quiet)) {
 		return
 	}
-	switch most := r.most(w); {
-	case most == 0 && (w.sidekiq || w.config.QuietIsSet):
-		r.Info("%v got %s: not waiting (the wait is 0)", w, schedule.Name(w.config.Quiet))
-		return
+	switch {
 	case w.sidekiq:
 		r.Info("%v got %s: waiting %s for its jobs", w, schedule.Name(w.config.Quiet), upTo(most))
 	case w.config.QuietIsSet:
@@ -240,7 +243,10 @@ func (r *restart) quiet(w *worker) {
 		r.Info("%v got %s, but is not a Sidekiq: not waiting for jobs", w, schedule.Name(w.config.Quiet))
 		return
 	}
-	w.phase, w.until = waiting, after(r.sys.Now(), r.most(w))
+	w.phase, w.until = waiting, after(r.sys.Now(), most)
+	if w.sidekiq {
+		w.settled = r.sys.Now() + settleTime
+	}
 }
 
 // most is how long a worker is waited for.
@@ -291,8 +297,8 @@ func (r *restart) look(w *worker) {
 	var err error
 	if w.sidekiq {
 		var idle bool
-		if idle, err = w.Idle(); idle {
-			w.phase = ready
+		if idle, _, err = w.Idle(); idle {
+			w.phase, w.settled = ready, 0
 			r.Info("%v is idle", w)
 			return
 		}
@@ -309,6 +315,20 @@ func (r *restart) look(w *worker) {
 		r.Warn("cannot tell whether %v still has jobs: %v", w, err)
 	default:
 		r.Warn("%v still has jobs: Sidekiq pushes those back that do not end within its own timeout of %v", w, w.config.Timeout)
+	}
+}
+
+// settle keeps the stop signal apart from the quiet signal. Sidekiq 6 with Ruby
+// 3.1 fails when it finds both in the pipe that its signal handlers write to, and
+// loses its jobs; with many threads that compute it reads the pipe late.
+func (r *restart) settle() {
+	for _, w := range r.workers {
+		for w.phase <= ready && r.sys.Now() < w.settled && !w.Ended() {
+			if _, quiet, err := w.Idle(); quiet && err == nil {
+				break
+			}
+			r.sys.Sleep(min(w.settled, r.sys.Now()+lastLook), []process{w.process})
+		}
 	}
 }
 

@@ -167,12 +167,26 @@ func TestATargetThatIsNotASidekiq(t *testing.T) {
 	}
 }
 
-func TestWithoutAWaitTheQuietSignalIsSentAllTheSame(t *testing.T) {
+func TestWithoutAWaitThereIsNoQuietSignal(t *testing.T) {
 	w := newWorld(t)
 	w.target = w.sidekiq(1, never)
 	w.target.values.Wait = 0
 	w.does(w.config())
-	w.saw("0s TSTP 1", "0s TERM 1", "500ms clean-up")
+	w.saw("0s TERM 1", "500ms clean-up")
+}
+
+// Sidekiq 6.4.1 fails, and loses its jobs, when it finds two signals at once.
+func TestTheStopSignalComesWhenTheQuietSignalWasHandled(t *testing.T) {
+	for shows, saw := range map[time.Duration][]string{
+		seconds(1.5): {"0s TSTP 1", "1.5s TERM 1", "2s clean-up"},
+		never:        {"0s TSTP 1", "3s TERM 1", "3.5s clean-up"},
+	} {
+		w := newWorld(t)
+		w.target = w.sidekiq(1, never)
+		w.target.values.Wait, w.target.shows = units.Duration(seconds(0.1)), shows
+		w.does(w.config())
+		w.saw(saw...)
+	}
 }
 
 func TestASidekiqThatDoesNotTellIsWaitedFor(t *testing.T) {

@@ -29,6 +29,7 @@ type worker struct {
 	config  Values
 	sidekiq bool
 	phase   phase
+	settled time.Duration // until then it may not have handled the quiet signal
 	until   time.Duration // when waiting, stopping, dumping and killed end at the latest
 }
 
