@@ -87,7 +87,7 @@ func TestACluster(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	redis, jobs := s.wrapped("exec chpst -P ruby "+cluster+"/testdata/cluster.rb 2 SIDEKIQ")
+	redis, jobs := s.wrapped("exec chpst -P ruby " + cluster + "/testdata/cluster.rb 2 SIDEKIQ")
 	s.waitFor("two Sidekiqs have booted", func() bool { return len(s.sidekiqs()) == 2 })
 	old := s.sidekiqs()
 	var metrics process
