@@ -31,8 +31,8 @@ directory is followed from one process to the next.
                            watched and restarted for itself, one at a time
       --match GLOB         scope: each process of the tree whose title or name
                            matches, for itself
-  -L, --legacy             once over the soft limit there is no way back: the
-                           restart happens when the grace time expires
+  -L, --legacy             once over the soft limit, the restart can no longer be
+                           cancelled: it happens when the grace time expires
   -a, --max-age DURATION   restart older processes too (default: never); up to a
                            tenth is added, a different part for each process
   -r, --retry DURATION     wait after a restart that was postponed or failed (60s)
@@ -70,7 +70,7 @@ prog has GRACE_TARGET, GRACE_SERVICE, GRACE_REASON (soft, hard, legacy, age,
 control), GRACE_RSS_KB, GRACE_LIMIT_KB, GRACE_HARD_KB and GRACE_OVER_SECONDS in
 its environment. It exits 0 when the process has exited; 75 for not now, which is
 tried again after --retry if the process is still over its limit; anything else
-is a failure, and the restart begins again after --retry whatever the size.
+is a failure, and the restart begins again after --retry at any size.
 
 Exit: 0 restarted, or without prog: time for it; with -1: nothing to do, or
       done; 1 the process exited by itself; with -1 and without prog: not time

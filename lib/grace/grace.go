@@ -12,7 +12,7 @@ type Limits struct {
 	Soft, Hard int64         // KB; 0: none
 	Grace      time.Duration // how long it may stay over the soft limit
 	Retry      time.Duration // wait after a restart that was postponed or failed
-	Legacy     bool          // once over the soft limit there is no way back
+	Legacy     bool          // once over the soft limit, the restart can no longer be cancelled
 	MaxAgeAt   time.Duration // when the process is too old, on the clock of Sample; 0: never
 }
 
@@ -67,7 +67,7 @@ type State struct {
 	GraceOver    bool          `json:"grace_over,omitempty"`   // the grace time has expired, for this time over the soft limit
 	Restarting   bool          `json:"restarting,omitempty"`   // between a Change with Restart and its end
 	Reason       Reason        `json:"reason,omitempty"`       // of the restart that is under way, or was the last
-	Committed    bool          `json:"committed,omitempty"`    // a restart was requested, or failed half way: it begins whatever the size
+	Committed    bool          `json:"committed,omitempty"`    // a restart was requested, or failed half way: it begins at any size
 	NotBefore    time.Duration `json:"not_before,omitempty"`   // no restart earlier than that
 }
 
@@ -132,7 +132,7 @@ func (s State) due(l Limits, x Sample) Reason {
 }
 
 // Requested is a restart that somebody asked for: it begins with the next
-// sample, whatever the size.
+// sample, at any size.
 func (s State) Requested() State {
 	if !s.Restarting {
 		s.Committed, s.Reason, s.NotBefore = true, Control, 0
@@ -158,7 +158,7 @@ func (s State) DelayedUntil(at time.Duration) State {
 func (s State) Postponed(l Limits, at time.Duration) State { return s.DelayedUntil(later(at, l.Retry)) }
 
 // Failed ends a restart that did not come to its end: the process may be quiet,
-// so it begins again after the retry time, whatever the size.
+// so it begins again after the retry time, at any size.
 func (s State) Failed(l Limits, at time.Duration) State {
 	s = s.Postponed(l, at)
 	s.Committed = true

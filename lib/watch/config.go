@@ -30,7 +30,7 @@ type Config struct {
 	Scope       proc.Scope
 	Match       string // each process of the tree that matches, instead of Scope; empty: none
 
-	Legacy  bool // once over the soft limit there is no way back
+	Legacy  bool // once over the soft limit, the restart can no longer be cancelled
 	InPlace bool // prog shrinks the process, and does not end it
 	Once    bool // one check
 	DryRun  bool

@@ -66,7 +66,7 @@ func TestWhenAProcessIsRestarted(t *testing.T) {
 		"postponed for the soft limit, and over the hard one: at once": {
 			size: between(101, 20*time.Second, 201), most: 21 * time.Second, change: func(_ *Config, w *fakeWorld) { w.prog = exits(75, false) },
 			want: []string{"0s over-soft", "10s grace-over", "10s restart-begin", "11s restart-postponed", "20s over-hard", "20s restart-begin"}},
-		"prog exits 1: failed, and begun again whatever the size": {
+		"prog exits 1: failed, and begun again at any size": {
 			size: between(101, 20*time.Second, 1), most: 72 * time.Second, change: func(_ *Config, w *fakeWorld) { w.prog = exits(1, false) },
 			want: []string{"0s over-soft", "10s grace-over", "10s restart-begin", "11s restart-failed", "20s under-soft", "1m11s restart-begin"}},
 		"prog exits 1, but the process has exited: done": {
@@ -425,7 +425,7 @@ func TestAKilledWatcherIsResumed(t *testing.T) {
 			t.Errorf("%d progs", len(w.progs))
 		}
 	})
-	t.Run("a restart whose prog is gone begins again, whatever the size", func(t *testing.T) {
+	t.Run("a restart whose prog is gone begins again, at any size", func(t *testing.T) {
 		w := newWorld(t, between(201, 3*time.Second, 1))
 		w.prog = func() outing { return outing{takes: 20 * time.Second, kills: true} }
 		cfg := config(t, 0, 200)

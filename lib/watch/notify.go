@@ -22,6 +22,7 @@ type notifier struct {
 	queue      chan []string            // environments
 	last       map[string]time.Duration // when each event was sent
 	suppressed map[string]int           // since then
+	idle       chan struct{}            // closed when the last one has run
 }
 
 const (
@@ -35,13 +36,26 @@ func newNotifier(cfg *Config, score *oomScore) *notifier {
 		return nil
 	}
 	n := &notifier{prog: cfg.Notify, messages: cfg.Messages, score: score, queue: make(chan []string, notifyQueue),
-		last: map[string]time.Duration{}, suppressed: map[string]int{}}
+		last: map[string]time.Duration{}, suppressed: map[string]int{}, idle: make(chan struct{})}
 	go func() {
+		defer close(n.idle)
 		for environ := range n.queue {
 			n.run(environ)
 		}
 	}()
 	return n
+}
+
+// close waits for what was sent, but not for a program that hangs.
+func (n *notifier) close() {
+	if n == nil {
+		return
+	}
+	close(n.queue)
+	select {
+	case <-n.idle:
+	case <-time.After(notifyTime):
+	}
 }
 
 // send has the program run for an event, some time soon.

@@ -189,7 +189,7 @@ func (l *loop) deadline(at time.Duration) time.Duration {
 
 func (l *loop) argv(d *instance) []string { return expand(l.cfg.File, l.cfg.Prog, d.id.String()) }
 
-// environ is what prog is told of the restart.
+// environ are the variables that prog has of the restart.
 func (l *loop) environ(d *instance, at time.Duration) []string {
 	var over time.Duration
 	if d.state.Over {

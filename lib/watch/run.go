@@ -30,6 +30,7 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	l := newLoop(&cfg, h)
 	l.notifier = newNotifier(&cfg, score)
+	defer l.notifier.close()
 	l.turns = newTurns(&cfg)
 	defer l.release()
 	for deadline := later(h.Now(), cfg.WaitLock); ; {

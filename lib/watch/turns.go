@@ -20,10 +20,8 @@ import (
 // entry for each, which a lock guards.
 type turns struct {
 	cfg    *Config
-	dir    string
-	target process
-	scan   *proc.Scanner
-	path   string
+	path   string // of the file; empty: not known yet
+	treeKB func(process) int64
 	failed bool // that the file cannot be used was logged
 }
 
@@ -48,7 +46,7 @@ func newTurns(cfg *Config) *turns {
 	if cfg.Match != "" || cfg.Scope != proc.ScopeCgroup || cfg.DryRun {
 		return nil
 	}
-	return &turns{cfg: cfg, dir: turnsFolder, scan: proc.NewScanner()}
+	return &turns{cfg: cfg, treeKB: treeKB}
 }
 
 // renew notes how large the tree of the target is, and returns the whole file.
@@ -82,13 +80,10 @@ func (t *turns) restarted(target process, at time.Duration) {
 	})
 }
 
-// treeKB is the size of the tree, in KB.
-func (t *turns) treeKB(target process) int64 {
-	p, ok := target.(*held)
-	if !ok {
-		return 0
-	}
-	usage, err := t.scan.Usage(p.real, proc.ScopeTree, proc.RSS)
+// treeKB is the size of the tree of a process, in KB; 0 if it cannot be read.
+func treeKB(target process) int64 {
+	p := target.(*held)
+	usage, err := p.host.scan.Usage(p.real, proc.ScopeTree, proc.RSS)
 	if err != nil {
 		return 0
 	}
@@ -134,12 +129,12 @@ func (t *turns) open(target process) (*os.File, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := os.Mkdir(t.dir, 0o755); err != nil && !os.IsExist(err) {
+		if err := os.Mkdir(turnsFolder, 0o755); err != nil && !os.IsExist(err) {
 			return nil, err
 		}
 		h := fnv.New64a()
 		h.Write([]byte(group))
-		t.path = filepath.Join(t.dir, fmt.Sprintf("cgroup-%016x", h.Sum64()))
+		t.path = filepath.Join(turnsFolder, fmt.Sprintf("cgroup-%016x", h.Sum64()))
 	}
 	dir, name, err := service.OpenParent(t.path)
 	if err != nil {
