@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Now is CLOCK_BOOTTIME: it counts while the machine is suspended, nobody sets
-// it, and start times are of it.
+// Now is CLOCK_BOOTTIME: it counts while the machine is suspended, it cannot be
+// set, and start times are read from it.
 func Now() time.Duration {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {

@@ -18,8 +18,8 @@ type Own struct {
 var supervisors = []string{"runsv", "runsvdir", "s6-supervise", "s6-svscan", "supervise", "svscan", "systemd", "init"}
 
 // Self finds out what the caller belongs to: of the processes above it, the
-// first that has the name of a supervisor, and those above that. What it may not
-// look at it may not signal either, so that ends the search.
+// first that has the name of a supervisor, and those above that. A process that
+// it cannot open it cannot signal either, so that the search ends there.
 func Self() Own {
 	own := Own{PID: os.Getpid(), PGID: unix.Getpgrp()}
 	supervised := false

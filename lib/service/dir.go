@@ -82,7 +82,7 @@ func (d *Dir) Close() { unix.Close(d.fd) }
 // String is the path by which the directory was opened.
 func (d *Dir) String() string { return d.path }
 
-// ID tells whether two directories are the same one.
+// ID is equal for two directories only if they are the same one.
 func (d *Dir) ID() (device, inode uint64) {
 	var st unix.Stat_t
 	if unix.Fstat(d.fd, &st) != nil {
@@ -207,7 +207,7 @@ func (d *Dir) writeFile(name string, text []byte, mode os.FileMode) error {
 	return cause(err)
 }
 
-// cause is an error without the name of the temporary file, which nobody knows.
+// cause is an error without the name of the temporary file.
 func cause(err error) error {
 	var path *os.PathError
 	if errors.As(err, &path) {
@@ -216,8 +216,8 @@ func cause(err error) error {
 	return err
 }
 
-// Remove removes a file, whoever owns it, or a link. That there is none is no
-// error.
+// Remove removes a file, also one of another user, or a link. That it is missing is
+// not an error.
 func (d *Dir) Remove(name string) error {
 	err := checkName(name)
 	if err == nil {

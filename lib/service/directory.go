@@ -1,10 +1,8 @@
 package service
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -106,8 +104,8 @@ func (t Target) OpenService(name string) (*Dir, error) {
 	return dir, nil
 }
 
-// openTrusted opens the service directory if that may be used, and tells who owns
-// the service: the user that the process runs as, or the owner of the directory
+// openTrusted opens the service directory if that may be used. The owner of the
+// service is the user that the process runs as, or the owner of the directory
 // while there is no process.
 func (t Target) openTrusted() (*directory, user, error) {
 	d, err := t.openDirectory()
@@ -215,150 +213,4 @@ func (d *directory) parts() []part {
 		parts = append(parts, part{"supervise/status", &d.statusSt})
 	}
 	return parts
-}
-
-// errAbsent is the error of a status whose pid is that of no process, not even a
-// zombie.
-var errAbsent = errors.New("no process")
-
-// settleTime is how long a status may name a process that has been reaped: a
-// supervisor writes it anew at once.
-const settleTime = 500 * time.Millisecond
-
-// process opens the process that the status names. The status that led to it must
-// still be there when the process is open.
-func (d *directory) process() (*proc.Process, error) {
-	for deadline := time.Now().Add(settleTime); ; time.Sleep(5 * time.Millisecond) {
-		before, err := d.readStatus()
-		if errors.Is(err, unix.ENOENT) && d.checkSupervisor("control") == nil { // a supervisor has that first
-			return nil, &GoneError{Why: "its supervisor has only just started: there is no supervise/status yet"}
-		}
-		if err != nil {
-			return nil, err
-		}
-		s, err := parseStatus(before)
-		if err != nil {
-			return nil, err
-		}
-		p, err := d.openStatus(s)
-		after, errAfter := d.readStatus()
-		stable := errAfter == nil && bytes.Equal(before, after)
-		late := time.Now().After(deadline)
-		switch {
-		case stable && err == nil:
-			return p, nil
-		case stable && err == errAbsent && late:
-			return nil, fmt.Errorf("supervise/status names pid %d, and there is no such process here (a supervisor in another pid namespace?)", s.pid)
-		case stable && err != errAbsent:
-			return nil, err
-		}
-		if err == nil {
-			p.Close()
-		}
-		if errAfter != nil {
-			return nil, errAfter
-		}
-		if late {
-			return nil, errors.New("supervise/status changes faster than it can be read")
-		}
-	}
-}
-
-// openStatus opens the process of a status, if its supervisor lives.
-func (d *directory) openStatus(s status) (*proc.Process, error) {
-	if err := d.checkSupervisor(s.fifo); err != nil {
-		return nil, err
-	}
-	switch s.phase {
-	case down:
-		return nil, &GoneError{Why: "the service is down"}
-	case finishing:
-		return nil, &GoneError{Why: "the service is in ./finish"}
-	}
-	p, err := proc.Open(s.pid)
-	if errors.Is(err, proc.ErrGone) && unix.Kill(s.pid, 0) == unix.ESRCH {
-		return nil, errAbsent
-	}
-	if err != nil {
-		return nil, err
-	}
-	if err := d.checkParent(p, s.stamp); err != nil {
-		p.Close()
-		return nil, err
-	}
-	return p, nil
-}
-
-// maxStampDistance is how far the start time of a process and the stamp that its
-// supervisor wrote right after the fork may be apart on a slow machine.
-const maxStampDistance = 2 * time.Second
-
-// checkParent refuses a process that is not the child of the service's supervisor.
-// A service directory can be shared between pid namespaces (a volume of two
-// containers): its status then names a pid of the other one, which is an unrelated
-// process here, and the FIFO of the supervisor answers across namespaces all the
-// same. Every supervisor has the service directory as its working directory; where
-// the caller may not see that, the start time must fit.
-func (d *directory) checkParent(p *proc.Process, stamp time.Time) error {
-	s, err := p.Stat()
-	if err != nil {
-		return err
-	}
-	var cwd unix.Stat_t
-	if unix.Stat(fmt.Sprintf("/proc/%d/cwd", s.PPID), &cwd) == nil && cwd.Dev == d.st.Dev && cwd.Ino == d.st.Ino {
-		return nil
-	}
-	if started(p.ID).Sub(stamp).Abs() <= maxStampDistance {
-		return nil
-	}
-	return fmt.Errorf("supervise/status names process %v, which is not a child of the service's supervisor (a supervisor in another pid namespace?)", p.ID)
-}
-
-// started is when a process was started, by the clock on the wall, as if that had
-// never been set.
-func started(id proc.ID) time.Time { return time.Now().Add(id.StartTime() - proc.Now()) }
-
-// readStatus reads supervise/status, which its supervisor always replaces as a whole.
-func (d *directory) readStatus() ([]byte, error) {
-	fd, err := unix.Openat(d.supervise.fd, "status", unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	if err == unix.ELOOP {
-		err = errLink
-	}
-	if err != nil {
-		return nil, fmt.Errorf("cannot read supervise/status: %w", err)
-	}
-	defer unix.Close(fd)
-	if err := unix.Fstat(fd, &d.statusSt); err != nil {
-		return nil, fmt.Errorf("cannot read supervise/status: %w", err)
-	}
-	if d.statusSt.Mode&unix.S_IFMT != unix.S_IFREG {
-		return nil, fmt.Errorf("cannot read supervise/status: %w", errNotRegular)
-	}
-	if err := checkWorld(&d.statusSt); err != nil {
-		return nil, fmt.Errorf("supervise/status is %w", err)
-	}
-	buf := make([]byte, s6Length213+1)
-	n, err := unix.Read(fd, buf)
-	return buf[:max(n, 0)], err
-}
-
-// checkSupervisor tells by an error that no supervisor reads its FIFO: the status
-// is stale then.
-func (d *directory) checkSupervisor(fifo string) error {
-	fd, err := unix.Openat(d.supervise.fd, fifo, unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	switch {
-	case err == unix.ENXIO:
-		return errStale
-	case err != nil:
-		return fmt.Errorf("cannot open supervise/%s: %w", fifo, err)
-	}
-	defer unix.Close(fd)
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return err
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFIFO {
-		return fmt.Errorf("supervise/%s is not a FIFO", fifo)
-	}
-	return nil
 }

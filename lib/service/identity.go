@@ -48,7 +48,7 @@ func ReadID(d *Dir, name string) (proc.ID, error) {
 }
 
 // parseIdentity reads the text of an identity file. What is left of one that was
-// not written to its end, or is of another boot, is no process: a GoneError.
+// not written to its end, or is of another boot, names no process: a GoneError.
 func parseIdentity(text string) (proc.ID, error) {
 	line, rest, _ := strings.Cut(strings.TrimSpace(text), "\n")
 	if line == "" {

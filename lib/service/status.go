@@ -33,7 +33,7 @@ type WantedState struct {
 	Paused bool // it is stopped (sv pause, s6-svc -p)
 }
 
-// Layouts of supervise/status, told apart by their length.
+// Layouts of supervise/status, which differ in length.
 const (
 	runitLength = 20 // runit 2.1 to 2.3
 	s6Length    = 35 // s6 2.2 to 2.12, and from 2.14 on

@@ -10,7 +10,7 @@ import (
 	"gracekit/lib/proc"
 )
 
-// user is whom a file may belong to: its owner, and the group that may write it.
+// user is one that a file may be owned by, with the group that may write it.
 type user struct{ uid, gid int }
 
 func root() user   { return user{0, 0} }
@@ -33,7 +33,7 @@ func checkTrust(st *unix.Stat_t, users ...user) error {
 	return nil
 }
 
-// checkWorld is the part of the rule that holds whoever owns the file.
+// checkWorld is the part of the rule that does not depend on the owner.
 func checkWorld(st *unix.Stat_t) error {
 	if st.Mode&unix.S_IWOTH != 0 {
 		return fmt.Errorf("world-writable (mode %04o)", st.Mode&0o7777)

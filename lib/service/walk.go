@@ -15,7 +15,7 @@ const maxLinks = 40
 // place is what a path leads to: an entry of a directory that is open.
 type place struct {
 	dir     int    // O_PATH
-	name    string // in dir; not a link when it was looked at
+	name    string // in dir; not a link when it was checked
 	st      unix.Stat_t
 	linked  bool   // the path itself was a link
 	foreign []link // links on the way that somebody else can have made
@@ -53,8 +53,7 @@ func (p *place) open(flags int) (fd int, st unix.Stat_t, err error) {
 }
 
 // walk follows a path from a directory (unix.AT_FDCWD: the current one), a step at
-// a time, so that it can be asked of each link who made it. The kernel would follow
-// them all without a word.
+// a time, so that the owner of each link can be checked. The kernel would follow them all.
 func walk(at int, path string) (*place, error) {
 	p := &place{dir: -1}
 	if path == "" {
