@@ -138,6 +138,13 @@ func (s setting[T]) find(lookup func(string) (string, bool)) (value T, name stri
 // environment reads the value from our own environment.
 func (s setting[T]) environment() (given[T], error) {
 	value, name, err := s.find(os.LookupEnv)
+	for _, other := range s.names {
+		// MEMORY_KILLER_X is another name of SIDEKIQ_MEMORY_KILLER_X.
+		one, two := os.Getenv("SIDEKIQ_"+other), os.Getenv(other)
+		if strings.HasPrefix(other, "MEMORY_KILLER_") && err == nil && one != "" && two != "" && one != two {
+			err = fmt.Errorf("SIDEKIQ_%s is %q, but %s is %q", other, one, other, two)
+		}
+	}
 	if err != nil || name == "" {
 		return given[T]{}, err
 	}

@@ -32,10 +32,10 @@ func (f *finder) sources(worker *proc.Process) (list []source) {
 // overwritten that: a title begins where the arguments were, and goes on into
 // the environment. A variable whose name is cut off is not found.
 func ofProcess(p *proc.Process) source {
-	environ, _ := p.ReadFile("environ")
+	environ, _ := p.Environ()
 	cmdline, _ := p.ReadFile("cmdline")
 	variables := map[string]string{}
-	for entry := range strings.SplitSeq(string(environ), "\x00") {
+	for _, entry := range environ {
 		name, value, ok := strings.Cut(entry, "=")
 		if _, again := variables[name]; ok && !again {
 			variables[name] = value
