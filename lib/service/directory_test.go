@@ -220,7 +220,7 @@ func TestOnlyAChildOfTheSupervisorIsItsProcess(t *testing.T) {
 		t.Errorf("no process: %v, %v", found, err)
 	}
 
-	// A process whose parent is in the service directory is its child, whatever the clock was set to.
+	// A process whose parent is in the service directory is its child, even if the clock has been set since.
 	child := startAs(t, os.Geteuid(), os.Getegid())
 	stale := runitStatus(t, child.PID, 1)
 	copy(stale, stranger[:12])

@@ -263,7 +263,7 @@ func TestLinksToAServiceDirectoryAreFollowedAndChecked(t *testing.T) {
 	}
 }
 
-// Else whoever may write a folder in which root looks for a pidfile chooses a service for root to signal.
+// Otherwise anybody who can write a directory in which root expects a pidfile could choose the service that root signals.
 func TestALinkOfAnotherUserToAServiceDirectoryIsRefusedByRoot(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("for root alone")
