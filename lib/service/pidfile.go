@@ -104,7 +104,7 @@ func parsePidfile(text []byte) (pid int, id proc.ID, err error) {
 func checkAge(id proc.ID, written time.Time) error {
 	const coarse = 20 * time.Millisecond
 	if started := started(id); started.After(written.Add(coarse)) {
-		return &GoneError{Why: fmt.Sprintf("stale: process %d started %v after the file was written",
+		return &GoneError{Stale: true, Why: fmt.Sprintf("stale: process %d started %v after the file was written",
 			id.PID, started.Sub(written).Round(10*time.Millisecond))}
 	}
 	return nil

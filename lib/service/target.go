@@ -79,8 +79,9 @@ func (t Target) Service() string {
 
 // GoneError says that a target has no process now, and why. It is proc.ErrGone.
 type GoneError struct {
-	ID  proc.ID // the process that has exited, where that is known: its group may live
-	Why string
+	ID    proc.ID // the process that has exited, where that is known: its group may live
+	Why   string
+	Stale bool // a pidfile that is older than the process with its pid
 }
 
 func (e *GoneError) Error() string { return e.Why }
@@ -112,7 +113,7 @@ func (t Target) Open() (p *proc.Process, err error) {
 	case err == nil:
 		return p, nil
 	case errors.As(err, &gone):
-		return nil, &GoneError{gone.ID, t.Text + ": " + gone.Why}
+		return nil, &GoneError{gone.ID, t.Text + ": " + gone.Why, gone.Stale}
 	case errors.Is(err, proc.ErrGone):
 		return nil, &GoneError{Why: t.Text + ": " + err.Error()}
 	}
@@ -123,7 +124,7 @@ func (t Target) Open() (p *proc.Process, err error) {
 func openID(id proc.ID) (*proc.Process, error) {
 	p, err := proc.OpenID(id)
 	if errors.Is(err, proc.ErrGone) {
-		err = &GoneError{id, err.Error()}
+		err = &GoneError{ID: id, Why: err.Error()}
 	}
 	return p, err
 }
