@@ -8,10 +8,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"gracekit/lib/cli"
 	"gracekit/lib/proc"
@@ -189,14 +186,7 @@ func (k *killer) become(prog []string) error {
 			k.cmd.Error("%s is not watched: %v", prog[0], err)
 		}
 	}
-	if err := syscall.Exec(file, prog, os.Environ()); err != nil {
-		code := cli.CannotRun
-		if errors.Is(err, unix.ENOENT) {
-			code = cli.NotFound
-		}
-		return &cli.Error{Code: code, Err: fmt.Errorf("cannot run %q: %w", file, err)}
-	}
-	return nil
+	return cli.ExecFile(file, prog)
 }
 
 // gracewatch is the part of its command line that does not depend on the target.
@@ -241,7 +231,7 @@ func (k *killer) exec(argv []string) error {
 	if k.dryRun {
 		return k.cmd.Write(quote(argv) + "\n")
 	}
-	return k.cmd.Become(argv)
+	return k.cmd.Exec(argv)
 }
 
 // quote is a command line as one would type it.
