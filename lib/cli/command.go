@@ -97,9 +97,9 @@ func (c *Command) Parse(args []string, min, max int) (operands []string, code in
 	operands = c.flags.Args()
 	switch {
 	case len(operands) < min:
-		return nil, c.Misused(fmt.Errorf("something is missing: %s", c.synopsis()))
+		return nil, c.Misused(fmt.Errorf("missing argument: %s", c.synopsis()))
 	case max >= 0 && len(operands) > max:
-		return nil, c.Misused(fmt.Errorf("%q is one argument too many: %s", operands[max], c.synopsis()))
+		return nil, c.Misused(fmt.Errorf("unexpected argument %q: %s", operands[max], c.synopsis()))
 	}
 	return operands, Continue
 }
@@ -111,15 +111,15 @@ func (c *Command) flagError(err error) error {
 	var unknown *pflag.NotExistError
 	switch {
 	case errors.As(err, &invalid) && invalid.GetFlag().Value.Type() == "bool":
-		return fmt.Errorf("--%s: %q is neither true nor false", invalid.GetFlag().Name, invalid.GetValue())
+		return fmt.Errorf("--%s: invalid value %q (want true or false)", invalid.GetFlag().Name, invalid.GetValue())
 	case errors.As(err, &invalid):
 		return fmt.Errorf("--%s: %w", invalid.GetFlag().Name, invalid.Unwrap())
 	case errors.As(err, &missing):
-		return fmt.Errorf("--%s: needs a value", missing.GetFlag().Name)
+		return fmt.Errorf("--%s: missing value", missing.GetFlag().Name)
 	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() != "":
-		return fmt.Errorf("-%.1s: no such option: %s", unknown.GetSpecifiedName(), c.synopsis())
+		return fmt.Errorf("unknown option -%.1s: %s", unknown.GetSpecifiedName(), c.synopsis())
 	case errors.As(err, &unknown):
-		return fmt.Errorf("--%s: no such option: %s", unknown.GetSpecifiedName(), c.synopsis())
+		return fmt.Errorf("unknown option --%s: %s", unknown.GetSpecifiedName(), c.synopsis())
 	}
 	return err
 }

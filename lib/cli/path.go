@@ -16,7 +16,7 @@ import (
 // is an error.
 func Find(prog string) (file string, code int, err error) {
 	if prog == "" {
-		return "", NotFound, fmt.Errorf("cannot run %q: no name of a program", prog)
+		return "", NotFound, fmt.Errorf("cannot run %q: the name is empty", prog)
 	}
 	if strings.Contains(prog, "/") {
 		code, err = runnable(prog)

@@ -17,7 +17,7 @@ const Never = Duration(math.MaxInt64)
 func ParseDuration(s string) (Duration, error) {
 	d, ok := parseDuration(s)
 	if !ok {
-		return 0, fmt.Errorf("%q is no duration (90, 0.5, 500ms, 15m, 1h30m, inf)", s)
+		return 0, fmt.Errorf("invalid duration %q (want 90, 0.5, 500ms, 15m, 1h30m or inf)", s)
 	}
 	return d, nil
 }

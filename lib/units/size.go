@@ -1,6 +1,4 @@
-// Package limit reads sizes and durations as people write them, and knows how
-// much memory there is for a process. It knows nothing of how large the
-// process is.
+// Package units reads sizes and durations as people write them.
 package units
 
 import (
@@ -26,7 +24,7 @@ func KB(kb int64) Size { return Size{kb: kb} }
 func ParseSize(s string) (Size, error) {
 	size, ok := parseSize(s)
 	if !ok {
-		return Size{}, fmt.Errorf("%q is no size (2000000, 1500M, 80%%)", s)
+		return Size{}, fmt.Errorf("invalid size %q (want 2000000, 1500M or 80%%)", s)
 	}
 	return size, nil
 }
