@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -189,7 +190,10 @@ func TestNoteOfTheHookDecides(t *testing.T) {
 	p, name := of(t, "heartbeat")
 	noteDir = t.TempDir()
 	t.Cleanup(func() { noteDir = "/run/gracekit" })
-	file := fmt.Sprintf("%s/%d.hook", noteDir, p.ID.PID)
+	file := fmt.Sprintf("%s/%d/%d.hook", noteDir, os.Geteuid(), p.ID.PID)
+	if err := os.Mkdir(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	noted := fmt.Sprintf("elsewhere:%d:00000000000b", p.ID.PID)
 	s.beat(name+"00000000000a", everywhere, startedAt(time.Now())...)
 	s.beat(noted, everywhere, startedAt(time.Now().Add(-time.Hour))...)

@@ -12,7 +12,8 @@ import (
 	"gracekit/lib/proc"
 )
 
-// noteDir is where the job hook of a Sidekiq notes which instance it is, and what it runs: PID.hook.
+// noteDir is where the job hook of a Sidekiq notes which instance it is, and what it runs: UID/PID.hook. Each user has a
+// directory of its own, because the job hook may not write where root keeps its files.
 var noteDir = "/run/gracekit"
 
 // Note is what the job hook of a Sidekiq writes.
@@ -34,15 +35,18 @@ const maxNote = 1 << 20
 // ReadNote reads the note of a process. It is believed if it is owned by the user the process runs as and not writable
 // by others, was written after the process started, and names the process' own pid.
 func ReadNote(p *proc.Process) (note Note, ok bool) {
-	fd, err := unix.Open(fmt.Sprintf("%s/%d.hook", noteDir, p.ID.PID), unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	status, err := p.Status()
+	if err != nil {
+		return Note{}, false
+	}
+	fd, err := unix.Open(fmt.Sprintf("%s/%d/%d.hook", noteDir, status.EUID, p.ID.PID), unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return Note{}, false
 	}
 	f := os.NewFile(uintptr(fd), "note")
 	defer f.Close()
 	var st unix.Stat_t
-	status, err := p.Status()
-	if err != nil || unix.Fstat(fd, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || int(st.Uid) != status.EUID || st.Mode&0o022 != 0 {
+	if unix.Fstat(fd, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || int(st.Uid) != status.EUID || st.Mode&0o022 != 0 {
 		return Note{}, false
 	}
 	if age := time.Now().Unix() - st.Mtim.Sec; float64(age) > (proc.Now() - p.ID.StartTime() + clockSlop).Seconds() {

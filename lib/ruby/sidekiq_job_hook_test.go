@@ -1,0 +1,150 @@
+// Package ruby has the job hook, which is loaded by an application.
+package ruby
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// ruby runs a script that has loaded the job hook, and returns what it prints.
+func ruby(t *testing.T, script string, env ...string) string {
+	t.Helper()
+	if _, err := exec.LookPath("sidekiq"); err != nil {
+		t.Skip(err)
+	}
+	c := exec.Command("ruby", "-r", "./sidekiq_job_hook", "-e", script)
+	c.Env = append(os.Environ(), env...)
+	var stderr bytes.Buffer
+	c.Stderr = &stderr
+	out, err := c.Output()
+	if err != nil || stderr.Len() > 0 {
+		t.Fatalf("%v\n%s%s", err, out, &stderr)
+	}
+	return string(out)
+}
+
+func TestTheHookReadsSizesAsOurProgramsDo(t *testing.T) {
+	text, err := os.ReadFile("../units/testdata/sizes.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := ruby(t, `puts JSON.generate(JSON.parse(File.read("../units/testdata/sizes.json")).to_h { |text, _| [text, GracekitJobHook::Limit.parse(text)] })`)
+	var got, want map[string]any
+	for text, to := range map[string]*map[string]any{out: &got, string(text): &want} {
+		d := json.NewDecoder(strings.NewReader(text))
+		d.UseNumber()
+		if err := d.Decode(to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for text := range want {
+		if !reflect.DeepEqual(got[text], want[text]) {
+			t.Errorf("%q is %v, want %v", text, got[text], want[text])
+		}
+	}
+}
+
+func TestTheLimitHasTwoNames(t *testing.T) {
+	out := ruby(t, `
+		[["", ""], ["2G", ""], ["", "80%"], ["2G", "2G"], ["2G", "3G"], ["", "2Q"]].each do |values|
+			puts GracekitJobHook::Limit.read(GracekitJobHook::Limit::NAMES.zip(values).to_h)
+		rescue ArgumentError => e
+			puts e.message
+		end
+		puts GracekitJobHook::Limit.read({})`)
+	const want = `0
+2097152
+share
+2097152
+SIDEKIQ_MEMORY_KILLER_MAX_RSS and MEMORY_KILLER_MAX_RSS have different values (want one of them)
+MEMORY_KILLER_MAX_RSS: invalid size "2Q" (want 2000000, 1500M or 80%)
+0
+`
+	if out != want {
+		t.Errorf("%s, want %s", out, want)
+	}
+}
+
+// control is a script that runs three jobs and prints what they cost: full
+// collections of garbage, and what was written to the control FIFO.
+const control = `
+	File.mkfifo(ENV["MEMORY_KILLER_CONTROL"])
+	fifo = File.open(ENV["MEMORY_KILLER_CONTROL"], File::RDONLY | File::NONBLOCK)
+	before = GC.stat(:major_gc_count)
+	3.times { GracekitJobHook.new.call { 1 } }
+	puts "#{GC.stat(:major_gc_count) - before} #{fifo.read_nonblock(9, exception: false).inspect}"`
+
+func runJobs(t *testing.T, limit string) string {
+	t.Helper()
+	return ruby(t, control, "MEMORY_KILLER_CONTROL="+t.TempDir()+"/fifo", "SIDEKIQ_MEMORY_KILLER_MAX_RSS="+limit)
+}
+
+func TestAShareIsLeftToTheWatcher(t *testing.T) {
+	if got := runJobs(t, "80%"); got != "0 \"ccc\"\n" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestWithoutALimitTheHookDoesNothing(t *testing.T) {
+	for _, limit := range []string{"", "0"} {
+		if got := runJobs(t, limit); got != "0 nil\n" {
+			t.Errorf("%q: %q", limit, got)
+		}
+	}
+}
+
+func TestAnInvalidLimitIsLoggedOnceAndDoesNothing(t *testing.T) {
+	const message = `ERROR: gracekit job hook: SIDEKIQ_MEMORY_KILLER_MAX_RSS: invalid size "2e+06" (want 2000000, 1500M or 80%): no checks are asked for` + "\n"
+	got := runJobs(t, "2e+06")
+	if strings.Count(got, message) != 1 || strings.Count(got, "\n") != 2 || !strings.HasSuffix(got, "\n0 nil\n") {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestOverTheLimitOneCollectionAMinuteComesFirst(t *testing.T) {
+	if got := runJobs(t, "1"); got != "1 \"ccc\"\n" {
+		t.Errorf("%q", got)
+	}
+}
+
+// What sidekiq-fleet reads (lib/fleet/note.go).
+func TestTheNoteHasTheRunningJobs(t *testing.T) {
+	notes := t.TempDir()
+	out := ruby(t, `
+		require "sidekiq/util" unless Sidekiq.const_defined?(:Component)
+		GracekitJobHook.send(:remove_const, :NOTES)
+		GracekitJobHook::NOTES = ENV["NOTES"]
+		folder = "#{ENV["NOTES"]}/#{Process.euid}"
+		Dir.mkdir(folder)
+		File.write("#{folder}/99999999.hook", "") # of a process that was killed
+		GracekitJobHook.startup
+		read = -> { JSON.parse(File.read("#{folder}/#{$$}.hook")) }
+		idle = read.call["jobs"]
+		job = { "jid" => "j1", "class" => "ActiveJob::QueueAdapters::SidekiqAdapter::JobWrapper", "wrapped" => "Import", "queue" => "low" }
+		busy = nil
+		GracekitJobHook.new.call(nil, job, "low") { busy = read.call }
+		raised = begin
+			GracekitJobHook.new.call(nil, job, "low") { raise "failed" }
+		rescue RuntimeError
+			read.call["jobs"]
+		end
+		since = busy["jobs"][0].delete("since")
+		mode = File.stat("#{folder}/#{$$}.hook").mode.to_s(8)
+		fork { GracekitJobHook.new.call(nil, job, "low") { exit } } # a job that forks
+		Process.wait
+		puts JSON.generate([idle, busy["jobs"], raised, read.call["jobs"], Time.now.to_i - since < 60, mode, Dir.children(folder).size])
+		puts busy["identity"].split(":")[1] == $$.to_s`, "NOTES="+notes)
+	const want = `[[],[{"jid":"j1","class":"Import","queue":"low","tid":null}],[],[],true,"100600",1]` + "\ntrue\n"
+	if out != want {
+		t.Errorf("%s, want %s", out, want)
+	}
+	left, err := os.ReadDir(notes + "/" + strings.TrimSpace(ruby(t, "print Process.euid")))
+	if err != nil || len(left) > 0 {
+		t.Errorf("after its exit: %v, %v", left, err)
+	}
+}
