@@ -182,7 +182,7 @@ func TestSuperviseDeletedAndMadeAnew(t *testing.T) {
 		return os.RemoveAll(target.dir+"/supervise") == nil
 	})
 	s.grow(p, j)
-	l.event("msg=restart-postponed .*nothing has made supervise", 2)
+	l.event("msg=restart-postponed .*it has no supervise", 2)
 	l.times("cannot keep the state", 1)
 	if len(j.of("RESTART")) > 0 {
 		s.Error("restarted though nothing would start it again")

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -12,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"gracekit/lib/watch"
 )
 
 // A family is testdata/family.rb: a parent, and children that share its memory.
@@ -329,7 +332,7 @@ func TestTheTimersOfChildrenRunOn(t *testing.T) {
 	small := time.Now() // an event has the time at which it was read: that it was over for 2 s is in over_s
 	f.grow(c[0])
 	first.event("over-soft", 1)
-	s.noted("over", c[0])
+	s.noted(c[0], func(d watch.InstanceSnapshot) bool { return d.State.Over })
 	first.kill()
 	<-first.gone
 
@@ -359,17 +362,15 @@ func TestTheTimersOfChildrenRunOn(t *testing.T) {
 	}
 }
 
-// noted waits until the state file has a word for a process.
-func (s *sandbox) noted(word string, p process) {
+// noted waits until the state file says something of a process.
+func (s *sandbox) noted(p process, is func(watch.InstanceSnapshot) bool) {
 	s.Helper()
-	s.waitFor(word+" is noted of "+p.id(), func() bool {
+	s.waitFor("the state of "+p.id()+" is noted", func() bool {
 		text, _ := os.ReadFile(s.path("state"))
-		for line := range strings.Lines(string(text)) {
-			if f := strings.Fields(line); len(f) > 1 && f[1] == p.id() && slices.Contains(f, word) {
-				return true
-			}
-		}
-		return false
+		var state watch.Snapshot
+		return json.Unmarshal(text, &state) == nil && slices.ContainsFunc(state.Instances, func(d watch.InstanceSnapshot) bool {
+			return d.ID == p.id() && is(d)
+		})
 	})
 }
 
@@ -392,7 +393,7 @@ func TestMoreChildrenThanDescriptors(t *testing.T) {
 	}
 }
 
-// 500 children cost a watcher no more than 5 MB.
+// A watcher of 500 children has no more than 6 MB, of which more than 3 are its own binary, which stays resident.
 func TestFiveHundredChildren(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
@@ -411,7 +412,7 @@ func TestFiveHundredChildren(t *testing.T) {
 	w.looksOn(5 * children / 3)
 	size := s.kb(w.process)
 	t.Logf("%d KB", size)
-	if size > 5<<10 {
+	if size > 6<<10 {
 		s.Errorf("gracewatch has %d KB", size)
 	}
 	if n := w.count("target-up"); n != children || w.count("read-failed")+w.count("target-gone") > 0 {

@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-// prog exits 1: not now. It is asked again after the retry time, as long as the process is over its limit.
-func TestRestartThatIsPutOff(t *testing.T) {
+// prog exits 75: not now. It is asked again after the retry time, as long as the process is over its limit.
+func TestRestartThatIsPostponed(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
 	b := s.balloon()
-	w := s.gracewatch("-s", "1", "-g", "0", "-i", "100ms", "-r", "300ms", b.id(), "sh", "-c", "echo >>asked; exit 1")
+	w := s.gracewatch("-s", "1", "-g", "0", "-i", "100ms", "-r", "300ms", b.id(), "sh", "-c", "echo >>asked; exit 75")
 	w.event("restart-postponed", 1)
 	w.event("restart-postponed", 2)
 	first, second := w.event("restart-begin", 1), w.event("restart-begin", 2)
