@@ -23,6 +23,12 @@ func (sc *Scanner) Group(pgid int) ([]Stat, error) {
 // is good until the next listing.
 func (sc *Scanner) Tree(roots ...ID) ([]Stat, error) {
 	all, err := sc.All()
+	return TreeOf(all, roots...), err
+}
+
+// TreeOf is Scanner.Tree in a listing of all processes, which it puts in another
+// order.
+func TreeOf(all []Stat, roots ...ID) []Stat {
 	found := 0 // all[:found] is the tree so far
 	add := func(is func(Stat) bool) {
 		for i := found; i < len(all); i++ {
@@ -37,5 +43,5 @@ func (sc *Scanner) Tree(roots ...ID) ([]Stat, error) {
 		p := all[parent]
 		add(func(s Stat) bool { return s.PPID == p.PID && s.Start >= p.Start })
 	}
-	return slices.DeleteFunc(all[:found], Stat.Ended), err
+	return slices.DeleteFunc(all[:found], Stat.Ended)
 }

@@ -39,16 +39,12 @@ func (r *Run) owners(led []proc.ID) (uids []int) {
 	return uids
 }
 
-// findMarked lists the processes that carry the mark which pgexec put into the
+// findMarked lists those of all processes that carry the mark which pgexec put into the
 // target's environment, wherever they went. A mark is inherited by whatever a
 // service starts, so it counts only for a process of the target's user that
 // started after the target, is under no supervisor of its own, and is not one
 // that the caller depends on.
-func (r *Run) findMarked() (found []proc.ID, err error) {
-	all, err := r.scan.All()
-	if err != nil {
-		return nil, err
-	}
+func (r *Run) findMarked(all []proc.Stat) (found []proc.ID) {
 	byPID := make(map[int]proc.Stat, len(all))
 	for _, s := range all {
 		byPID[s.PID] = s
@@ -61,7 +57,7 @@ func (r *Run) findMarked() (found []proc.ID, err error) {
 			found = append(found, id)
 		}
 	}
-	return found, nil
+	return found
 }
 
 // hasMark tells whether a process of the target's user carries its mark.

@@ -10,73 +10,78 @@ import (
 
 // findGroup lists the members of the target's process group.
 func (r *Run) findGroup() ([]proc.ID, error) {
-	members, err := r.findLed(func(s proc.Stat) bool { return s.PGID == r.ID.PID })
-	return ids(members), err
+	all, err := r.scan.All()
+	return r.led(all, func(s proc.Stat) bool { return s.PGID == r.ID.PID }), err
 }
 
-// findLed lists the processes for which is holds, of those that can belong to the
-// group or session that the target leads, or led. The slice is good until the
-// next listing.
+// led are the processes for which is holds, of those that can belong to the group
+// or session that the target leads, or led.
 //
 // Group and session have the target's pid as their number. While either has
 // members the kernel gives that number to no process, so another process with
 // that pid means that they have ended. No member started before its leader.
-func (r *Run) findLed(is func(proc.Stat) bool) ([]proc.Stat, error) {
-	all, err := r.scan.All()
-	if err != nil {
-		return nil, err
-	}
+func (r *Run) led(all []proc.Stat, is func(proc.Stat) bool) (found []proc.ID) {
 	if other, err := proc.Open(r.ID.PID); err == nil {
 		defer other.Close()
 		if other.ID != r.ID {
-			return nil, nil
+			return nil
 		}
 	}
-	return slices.DeleteFunc(all, func(s proc.Stat) bool {
-		return !is(s) || s.Ended() || s.Start < r.ID.Start
-	}), nil
+	for _, s := range all {
+		if is(s) && !s.Ended() && s.Start >= r.ID.Start {
+			found = append(found, s.ID())
+		}
+	}
+	return found
 }
 
 // findTree lists the target, the members that were found before, and the
 // descendants of all these, without those that the caller depends on: a watcher
 // may be a child of what it watches.
 func (r *Run) findTree() ([]proc.ID, error) {
+	roots := r.roots()
+	if len(roots) == 0 {
+		return nil, nil
+	}
+	all, err := r.scan.All()
+	return r.recordTree(all, roots), err
+}
+
+// roots are the processes whose descendants are searched.
+func (r *Run) roots() []proc.ID {
 	roots := r.alive()
 	if r.lives() {
 		roots = append(roots, r.ID)
 	}
-	if len(roots) == 0 {
-		return nil, nil
-	}
-	tree, err := r.scan.Tree(roots...)
+	return roots
+}
+
+func (r *Run) recordTree(all []proc.Stat, roots []proc.ID) []proc.ID {
+	tree := proc.TreeOf(all, roots...)
 	found := ids(slices.DeleteFunc(tree, func(s proc.Stat) bool { return s.ID() != r.ID && r.spared(s) }))
 	r.record(found)
-	return found, err
+	return found
 }
 
 // findAll lists the target's group, its session, its tree, the processes that
-// carry its mark, and what it found before.
+// carry its mark, and what it found before. All processes are read once for that:
+// on a machine with hundreds it is what a schedule costs.
 func (r *Run) findAll() ([]proc.ID, error) {
-	led, err := r.findLed(func(s proc.Stat) bool {
+	all, err := r.scan.All()
+	if err != nil {
+		return nil, err
+	}
+	led := r.led(all, func(s proc.Stat) bool {
 		return (s.PGID == r.ID.PID || s.Session == r.ID.PID) && (s.ID() == r.ID || !r.spared(s))
 	})
-	if err != nil {
-		return nil, err
-	}
-	found := ids(led)
 	if !r.listed {
 		r.listed = true
-		r.marked.owners = r.owners(found)
+		r.marked.owners = r.owners(led)
 	}
-	marked, err := r.findMarked()
-	if err != nil {
-		return nil, err
-	}
-	r.record(found)
+	marked := r.findMarked(all)
+	r.record(led)
 	r.record(marked)
-	if _, err := r.findTree(); err != nil { // of those just recorded, too
-		return nil, err
-	}
+	r.recordTree(all, r.roots()) // of those just recorded, too
 	return r.alive(), nil
 }
 
