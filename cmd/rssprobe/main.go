@@ -5,94 +5,96 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strconv"
 	"strings"
 
-	"gracekit/lib/cgroup"
 	"gracekit/lib/cli"
 	"gracekit/lib/proc"
 	"gracekit/lib/service"
 	"gracekit/lib/units"
 )
 
-const usage = `usage: rssprobe [-o FIELD,...] [-S SCOPE] [-b|-k|-m] [-l SIZE] [-j] TARGET...
+const usage = `usage: rssprobe [-o FIELD,...] [-S SCOPE | --match GLOB] [-b|-k|-m] [-l SIZE] [-j] TARGET...
 
 Print how large each target's process is: a number a line, in KB. With several
 targets each line is VALUE TARGET; several fields are separated by a space.
 
   -o, --output FIELD,...  rss (default), pss, uss (private), swap, anon, peak
-  -S, --scope SCOPE       process (default), group, tree, or children (one
-                          by one)
+  -S, --scope SCOPE       what to measure:
+                          process   the process (default)
+                          group     its process group, added up
+                          tree      it and its descendants, added up
+                          children  each of its children, a line each
+                          sidekiq   each Sidekiq among it and its descendants,
+                                    a line each; if there is none, the process
+                          cgroup    all in its cgroup: memory in use without
+                                    inactive page cache
+      --match GLOB        each process among it and its descendants whose title
+                          or name matches, a line each: 'puma: cluster worker*'
   -b, -k, -m              print bytes, KB (default) or MB (rounded down)
-  -l, --limit SIZE        exit 0 if the first field is at or under SIZE, 1 if
-                          over; SIZE is KB, or has a suffix B K M G T, or is a
-                          share: 80%
+  -l, --limit SIZE        exit 1 if the first field is over SIZE, and print which
+                          one is over; SIZE is KB, or has a suffix B K M G T, or
+                          is a share of the memory there is: 80%
   -j, --json              JSON lines: target, id, and FIELD_kb for each field
-  -q, --quiet             only errors; with -l the values are not printed either
-  -v, --verbose           more messages
-  -h, --help              this text
-      --version           the version
+  -q, --quiet             print only errors; with -l not the values either
+  -v, --verbose           print more messages
+  -h, --help              print this text
+      --version           print the version
 
-TARGET is a pid, PID:STARTTIME, a service directory or a pidfile (see svpid).
+TARGET is a pid, PID:STARTTIME, a service directory, a pidfile or the name of a
+service (see svpid).
 
-Exit: 0 done, or not over; 1 over the limit, or a target has no process now;
-      100 used wrongly; 111 one cannot be looked at.
+Exit: 0 done, or not over; 1 over the limit, or a target has no such process now;
+      100 used wrongly; 111 a target cannot be measured.
 `
 
-// probe is what was asked for.
-type probe struct {
-	fields []field
-	want   proc.Field
-	scope  proc.Scope
-	limit  units.Size
-	unit   func(kb int64) int64
-	json   bool
-	named  bool // several targets: each line says whose it is
-	scan   *proc.Scanner
-}
+func main() { cli.Main("rssprobe", usage, run) }
 
-type field struct {
-	name string
-	of   proc.Field
-}
-
-func main() { os.Exit(run(os.Args[1:], os.Stdout, cli.Stderr)) }
-
-func run(args []string, stdout, stderr io.Writer) int {
-	cmd := cli.New("rssprobe", usage, stdout, stderr)
-	p := probe{fields: []field{{"rss", proc.RSS}}, want: proc.RSS, scan: proc.NewScanner()}
+func run(cmd *cli.Command) error {
+	m := newMeter()
+	p := printer{fields: []field{{"rss", proc.RSS}}}
+	var limit units.Size
 	cmd.Func("output", "o", "FIELD", p.setFields)
-	cmd.Func("scope", "S", "SCOPE", func(s string) (err error) { p.scope, err = proc.ParseScope(s, proc.MemoryScopes[:4]); return err })
+	cmd.Func("scope", "S", "SCOPE", func(s string) (err error) { m.scope, err = proc.ParseScope(s, proc.MemoryScopes); return err })
+	cmd.Func("match", "", "GLOB", func(s string) error { m.glob = s; return proc.CheckGlob(s) })
 	inBytes, inKB, inMB := cmd.Bool("bytes", "b"), cmd.Bool("kilobytes", "k"), cmd.Bool("megabytes", "m")
-	cmd.Var(&p.limit, "limit", "l")
-	asJSON := cmd.Bool("json", "j")
-	words, code := cmd.Parse(args, 1, -1)
-	if code != cli.Continue {
-		return code
+	cmd.Var(&limit, "limit", "l")
+	cmd.BoolVar(&p.json, "json", "j")
+	words, err := cmd.Args(1, -1)
+	if err != nil {
+		return err
+	}
+	switch {
+	case cmd.Given("scope") && cmd.Given("match"):
+		return cli.Misusef("--scope and --match cannot be combined")
+	case m.scope == proc.ScopeCgroup && cmd.Given("output"):
+		return cli.Misusef("--output cannot be combined with --scope cgroup, which has one value")
+	}
+	if p.unit, err = unit(*inBytes, *inKB, *inMB); err != nil {
+		return cli.Misuse(err)
 	}
 	targets, err := service.ParseAll(words)
 	if err != nil {
-		return cmd.Misused(err)
+		return cli.Misuse(err)
 	}
-	if p.unit, err = unit(*inBytes, *inKB, *inMB); err != nil {
-		return cmd.Misused(err)
-	}
-	p.json, p.named = *asJSON, len(targets) > 1
+	p.named, m.want = len(targets) > 1, p.want()
 	tests := cmd.Given("limit")
 	worst := cli.Yes
 	for _, target := range targets {
-		lines, over, err := p.look(target)
-		if !tests || !cmd.Quiet {
-			if code := cmd.Print(lines); code != cli.Yes {
-				return code
+		sizes, limitKB, err := m.measureTarget(target, limit)
+		for _, s := range sizes {
+			if !tests || !cmd.Quiet {
+				if err := cmd.Write(p.line(target.Text, s)); err != nil {
+					return err
+				}
+			}
+			if first := p.fields[0]; tests && first.figure.Sum(s.usage) > limitKB {
+				cmd.Warn("%s: %s of %v is %d KB, over the limit of %d KB", target.Text, first.name, s.id, first.figure.Sum(s.usage), limitKB)
+				worst = max(worst, cli.No)
 			}
 		}
 		switch {
-		case err == nil && tests && over:
-			worst = max(worst, cli.No)
-		case errors.Is(err, proc.ErrGone):
+		case errors.Is(err, proc.ErrGone), errors.Is(err, errNoMatch):
 			cmd.Warn("%v", err)
 			worst = max(worst, cli.No)
 		case err != nil:
@@ -100,20 +102,40 @@ func run(args []string, stdout, stderr io.Writer) int {
 			worst = cli.Refused
 		}
 	}
-	return worst
+	return cli.Exit(worst)
 }
 
-func (p *probe) setFields(text string) error {
-	p.fields, p.want = nil, 0
+// printer makes the lines.
+type printer struct {
+	fields []field
+	unit   func(kb int64) int64
+	json   bool
+	named  bool // several targets: each line says whose it is
+}
+
+type field struct {
+	name   string
+	figure proc.Field
+}
+
+func (p *printer) setFields(text string) error {
+	p.fields = nil
 	for name := range strings.SplitSeq(text, ",") {
-		f, err := proc.ParseField(name)
+		figure, err := proc.ParseField(name)
 		if err != nil {
 			return err
 		}
-		p.fields = append(p.fields, field{name, f})
-		p.want |= f
+		p.fields = append(p.fields, field{name, figure})
 	}
 	return nil
+}
+
+// want is all figures that are printed.
+func (p *printer) want() (all proc.Field) {
+	for _, f := range p.fields {
+		all |= f.figure
+	}
+	return all
 }
 
 func unit(inBytes, inKB, inMB bool) (func(kb int64) int64, error) {
@@ -125,72 +147,16 @@ func unit(inBytes, inKB, inMB bool) (func(kb int64) int64, error) {
 	case !inBytes && !inMB:
 		return func(kb int64) int64 { return kb }, nil
 	}
-	return nil, errors.New("-b, -k and -m exclude each other: one unit for all values")
+	return nil, errors.New("-b, -k and -m cannot be combined")
 }
 
-// look makes the lines of one target, and tells whether any of them is over the limit.
-func (p *probe) look(target service.Target) (lines string, over bool, err error) {
-	process, err := target.Open()
-	if err != nil {
-		return "", false, err
-	}
-	defer process.Close()
-	most, err := p.most(process)
-	if err != nil {
-		return "", false, fmt.Errorf("%s: %w", target.Text, err)
-	}
-	add := func(id proc.ID, u proc.Usage) {
-		lines += p.line(target.Text, id, u)
-		over = over || p.fields[0].of.Sum(u) > most
-	}
-	if p.scope != proc.ScopeChildren {
-		u, err := p.scan.Usage(process, p.scope, p.want)
-		if err != nil {
-			return "", false, fmt.Errorf("%s: %w", target.Text, err)
-		}
-		add(process.ID, u)
-		return lines, over, nil
-	}
-	children, err := p.scan.Children(process)
-	if err != nil {
-		return "", false, fmt.Errorf("%s: %w", target.Text, err)
-	}
-	for _, s := range children {
-		child, err := proc.OpenID(s.ID())
-		if errors.Is(err, proc.ErrGone) {
-			continue // it ended meanwhile
-		}
-		if err != nil {
-			return lines, over, fmt.Errorf("%s: child %d: %w", target.Text, s.PID, err)
-		}
-		u, err := child.Memory(p.want)
-		child.Close()
-		switch {
-		case err == nil:
-			add(s.ID(), u)
-		case !errors.Is(err, proc.ErrGone):
-			return lines, over, fmt.Errorf("%s: child %d: %w", target.Text, s.PID, err)
-		}
-	}
-	return lines, over, nil
-}
-
-// most is the limit in KB.
-func (p *probe) most(process *proc.Process) (int64, error) {
-	if !p.limit.IsShare() {
-		return p.limit.KB(0), nil
-	}
-	available, err := cgroup.Available(process.ID.PID)
-	return p.limit.KB(available), err
-}
-
-func (p *probe) line(target string, id proc.ID, u proc.Usage) string {
+func (p *printer) line(target string, s size) string {
 	if p.json {
-		return p.jsonLine(target, id, u)
+		return p.jsonLine(target, s)
 	}
 	values := make([]string, len(p.fields))
 	for i, f := range p.fields {
-		values[i] = strconv.FormatInt(p.unit(f.of.Sum(u)), 10)
+		values[i] = strconv.FormatInt(p.unit(f.figure.Sum(s.usage)), 10)
 	}
 	if p.named {
 		values = append(values, target)
@@ -199,14 +165,14 @@ func (p *probe) line(target string, id proc.ID, u proc.Usage) string {
 }
 
 // jsonLine has its keys in the order asked, which a map would not keep.
-func (p *probe) jsonLine(target string, id proc.ID, u proc.Usage) string {
+func (p *printer) jsonLine(target string, s size) string {
 	name, err := json.Marshal(target)
 	if err != nil {
-		panic(err) // a string always can be
+		panic(err) // a string can always be encoded
 	}
-	line := fmt.Sprintf(`{"target":%s,"id":"%v"`, name, id)
+	line := fmt.Sprintf(`{"target":%s,"id":"%v"`, name, s.id)
 	for _, f := range p.fields {
-		line += fmt.Sprintf(`,"%s_kb":%d`, f.name, f.of.Sum(u))
+		line += fmt.Sprintf(`,"%s_kb":%d`, f.name, f.figure.Sum(s.usage))
 	}
 	return line + "}\n"
 }

@@ -20,11 +20,18 @@ func (sc *Scanner) Walk(p *Process, visit func(p *Process, s Stat)) error {
 	if !hasChildrenFiles() {
 		return sc.walkByScan(p, visit)
 	}
-	err := sc.walkChildren(p, func(child *Process, s Stat) {
+	s, err := p.Stat()
+	if err != nil {
+		return err
+	}
+	return sc.walk(p, s, visit)
+}
+
+func (sc *Scanner) walk(p *Process, s Stat, visit func(p *Process, s Stat)) error {
+	return sc.walkChildren(p, s, func(child *Process, s Stat) {
 		visit(child, s)
-		sc.Walk(child, visit) // what ends meanwhile has no descendants any more
+		sc.walk(child, s, visit) // one that ends meanwhile has no descendants any more
 	})
-	return err
 }
 
 // hasChildrenFiles tells whether the kernel was built with CONFIG_PROC_CHILDREN.
@@ -37,10 +44,10 @@ var hasChildrenFiles = sync.OnceValue(func() bool {
 // A child that is reaped while the kernel makes the list can hide others behind
 // it in the list (proc_pid_children(5)). It was in the list before them, so a
 // list that names a child that is gone now is read again.
-func (sc *Scanner) walkChildren(p *Process, visit func(p *Process, s Stat)) error {
+func (sc *Scanner) walkChildren(p *Process, s Stat, visit func(p *Process, s Stat)) error {
 	var visited []int
 	for range 3 {
-		pids, err := p.childPIDs()
+		pids, err := p.childPIDs(s)
 		if err != nil {
 			return err
 		}
@@ -65,10 +72,12 @@ func (sc *Scanner) walkChildren(p *Process, visit func(p *Process, s Stat)) erro
 }
 
 // childPIDs reads /proc/PID/task/*/children: each thread has its own children.
-func (p *Process) childPIDs() (pids []int, err error) {
-	tids, err := p.threadIDs()
-	if err != nil {
-		return nil, err
+func (p *Process) childPIDs(s Stat) (pids []int, err error) {
+	tids := []int{s.PID}
+	if s.Threads > 1 {
+		if tids, err = p.threadIDs(); err != nil {
+			return nil, err
+		}
 	}
 	for _, tid := range tids {
 		text, err := p.ReadFile("task/" + strconv.Itoa(tid) + "/children")

@@ -2,8 +2,8 @@ package proc
 
 import (
 	"errors"
-	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -21,10 +21,31 @@ func (p *Process) ReadFile(name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := os.NewFile(uintptr(fd), name)
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxFile))
-	return text, gone(err)
+	defer unix.Close(fd)
+	var text []byte
+	for len(text) < maxFile {
+		text = slices.Grow(text, max(512, len(text)))
+		n, err := unix.Read(fd, text[len(text):cap(text)])
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return nil, gone(err)
+		case n == 0:
+			return text, nil
+		default:
+			text = text[:len(text)+n]
+		}
+	}
+	return text[:maxFile], nil
+}
+
+// OpenFile opens /proc/PID/name of this very process. ErrGone if it has ended.
+func (p *Process) OpenFile(name string) (*os.File, error) {
+	fd, err := p.open(name)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), name), nil
 }
 
 // readOnce reads a file of the process's directory that the kernel makes in one

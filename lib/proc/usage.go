@@ -47,6 +47,9 @@ func (sc *Scanner) Children(p *Process) ([]Stat, error) {
 	if !hasChildrenFiles() {
 		return children, sc.walkByScan(p, add)
 	}
-	err := sc.walkChildren(p, add)
+	s, err := p.Stat()
+	if err == nil {
+		err = sc.walkChildren(p, s, add)
+	}
 	return children, err
 }

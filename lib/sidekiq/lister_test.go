@@ -10,17 +10,20 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"gracekit/lib/proc"
 )
 
-// list runs a Ruby program as the target, and returns what is listed and what it wants.
-func list(t *testing.T, text string) (got, want []int) {
+// startRuby starts a Ruby program in a process group of its own, which is killed
+// at the end of the test. It returns when the program has printed "ready", and
+// gives the lines before that to each.
+func startRuby(t testing.TB, text string, each func(line string)) *proc.Process {
 	t.Helper()
 	if _, err := exec.LookPath("ruby"); err != nil {
 		t.Skip(err)
 	}
-	cmd := exec.CommandContext(t.Context(), "ruby", "--disable-gems", "-r", "./testdata/family.rb", "-e", text+"; puts 'ready'; sleep")
+	cmd := exec.Command("ruby", "--disable-gems", "-r", "./testdata/family.rb", "-e", text+"; puts :ready; sleep")
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	out, err := cmd.StdoutPipe()
@@ -30,23 +33,37 @@ func list(t *testing.T, text string) (got, want []int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer cmd.Wait()
-	defer syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-	lines := bufio.NewScanner(out)
-	for lines.Scan() && lines.Text() != "ready" {
-		pid, err := strconv.Atoi(strings.TrimPrefix(lines.Text(), "want "))
-		if err != nil {
-			t.Fatal(err)
-		}
-		want = append(want, pid)
-	}
+	kill := func() { syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	t.Cleanup(func() { kill(); cmd.Wait() })
+	defer time.AfterFunc(time.Minute, kill).Stop()
 	target, err := proc.Open(cmd.Process.Pid)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer target.Close()
+	t.Cleanup(target.Close)
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if lines.Text() == "ready" {
+			return target
+		}
+		each(lines.Text())
+	}
+	t.Fatalf("%s: has ended", text)
+	return nil
+}
+
+// list runs a Ruby program as the target, and returns what is listed and what it wants.
+func list(t *testing.T, text string) (got, want []int) {
+	t.Helper()
+	target := startRuby(t, text, func(line string) {
+		pid, err := strconv.Atoi(strings.TrimPrefix(line, "want "))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, pid)
+	})
+	slices.Sort(want)
 	lister := NewLister()
-	for look := range 2 { // the second one remembers the first
+	for range 2 { // the second look remembers the first
 		found, err := lister.List(target)
 		if err != nil {
 			t.Fatal(err)
@@ -56,8 +73,7 @@ func list(t *testing.T, text string) (got, want []int) {
 			got = append(got, id.PID)
 		}
 		slices.Sort(got)
-		slices.Sort(want)
-		if look == 0 && !slices.Equal(got, want) {
+		if !slices.Equal(got, want) {
 			break
 		}
 	}

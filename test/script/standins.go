@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	ossignal "os/signal"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -57,7 +58,6 @@ func joiner() {
 //	rename NAME OTHER  one of them takes another name
 //	catch SIGNAL       prints "got SIGNAL" instead of ending by it
 func sidekiq() {
-	runtime.LockOSThread() // the main thread must not end
 	threads := map[string][]*thread{}
 	fmt.Println("ready")
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
@@ -97,6 +97,14 @@ func catch(name string) {
 			fmt.Println("got " + name)
 		}
 	}()
+}
+
+// The main thread belongs to main: it must not end, nor become one of the threads
+// that are started by name. Only here is main certain to be in it.
+func init() {
+	if filepath.Base(os.Args[0]) == "sidekiq" {
+		runtime.LockOSThread()
+	}
 }
 
 // thread is one of the kernel's, with a goroutine of its own.
