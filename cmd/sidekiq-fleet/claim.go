@@ -37,7 +37,7 @@ Exit: that of prog; without prog 0 given; 1 there is no such instance; 75 not
 
 const releaseUsage = `usage: sidekiq-fleet release IDENTITY|TARGET
 
-Release the claim on an instance, whoever holds it.
+Release the claim on an instance, also that of another holder.
 `
 
 func claim(above *command, args []string) error {

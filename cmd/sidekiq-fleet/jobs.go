@@ -1,13 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"slices"
 	"strings"
 	"time"
-
-	"errors"
 
 	"gracekit/lib/cli"
 	"gracekit/lib/fleet"

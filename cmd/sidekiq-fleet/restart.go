@@ -152,8 +152,8 @@ func (l *local) mayBegin() error {
 	}
 }
 
-// postpone is the exit for a restart that may not begin. To gracewatch, every code but 75 is a restart that has failed
-// half way and goes on whatever the size is by then; so where nothing was signalled, it is 75.
+// postpone is the exit for a restart that may not begin. For gracewatch every code but 75 is a restart that failed half
+// way, and is begun again at any size; so it is 75 wherever nothing was signalled.
 func (l *local) postpone(err error) error {
 	err = l.result(err)
 	var e *cli.Error
@@ -181,8 +181,12 @@ func (l *local) ask(logJobs bool) error {
 	}
 	l.fleet.Begin()
 	l.subject.target = l.target
-	err := l.subject.resolve(l.fleet, l.whole())
-	if err == nil && l.fleet != nil {
+	whole := l.whole()
+	err := l.subject.resolve(l.fleet, whole)
+	if whole != l.target {
+		whole.Close()
+	}
+	if err == nil {
 		err = l.checkJobs(logJobs)
 	}
 	if err != nil && !needed {

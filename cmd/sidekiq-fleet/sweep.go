@@ -81,7 +81,7 @@ func sweep(above *command, args []string) error {
 	if min >= 0 {
 		p.minPeers = min
 	}
-	p.hard = false // it has no hard limit, whoever runs it
+	p.hard = false // a sweep has no hard limit, whatever GRACE_REASON says
 	r := &round{command: c, policy: p, limit: over.KB(0), grace: grace.Std(), minAge: minAge.Std(), dryRun: *dryRun}
 	if *dryRun {
 		return r.run()

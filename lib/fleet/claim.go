@@ -229,7 +229,7 @@ func (f *Fleet) mark(identity, holder string, ms int64) (bool, error) {
 	return n == 1, nil
 }
 
-// Release removes the claim, whoever holds it. The error is ErrAbsent, ErrDead (there was no claim), or why Redis gave
+// Release removes the claim, also that of another holder. The error is ErrAbsent, ErrDead (there was no claim), or why Redis gave
 // no answer.
 func (f *Fleet) Release(identity string) error {
 	ctx, cancel := f.context()

@@ -192,8 +192,8 @@ func (l *loop) argv(d *instance) []string { return expand(l.cfg.File, l.cfg.Prog
 // environ are the variables that prog has of the restart.
 func (l *loop) environ(d *instance, at time.Duration) []string {
 	var over time.Duration
-	if d.state.Over {
-		over = at - d.state.Since
+	if since, ok := d.state.OverSince(); ok {
+		over = at - since
 	}
 	limit := d.limits.Soft
 	if d.state.Reason == grace.Hard {
