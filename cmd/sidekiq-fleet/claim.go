@@ -59,9 +59,11 @@ func claim(above *command, args []string) error {
 	if r.TTL = ttl.Std(); r.TTL < time.Millisecond || r.TTL > 365*24*time.Hour {
 		return cli.Misusef("--ttl: invalid duration \"%v\" (want 1h)", ttl)
 	}
-	if r.PrivateQueues, err = privateQueues(); err != nil {
+	p, err := readPolicy()
+	if err != nil {
 		return cli.Misuse(err)
 	}
+	r.PrivateQueues = p.PrivateQueues
 	if r.Holder == "" {
 		r.Holder = hostname()
 	}

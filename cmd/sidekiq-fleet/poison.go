@@ -103,7 +103,7 @@ func (l *local) finish(f *fleet.Fleet, e *fleet.Evidence) {
 		l.Error("job %s (%s, queue %s) ran at each of the last %d restarts for the hard limit: it may be what uses the memory",
 			word(job.JID), word(job.Class), word(job.Queue), job.Restarts)
 	}
-	job, ok := fleet.Poison(records, l.poisonAfter)
+	job, ok := fleet.Poison(records, l.PoisonAfter)
 	if !ok {
 		return
 	}
@@ -112,7 +112,7 @@ func (l *local) finish(f *fleet.Fleet, e *fleet.Evidence) {
 		l.Error("cannot move job %s (%s) to the dead set: %v", word(job.JID), word(job.Class), err)
 	case moved:
 		l.Error("job %s (%s) was moved from queue %s to the dead set: no other job ran at the last %d restarts for the hard limit (POISON_AFTER)",
-			word(job.JID), word(job.Class), word(job.Queue), l.poisonAfter)
+			word(job.JID), word(job.Class), word(job.Queue), l.PoisonAfter)
 	default:
 		l.Warn("job %s (%s) is not moved to the dead set now: it is not in queue %s (another instance has taken it); trying again at the next restart",
 			word(job.JID), word(job.Class), word(job.Queue))

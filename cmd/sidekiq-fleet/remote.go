@@ -28,10 +28,10 @@ func (c *command) restartRemote(identity string, p policy, holder string) error 
 	if err := p.postponedBy(jobs); err != nil {
 		return err
 	}
-	if p.minPeers > 0 || holder == sweepHolder {
+	if p.MinPeers > 0 || holder == sweepHolder {
 		c.fleet.Begin()
-		if _, err := c.fleet.Claim(fleet.Request{Identities: []string{identity}, Holder: holder, MinPeers: p.minPeers, TTL: remoteTTL,
-			PrivateQueues: p.privateQueues}); err != nil {
+		if _, err := c.fleet.Claim(fleet.Request{Identities: []string{identity}, Holder: holder, MinPeers: p.MinPeers, TTL: remoteTTL,
+			PrivateQueues: p.PrivateQueues}); err != nil {
 			return err
 		}
 	}
@@ -49,16 +49,16 @@ func (c *command) restartRemote(identity string, p policy, holder string) error 
 		}
 		return err
 	}
-	c.Info("%s is quiet; waiting for its jobs (SHUTDOWN_WAIT %v)", identity, p.wait)
-	_, free, err := c.jobsOf(&subject{instances: []*instance{in}}, nil, p.wait, true)
+	c.Info("%s is quiet; waiting for its jobs (SHUTDOWN_WAIT %v)", identity, p.ShutdownWait)
+	_, free, err := c.jobsOf(&subject{instances: []*instance{in}}, nil, p.ShutdownWait, true)
 	if err != nil {
 		return &cli.Error{Code: cli.Refused, Err: err}
 	}
 	if !free {
-		c.Warn("%s still runs jobs: those that do not end within %v are pushed back to Redis", identity, p.timeout)
+		c.Warn("%s still runs jobs: those that do not end within %v are pushed back to Redis", identity, p.Timeout)
 	}
 	c.Info("sending TERM to %s", identity)
-	err = c.send(in, "TERM", units.Duration(2*p.timeout.Std()+signalTime), true)
+	err = c.send(in, "TERM", units.Duration(2*p.Timeout.Std()+signalTime), true)
 	if err != nil && !errors.Is(err, fleet.ErrAbsent) {
 		return &cli.Error{Code: cli.Refused, Err: fmt.Errorf("%s is quiet and has not exited: see to it on its host", identity)}
 	}

@@ -51,7 +51,7 @@ func restart(above *command, args []string) error {
 		return err
 	}
 	c.Verbose = !c.Quiet // each step is reported, because it may take long
-	p, err := readPolicy(0)
+	p, err := readPolicy()
 	if err != nil {
 		return cli.Misuse(err)
 	}
@@ -59,7 +59,7 @@ func restart(above *command, args []string) error {
 		return cli.Misuse(err)
 	}
 	c.fleet, err = c.open()
-	if err != nil && !(p.hard && p.hardWithoutPeers) {
+	if err != nil && !(p.hard && p.HardWithoutPeers) {
 		return err
 	}
 	if err != nil {
@@ -137,9 +137,9 @@ func (l *local) mayBegin() error {
 		if err == nil {
 			return nil
 		}
-		left := l.grace - l.over - time.Since(asked)
+		left := l.Grace.Std() - l.over - time.Since(asked)
 		switch {
-		case l.hard && (l.hardWithoutPeers || left <= 0):
+		case l.hard && (l.HardWithoutPeers || left <= 0):
 			l.Warn("over the hard limit: restarting %v without a claim: %v", l.target.ID, err)
 			return nil
 		case !l.hard || left > waitHere:
@@ -172,7 +172,7 @@ func (l *local) ask(logJobs bool) error {
 		l.release()
 	}
 	l.subject = &subject{}
-	needed := l.minPeers > 0 || len(l.longWorkers) > 0 && !l.hard
+	needed := l.MinPeers > 0 || len(l.long) > 0 && !l.hard
 	if l.fleet == nil {
 		if needed {
 			return errors.New("no Redis to ask")
@@ -193,11 +193,11 @@ func (l *local) ask(logJobs bool) error {
 		l.Info("cannot list the running jobs of %v: %v", l.target.ID, err)
 		return nil
 	}
-	if err != nil || l.minPeers == 0 {
+	if err != nil || l.MinPeers == 0 {
 		return err
 	}
-	_, err = l.fleet.Claim(fleet.Request{Identities: l.subject.identities(), Holder: l.holder, MinPeers: l.minPeers, TTL: claimTTL,
-		PrivateQueues: l.privateQueues})
+	_, err = l.fleet.Claim(fleet.Request{Identities: l.subject.identities(), Holder: l.holder, MinPeers: l.MinPeers, TTL: claimTTL,
+		PrivateQueues: l.PrivateQueues})
 	l.claimed = err == nil
 	return err
 }
@@ -205,7 +205,7 @@ func (l *local) ask(logJobs bool) error {
 // whole is the process whose Sidekiqs are restarted: with one worker of a service graceful-restart restarts all.
 func (l *local) whole() *proc.Process {
 	text := os.Getenv("GRACE_SERVICE")
-	if text == "" || os.Getenv("MEMORY_KILLER_RESTART") == "worker" {
+	if text == "" || l.Restart == "worker" {
 		return l.target
 	}
 	target, err := service.Parse(text)
@@ -245,13 +245,13 @@ func (c *command) logJobs(of string, jobs []fleet.Job) {
 
 // postponedBy is the error of a job that is among LONG_WORKERS.
 func (p policy) postponedBy(jobs []fleet.Job) error {
-	if p.hard || len(p.longWorkers) == 0 {
+	if p.hard || len(p.long) == 0 {
 		return nil
 	}
-	if long := p.longWorkers.of(slices.Clone(jobs)); len(long) > 0 {
+	if long := p.long.of(slices.Clone(jobs)); len(long) > 0 {
 		job := long[0]
 		return fmt.Errorf("%s: %w: job %s (%s), one of LONG_WORKERS (%s), has been running for %.0f s", word(job.Identity), fleet.ErrNotNow,
-			word(job.JID), word(job.Class), strings.Join(p.longWorkers, " "), job.Running.Seconds())
+			word(job.JID), word(job.Class), strings.Join(p.long, " "), job.Running.Seconds())
 	}
 	return nil
 }

@@ -63,10 +63,12 @@ func sweep(above *command, args []string) error {
 		return err
 	}
 	defer c.fleet.Close()
-	if text := setting("MAX_RSS"); !c.Given("over") && text != "" {
-		if err := over.Set(text); err != nil {
-			return cli.Misusef("SIDEKIQ_MEMORY_KILLER_MAX_RSS: %w", err)
-		}
+	p, err := readPolicy()
+	if err != nil {
+		return cli.Misuse(err)
+	}
+	if !c.Given("over") {
+		over = p.Soft
 	}
 	if over.IsZero() {
 		return cli.Misusef("--over: missing (want a size, 1500M or 2G)")
@@ -74,12 +76,11 @@ func sweep(above *command, args []string) error {
 	if err := checkOver(over); err != nil {
 		return err
 	}
-	p, err := readPolicy(1)
-	if err != nil {
-		return cli.Misuse(err)
-	}
-	if min >= 0 {
-		p.minPeers = min
+	switch {
+	case min >= 0:
+		p.MinPeers = min
+	case p.Source("SIDEKIQ_MEMORY_KILLER_MIN_PEERS").Variable == "":
+		p.MinPeers = 1
 	}
 	p.hard = false // a sweep has no hard limit, whatever GRACE_REASON says
 	r := &round{command: c, policy: p, limit: over.KB(0), grace: grace.Std(), minAge: minAge.Std(), dryRun: *dryRun}

@@ -196,7 +196,18 @@ func TestBury(t *testing.T) {
 func writeNote(t *testing.T, pid int, identity string) {
 	t.Helper()
 	text := fmt.Sprintf(`{"identity":"%s","jobs":[{"jid":"noted","class":"Noted","queue":"low","tid":"x","since":1}]}`, identity)
-	if err := os.WriteFile(fmt.Sprintf("%s/%d.hook", noteDir, pid), []byte(text), 0o600); err != nil {
+	file := noteFile(t, pid)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// noteFile is where the job hook of a process of ours writes.
+func noteFile(t *testing.T, pid int) string {
+	t.Helper()
+	dir := fmt.Sprintf("%s/%d", noteDir, os.Geteuid())
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("%s/%d.hook", dir, pid)
 }
