@@ -1,10 +1,267 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"gracekit/lib/cgroup"
 	"gracekit/lib/cli"
+	"gracekit/lib/proc"
+	"gracekit/lib/service"
+	"gracekit/lib/settings"
+	"gracekit/lib/sidekiq"
+	"gracekit/lib/units"
 )
 
-// runCheck prints every setting and what is wrong with it.
-func runCheck(cmd *cli.Command, target string) error {
+// checker looks for what is wrong with a setup. Each finding says what to do.
+type checker struct {
+	cmd      *cli.Command
+	values   *settings.Values
+	findings int
+}
+
+// runCheck prints every setting with its value and where it came from, and then
+// what is wrong, with the target if there is one.
+func runCheck(cmd *cli.Command, word string) error {
+	v, err := settings.Read(os.LookupEnv)
+	if err != nil {
+		return cli.Misuse(err)
+	}
+	var target service.Target
+	if word != "" {
+		if target, err = service.Parse(word); err != nil {
+			return cli.Misuse(err)
+		}
+	}
+	if err := cmd.Write(report(v)); err != nil {
+		return err
+	}
+	c := &checker{cmd: cmd, values: v}
+	c.limits()
+	c.self()
+	if word != "" {
+		if err := c.target(target); err != nil {
+			return err
+		}
+	}
+	c.redis()
+	if c.findings > 0 {
+		return cli.Exit(cli.No)
+	}
+	return cmd.Write("no warnings\n")
+}
+
+// report is a line for each setting: name, value, source.
+func report(v *settings.Values) string {
+	var out strings.Builder
+	for _, s := range settings.Table {
+		source := v.Source(s.Name)
+		text, from := source.Text, "default"
+		switch {
+		case source.Variable == s.Name:
+			from = "environment"
+		case source.Variable != "":
+			from = source.Variable
+		}
+		if s.Name == "REDIS_URL" && text != "" {
+			text = "(set)" // it may have a password in it
+		}
+		if text == "" {
+			text = "-"
+		}
+		fmt.Fprintf(&out, "%-42s %-16s %s\n", s.Name, printable(text), from)
+	}
+	return out.String()
+}
+
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f && r < 0xa0 {
+			return '?'
+		}
+		return r
+	}, text)
+}
+
+func (c *checker) warn(format string, args ...any) {
+	c.findings++
+	c.cmd.Warn(format, args...)
+}
+
+// limits checks those that do not depend on a process.
+func (c *checker) limits() {
+	v := c.values
+	if v.Soft.IsZero() && v.Hard.IsZero() && v.MaxAge == 0 {
+		c.warn("no limit is set, so nothing is watched: set SIDEKIQ_MEMORY_KILLER_MAX_RSS, for example to 2G")
+	}
+	available, err := cgroup.Available(os.Getpid())
+	if err != nil {
+		return
+	}
+	soft, hard := v.Soft.KB(available), v.Hard.KB(available)
+	if hard > 0 && soft > 0 && hard <= soft {
+		c.warn("SIDEKIQ_MEMORY_KILLER_HARD_LIMIT_RSS (%d KB) is at or under the soft limit (%d KB), so the grace time has no effect: raise it, or unset one of them", hard, soft)
+	}
+}
+
+// self checks what this process, and so the watcher, may do.
+func (c *checker) self() {
+	p, err := proc.Open(os.Getpid())
+	if err != nil {
+		c.warn("cannot hold a process by pidfd, so nothing can be watched: %v (want Linux 5.3 or later, and a seccomp profile that allows pidfd_open)", err)
+		return
+	}
+	p.Close()
+}
+
+// target checks the worker itself.
+func (c *checker) target(t service.Target) error {
+	p, err := t.Open()
+	switch {
+	case errors.Is(err, proc.ErrGone):
+		c.warn("%v: there is no process to check, start it first", err)
+		return nil
+	case err != nil:
+		c.warn("%v", err)
+		return nil
+	}
+	defer p.Close()
+	if p.ID.PID == 1 {
+		c.warn("the target is pid 1, which is never signalled: put an init before it (docker run --init, tini)")
+	}
+	if s, err := p.Stat(); err == nil && s.PGID != s.PID {
+		c.warn("%v leads no process group, so what its jobs start cannot be ended with it: start it by pgexec -s or chpst -P", p.ID)
+	}
+	workers := []*proc.Process{p}
+	ids, err := sidekiq.NewLister().List(p)
+	switch {
+	case err != nil:
+		c.warn("cannot look for the Sidekiqs below %v: %v", p.ID, err)
+	case len(ids) == 0 && c.values.Scope == "sidekiq" && c.values.Match == "":
+		c.warn("no Sidekiq is at or below %v (one that is booting has no heartbeat yet), so the process itself is watched: set MEMORY_KILLER_MATCH for other workers", p.ID)
+	case len(ids) > 0 && ids[0] != p.ID:
+		c.cmd.Info("%v is a wrapper: the Sidekiqs below it are watched", p.ID)
+	}
+	if len(ids) > 0 {
+		workers = nil
+		for _, id := range ids {
+			if w, err := proc.OpenID(id); err == nil {
+				defer w.Close()
+				workers = append(workers, w)
+			}
+		}
+	}
+	for _, w := range workers {
+		c.worker(w)
+	}
 	return nil
+}
+
+// worker checks one process that is watched.
+func (c *checker) worker(w *proc.Process) {
+	usage, err := w.Memory(proc.RSS)
+	if err != nil {
+		c.warn("cannot read the size of %v: %v", w.ID, err)
+		return
+	}
+	available, err := cgroup.Available(w.ID.PID)
+	if err != nil {
+		c.warn("cannot read how much memory there is for %v: %v", w.ID, err)
+		return
+	}
+	for _, l := range []struct {
+		name  string
+		limit units.Size
+	}{{"SIDEKIQ_MEMORY_KILLER_MAX_RSS", c.values.Soft}, {"SIDEKIQ_MEMORY_KILLER_HARD_LIMIT_RSS", c.values.Hard}} {
+		kb := l.limit.KB(available)
+		switch {
+		case kb == 0:
+		case kb >= available:
+			c.warn("%s (%d KB) is not below the memory there is for %v (%d KB): the kernel kills it first, lower the limit or write it as a share, for example 80%%", l.name, kb, w.ID, available)
+		case kb <= usage.RSS:
+			c.warn("%s (%d KB) is below the size that %v has now (%d KB): it would be restarted soon, raise the limit", l.name, kb, w.ID, usage.RSS)
+		}
+	}
+	s, err := w.Status()
+	if err == nil && s.UID == 0 {
+		c.warn("%v runs as root: run the app as a user of its own (SIDEKIQ_USER)", w.ID)
+	}
+	if err == nil && os.Geteuid() == 0 && s.UID != 0 && !hasPtrace() && (c.values.Measure == "pss" || c.values.Measure == "uss") {
+		c.warn("this process has no CAP_SYS_PTRACE, so %s of %v cannot be read: use MEMORY_KILLER_MEASURE=rss, or docker run --cap-add SYS_PTRACE", c.values.Measure, w.ID)
+	}
+	if own, found := ownTimeout(w); found && c.values.Timeout > 0 && c.values.Timeout < own {
+		c.warn("SIDEKIQ_TIMEOUT (%v) is under the -t of %v (%v): jobs would be killed that Sidekiq may still finish, set it to %v", c.values.Timeout, w.ID, own, own)
+	}
+}
+
+// hasPtrace tells whether CAP_SYS_PTRACE is in effect (capabilities(7)).
+func hasPtrace() bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	err := unix.Capget(&header, &data[0])
+	return err == nil && data[0].Effective&(1<<unix.CAP_SYS_PTRACE) != 0
+}
+
+// ownTimeout is the -t or --timeout of a worker's arguments, while its title has
+// not overwritten them.
+func ownTimeout(w *proc.Process) (units.Duration, bool) {
+	text, err := w.ReadFile("cmdline")
+	if err != nil {
+		return 0, false
+	}
+	words := strings.Split(string(text), "\x00")
+	for i, word := range words {
+		value, ok := strings.CutPrefix(word, "--timeout=")
+		if !ok && (word == "-t" || word == "--timeout") && i+1 < len(words) {
+			value, ok = words[i+1], true
+		}
+		if seconds, err := strconv.Atoi(value); ok && err == nil {
+			return units.Duration(time.Duration(seconds) * time.Second), true
+		}
+	}
+	return 0, false
+}
+
+// redis checks that Redis answers, and that enough instances are there now.
+func (c *checker) redis() {
+	v := c.values
+	if v.RedisURL == "" && v.MinPeers == 0 && len(v.LongWorkers) == 0 && v.PoisonAfter == 0 {
+		return
+	}
+	file, _, err := cli.Find("sidekiq-fleet")
+	if err != nil {
+		c.warn("%v, but restarts need it", err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	ps := exec.CommandContext(ctx, file, "--timeout", "5s", "ps", "-j")
+	var stderr strings.Builder
+	ps.Stderr = &stderr
+	out, err := ps.Output()
+	if err != nil {
+		c.warn("cannot ask Redis, so restarts would be postponed: %s", strings.TrimSpace(strings.TrimPrefix(stderr.String(), "sidekiq-fleet: fatal: ")))
+		return
+	}
+	running := 0
+	for line := range strings.Lines(string(out)) {
+		var instance struct {
+			State string `json:"state"`
+		}
+		if json.Unmarshal([]byte(line), &instance) == nil && instance.State == "running" {
+			running++
+		}
+	}
+	if v.MinPeers > 0 && running-1 < v.MinPeers {
+		c.warn("SIDEKIQ_MEMORY_KILLER_MIN_PEERS is %d, but only %d instances are running, so no restart would happen now: start more, or lower it", v.MinPeers, running)
+	}
 }

@@ -54,10 +54,16 @@ func Parse(name, text string) (*Values, error) {
 // Source is where the value of a setting came from, by its first name.
 func (v *Values) Source(name string) Source { return v.sources[name] }
 
-func (s *Setting) names() []string { return append([]string{s.Name}, s.Others...) }
+// names are all variables of a setting, in the order in which they count.
+func (s *Setting) names() []string {
+	names := append([]string{s.Name}, s.Others...)
+	if s.Before != "" {
+		names = append([]string{s.Before}, names...)
+	}
+	return names
+}
 
-// find is what counts for a setting. GitLab's name and the one without SIDEKIQ_
-// must not contradict each other; SHUTDOWN_WAIT goes before both.
+// find is what counts for a setting.
 func (s *Setting) find(lookup func(string) (string, bool)) (Source, error) {
 	if s.Name == "REDIS_URL" {
 		return findRedis(lookup)
@@ -71,7 +77,7 @@ func (s *Setting) find(lookup func(string) (string, bool)) (Source, error) {
 		switch {
 		case found.Variable == "":
 			found = Source{name, text}
-		case found.Text != text && found.Variable != "SHUTDOWN_WAIT":
+		case found.Text != text && found.Variable != s.Before:
 			return found, fmt.Errorf("%s: %q contradicts %s, which is %q (want one of them)", name, text, found.Variable, found.Text)
 		}
 	}

@@ -16,8 +16,9 @@ import (
 
 // Setting is one environment variable.
 type Setting struct {
-	Name    string   // the variable that counts first
-	Others  []string // further names, in the order in which they count
+	Name    string   // the variable, as GitLab has it
+	Others  []string // further names of it; two of them that contradict each other are an error
+	Before  string   // a variable that goes before all of these; empty: none
 	Kind    string   // what a value is, for people
 	Default string   // as it would be written; empty: none
 	Meaning string   // a sentence for an operator
@@ -64,6 +65,17 @@ func gitlab(name, kind, byDefault, meaning string, set func(v *Values, text stri
 		Kind: kind, Default: byDefault, Meaning: meaning, set: set}
 }
 
+// before is a setting with a variable that goes before its names.
+func before(name string, s Setting) Setting {
+	s.Before = name
+	return s
+}
+
+// other is a setting with one name.
+func other(name, kind, byDefault, meaning string, set func(v *Values, text string) error) Setting {
+	return Setting{Name: name, Kind: kind, Default: byDefault, Meaning: meaning, set: set}
+}
+
 const (
 	sizeKind     = "size: KB, or 1500M, 2G, 80%"
 	durationKind = "duration: seconds, or 500ms, 90s, 15m, inf"
@@ -76,10 +88,10 @@ const (
 
 // Table is all settings, in the order in which the documentation has them.
 var Table = []Setting{
-	{"SIDEKIQ_DAEMON_MEMORY_KILLER", nil, flagKind, "0",
-		"1: daemon mode, a check each interval. 0: legacy mode, a check after each job by the job hook, which cannot be undone; " +
+	other("SIDEKIQ_DAEMON_MEMORY_KILLER", flagKind, "0",
+		"1: daemon mode, a check each interval. 0: legacy mode, a check after each job by the job hook, which cannot be undone; "+
 			"until the hook has been heard, and whenever it has been silent for 10 minutes, the size is checked each interval as well.",
-		func(v *Values, text string) error { return flag(&v.Daemon, text) }},
+		func(v *Values, text string) error { return flag(&v.Daemon, text) }),
 	gitlab("MAX_RSS", sizeKind, "", "The soft limit. 0: none.",
 		func(v *Values, text string) error { return v.Soft.Set(text) }),
 	gitlab("HARD_LIMIT_RSS", sizeKind, "", "The hard limit, in both modes. 0: none.",
@@ -88,12 +100,12 @@ var Table = []Setting{
 		func(v *Values, text string) error { return positive(&v.Interval, text) }),
 	gitlab("GRACE_TIME", durationKind, "900", "How long the worker may stay over the soft limit.",
 		func(v *Values, text string) error { return v.Grace.Set(text) }),
-	{"SHUTDOWN_WAIT", []string{"SIDEKIQ_MEMORY_KILLER_SHUTDOWN_WAIT", "MEMORY_KILLER_SHUTDOWN_WAIT"}, durationKind, "30",
+	before("SHUTDOWN_WAIT", gitlab("SHUTDOWN_WAIT", durationKind, "30",
 		"How long a soft restart waits for running jobs after the quiet signal; it ends early when the jobs have. 0: the stop signal at once.",
-		func(v *Values, text string) error { return v.ShutdownWait.Set(text) }},
-	{"SIDEKIQ_TIMEOUT", nil, durationKind, "",
+		func(v *Values, text string) error { return v.ShutdownWait.Set(text) })),
+	other("SIDEKIQ_TIMEOUT", durationKind, "",
 		"The worker's own -t; KILL comes at twice that after TERM. Default: what the worker was started with, else 25.",
-		func(v *Values, text string) error { return positive(&v.Timeout, text) }},
+		func(v *Values, text string) error { return positive(&v.Timeout, text) }),
 	gitlab("MIN_PEERS", countKind, "0", "How many other instances must be available before a restart. 0: they are not asked about.",
 		func(v *Values, text string) error { return count(&v.MinPeers, text) }),
 	gitlab("PRIVATE_QUEUES", patternsKind, "", "Queues that need no other server; one that carries the instance's own hostname never does.",
@@ -101,41 +113,41 @@ var Table = []Setting{
 	gitlab("HARD_WITHOUT_PEERS", flagKind, "0",
 		"1: over the hard limit restart whatever Redis says or does not say. 0: at the latest when the grace time has passed.",
 		func(v *Values, text string) error { return flag(&v.HardWithoutPeers, text) }),
-	{"LONG_WORKERS", nil, patternsKind, "", "Classes of jobs that a soft restart waits for.",
-		func(v *Values, text string) error { return patterns(&v.LongWorkers, text) }},
-	{"POISON_AFTER", nil, countKind, "0",
+	other("LONG_WORKERS", patternsKind, "", "Classes of jobs that a soft restart waits for.",
+		func(v *Values, text string) error { return patterns(&v.LongWorkers, text) }),
+	other("POISON_AFTER", countKind, "0",
 		"After how many hard restarts in a row a job that was the only one to run is moved to the dead set. 0: it is only logged.",
-		func(v *Values, text string) error { return count(&v.PoisonAfter, text) }},
-	{"QUIET_SIGNAL", nil, signalKind, "TSTP", "The signal that tells a worker to take no more jobs. Set but empty: none.",
-		func(v *Values, text string) error { return signal(&v.Quiet, text) }},
-	{"STOP_SIGNAL", nil, signalKind, "TERM", "The signal that stops a worker gracefully; QUIT for unicorn and Resque.",
-		func(v *Values, text string) error { return signal(&v.Stop, text) }},
-	{"MEMORY_KILLER_SCOPE", nil, "sidekiq, process, group, tree, children or cgroup", "sidekiq",
+		func(v *Values, text string) error { return count(&v.PoisonAfter, text) }),
+	other("QUIET_SIGNAL", signalKind, "TSTP", "The signal that tells a worker to take no more jobs. Set but empty: none.",
+		func(v *Values, text string) error { return signal(&v.Quiet, text) }),
+	other("STOP_SIGNAL", signalKind, "TERM", "The signal that stops a worker gracefully; QUIT for unicorn and Resque.",
+		func(v *Values, text string) error { return signal(&v.Stop, text) }),
+	other("MEMORY_KILLER_SCOPE", "sidekiq, process, group, tree, children or cgroup", "sidekiq",
 		"What is measured: each Sidekiq below the target, the target alone, its process group, its tree, each child, or its cgroup.",
 		func(v *Values, text string) error {
 			return choice(&v.Scope, text, "sidekiq", "process", "group", "tree", "children", "cgroup")
-		}},
-	{"MEMORY_KILLER_MATCH", nil, "a pattern", "", "Watch each process of the tree whose title or name matches, instead of a scope.",
-		func(v *Values, text string) error { return pattern(&v.Match, text) }},
-	{"MEMORY_KILLER_MEASURE", nil, "rss, pss, uss, anon or rss+swap", "rss", "Which memory is measured.",
+		}),
+	other("MEMORY_KILLER_MATCH", "a pattern", "", "Watch each process of the tree whose title or name matches, instead of a scope.",
+		func(v *Values, text string) error { return pattern(&v.Match, text) }),
+	other("MEMORY_KILLER_MEASURE", "rss, pss, uss, anon or rss+swap", "rss", "Which memory is measured.",
 		func(v *Values, text string) error {
 			return choice(&v.Measure, text, "rss", "pss", "uss", "anon", "rss+swap")
-		}},
-	{"MEMORY_KILLER_MAX_AGE", nil, durationKind, "", "Restart older processes, too; up to a tenth is added, a different part for each.",
-		func(v *Values, text string) error { return positive(&v.MaxAge, text) }},
-	{"MEMORY_KILLER_RESTART", nil, "service or worker", "service",
+		}),
+	other("MEMORY_KILLER_MAX_AGE", durationKind, "", "Restart older processes, too; up to a tenth is added, a different part for each.",
+		func(v *Values, text string) error { return positive(&v.MaxAge, text) }),
+	other("MEMORY_KILLER_RESTART", "service or worker", "service",
 		"worker: restart one worker of several alone, for parents that replace their children (Puma, sidekiqswarm).",
-		func(v *Values, text string) error { return choice(&v.Restart, text, "service", "worker") }},
-	{"MEMORY_KILLER_NOTIFY", nil, "a program", "", "Run for each warning, error and finished restart, see gracewatch --notify.",
-		func(v *Values, text string) error { v.Notify = text; return nil }},
-	{"MEMORY_KILLER_CONTROL", nil, "a path", "", "The FIFO of the job hook. Default in legacy mode: /run/gracekit/SERVICE.control.",
-		func(v *Values, text string) error { return absolute(&v.Control, text) }},
-	{"MEMORY_KILLER_CONTROL_GROUP", nil, "a group", "", "The group that may write that FIFO. Default: that of SIDEKIQ_USER.",
-		func(v *Values, text string) error { v.ControlGroup = text; return nil }},
-	{"MEMORY_KILLER_STATE", nil, "a path", "", "Where the watcher keeps its state. Default for a service: supervise/gracewatch in its directory.",
-		func(v *Values, text string) error { v.State = text; return nil }},
-	{"REDIS_URL", nil, "a URL", "", "The Redis that all instances share, as for Sidekiq; REDIS_PROVIDER names another variable.",
-		func(v *Values, text string) error { return redisURL(&v.RedisURL, text) }},
+		func(v *Values, text string) error { return choice(&v.Restart, text, "service", "worker") }),
+	other("MEMORY_KILLER_NOTIFY", "a program", "", "Run for each warning, error and finished restart, see gracewatch --notify.",
+		func(v *Values, text string) error { v.Notify = text; return nil }),
+	other("MEMORY_KILLER_CONTROL", "a path", "", "The FIFO of the job hook. Default in legacy mode: /run/gracekit/SERVICE.control.",
+		func(v *Values, text string) error { return absolute(&v.Control, text) }),
+	other("MEMORY_KILLER_CONTROL_GROUP", "a group", "", "The group that may write that FIFO. Default: that of SIDEKIQ_USER.",
+		func(v *Values, text string) error { v.ControlGroup = text; return nil }),
+	other("MEMORY_KILLER_STATE", "a path", "", "Where the watcher keeps its state. Default for a service: supervise/gracewatch in its directory.",
+		func(v *Values, text string) error { v.State = text; return nil }),
+	other("REDIS_URL", "a URL", "", "The Redis that all instances share, as for Sidekiq; REDIS_PROVIDER names another variable.",
+		func(v *Values, text string) error { return redisURL(&v.RedisURL, text) }),
 }
 
 func flag(to *bool, text string) error {

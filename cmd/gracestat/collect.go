@@ -1,0 +1,376 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"gracekit/lib/proc"
+	"gracekit/lib/service"
+	"gracekit/lib/sidekiq"
+	"gracekit/lib/watch"
+)
+
+// State is the one word that says how a worker is.
+type State string
+
+const (
+	OK         State = "ok"
+	Over       State = "over"       // over the soft limit, the grace timer runs
+	Quiet      State = "quiet"      // it takes no jobs
+	Restarting State = "restarting" // being restarted, or a restart failed and is tried again
+	Postponed  State = "postponed"  // over a limit, and something keeps the restart from happening now
+	Paused     State = "paused"     // an operator paused the watcher
+	TooLow     State = "too-low"    // the limit is below what it needs at boot
+	Down       State = "down"       // no process
+	Unwatched  State = "unwatched"  // no gracewatch
+)
+
+// Worker is one process of a service.
+type Worker struct {
+	ID          proc.ID
+	Age         time.Duration
+	KB, PeakKB  int64 // what is watched (rss, say), and the most there was
+	SoftKB      int64 // 0: none
+	HardKB      int64
+	State       State
+	Detail      string // what the table says instead of the word, empty for none
+	Over        time.Duration
+	Busy, Slots int  // running jobs of a Sidekiq, and how many it can run
+	HasJobs     bool // it is a Sidekiq whose title tells
+	alarm       bool
+}
+
+// Service is one target.
+type Service struct {
+	Name     string
+	Path     string // the service directory, or the target as it was given
+	State    State  // of the worst of its workers
+	Workers  []Worker
+	Snapshot *watch.Snapshot // nil: nothing watches it, or it cannot be read
+	Watcher  proc.ID         // zero: none
+	Missing  string          // what could not be read, and what is needed for it
+	Err      error
+	noAlarm  bool // it is not watched, and nothing says that it should be
+	now      time.Duration
+}
+
+// attention tells whether an operator should look at it.
+func (s *Service) attention() bool {
+	if s.noAlarm {
+		return false
+	}
+	for _, w := range s.Workers {
+		if w.alarm {
+			return true
+		}
+	}
+	return s.State == Unwatched || s.State == Paused || s.State == Down && s.Missing == ""
+}
+
+// lastRestart is the last one that is known, or nil.
+func (s *Service) lastRestart() *watch.Restart {
+	if s.Snapshot == nil {
+		return nil
+	}
+	for i := len(s.Snapshot.Restarts) - 1; i >= 0; i-- {
+		if r := &s.Snapshot.Restarts[i]; r.Outcome == "done" {
+			return r
+		}
+	}
+	return nil
+}
+
+// collector reads what there is to know. It keeps its buffers for --watch.
+type collector struct {
+	scan   *proc.Scanner
+	lister *sidekiq.Lister
+	boot   string
+}
+
+func newCollector() *collector {
+	boot, _ := proc.Boot() // without it every snapshot is of another boot
+	return &collector{scan: proc.NewScanner(), lister: sidekiq.NewLister(), boot: boot}
+}
+
+func (c *collector) close() { c.scan.Close() }
+
+// collect looks at all targets. Watchers that are services themselves are left
+// out where nobody asked for them.
+func (c *collector) collect(targets []target) (services []Service) {
+	for _, t := range targets {
+		if s, show := c.service(t); show {
+			services = append(services, s)
+		}
+	}
+	return services
+}
+
+func (c *collector) service(t target) (s Service, show bool) {
+	s = Service{Name: t.name, Path: t.Text, State: Down, now: proc.Now()}
+	p, err := t.Open()
+	if p != nil {
+		defer p.Close()
+	}
+	if p != nil && !t.asked && isWatcher(p) {
+		return s, false
+	}
+	c.readSnapshot(t, &s)
+	switch {
+	case errors.Is(err, proc.ErrGone):
+		return c.down(t, s), true
+	case errors.Is(err, fs.ErrPermission):
+		s.Missing = fmt.Sprintf("cannot read supervise/ (%v): run gracestat as root or as the user of its supervisor", err)
+		s.State, s.noAlarm = Unwatched, !t.asked
+		return s, true
+	case err != nil:
+		s.Err = err
+		return s, true
+	}
+	c.workers(p, &s)
+	s.State = worst(s.Workers)
+	switch {
+	case s.Watcher == (proc.ID{}):
+		s.State = Unwatched
+		// A service that was watched once, or has a Sidekiq, is expected to be watched.
+		s.noAlarm = !t.asked && s.Snapshot == nil && !hasSidekiq(s.Workers)
+	case s.Snapshot.Paused:
+		s.State = Paused
+	}
+	return s, true
+}
+
+// down is a service without a process: that is well if its operator wants it.
+func (c *collector) down(t target, s Service) Service {
+	wanted, err := t.WantedState()
+	s.noAlarm = err == nil && !wanted.Up
+	return s
+}
+
+// isWatcher tells whether a process is a gracewatch or becomes one.
+func isWatcher(p *proc.Process) bool {
+	comm, err := p.ReadFile("comm")
+	name := strings.TrimSuffix(string(comm), "\n")
+	return err == nil && (name == "gracewatch" || name == "memory-killer" || name == "gracestat" || name == "sidekiq-fleet")
+}
+
+// maxSnapshot is the longest state file that is read, in bytes.
+const maxSnapshot = 4 << 20
+
+// readSnapshot reads supervise/gracewatch of a service directory, and finds out
+// whether the gracewatch that wrote it lives.
+func (c *collector) readSnapshot(t target, s *Service) {
+	dir, err := t.OpenSupervise()
+	if err != nil {
+		if errors.Is(err, fs.ErrPermission) {
+			s.Missing = "cannot read supervise/: run gracestat as root or as the user of its supervisor"
+		}
+		return
+	}
+	defer dir.Close()
+	text, err := dir.ReadFile("gracewatch", maxSnapshot)
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			s.Missing = fmt.Sprintf("cannot read the state of its watcher: %v", err)
+		}
+		return
+	}
+	var snap watch.Snapshot
+	if err := json.Unmarshal(text, &snap); err != nil {
+		s.Missing = fmt.Sprintf("cannot read the state of its watcher: supervise/gracewatch is damaged: %v", err)
+		return
+	}
+	s.Snapshot = &snap
+	if snap.Boot != c.boot {
+		return // of another boot: nothing in it lives
+	}
+	id, err := proc.ParseID(snap.Watcher)
+	if err != nil {
+		return
+	}
+	if p, err := proc.OpenID(id); err == nil {
+		s.Watcher = id
+		p.Close()
+	}
+}
+
+// workers lists what is watched of a service: what the snapshot names and still
+// lives, else the Sidekiqs, else the process itself.
+func (c *collector) workers(p *proc.Process, s *Service) {
+	ids := []proc.ID{p.ID}
+	if found, err := c.lister.List(p); err == nil && len(found) > 0 {
+		ids = found
+	}
+	var noted map[proc.ID]*watch.InstanceSnapshot
+	if s.Watcher != (proc.ID{}) {
+		noted = map[proc.ID]*watch.InstanceSnapshot{}
+		var alive []proc.ID
+		for i := range s.Snapshot.Instances {
+			id, err := proc.ParseID(s.Snapshot.Instances[i].ID)
+			if err != nil {
+				continue
+			}
+			noted[id] = &s.Snapshot.Instances[i]
+			alive = append(alive, id)
+		}
+		if len(alive) > 0 {
+			ids = alive
+		}
+	}
+	for _, id := range ids {
+		if w, ok := c.worker(id, s, noted[id]); ok {
+			s.Workers = append(s.Workers, w)
+		}
+	}
+}
+
+// worker reads one process; not ok if it has ended meanwhile.
+func (c *collector) worker(id proc.ID, s *Service, noted *watch.InstanceSnapshot) (w Worker, ok bool) {
+	p, err := proc.OpenID(id)
+	if err != nil {
+		return w, false
+	}
+	defer p.Close()
+	w = Worker{ID: id, Age: s.now - id.StartTime(), State: OK}
+	field := proc.RSS
+	if s.Snapshot != nil {
+		field = measured(s.Snapshot.Measure)
+	}
+	usage, err := p.Memory(field | proc.Peak)
+	if err != nil {
+		return w, !errors.Is(err, proc.ErrGone)
+	}
+	w.KB, w.PeakKB = field.Sum(usage), usage.Peak
+	busy, errBusy := sidekiq.NewWatch(p).Now()
+	if errBusy == nil && busy.Concurrency > 0 {
+		w.HasJobs, w.Busy, w.Slots = true, busy.Busy, busy.Concurrency
+	}
+	quiet := errBusy == nil && busy.Stopping
+	if noted != nil {
+		w.SoftKB, w.HardKB = noted.SoftKB, noted.HardKB
+		w.PeakKB = max(w.PeakKB, noted.PeakKB)
+	}
+	w.describe(s, noted, quiet)
+	return w, true
+}
+
+// describe says how a worker is, in a word and in prose.
+func (w *Worker) describe(s *Service, noted *watch.InstanceSnapshot, quiet bool) {
+	if s.Watcher == (proc.ID{}) {
+		w.State, w.Detail = Unwatched, "NOT WATCHED"
+		return
+	}
+	if s.Snapshot.Paused {
+		w.State, w.alarm = Paused, true
+		return
+	}
+	if noted == nil {
+		return
+	}
+	if noted.State.Over {
+		w.Over = s.now - noted.State.Since
+	}
+	switch noted.Phase {
+	case watch.PhaseRestarting:
+		w.State, w.Detail = Restarting, w.restarting(s, noted, quiet)
+	case watch.PhaseFailed:
+		w.State, w.Detail, w.alarm = Restarting, "restart failed: "+noted.Why, true
+	case watch.PhasePostponed:
+		w.State, w.Detail, w.alarm = Postponed, "postponed: "+noted.Why, true
+	case watch.PhaseTooLow:
+		w.State, w.Detail, w.alarm = TooLow, "limit too low", true
+	case watch.PhaseOver:
+		w.State = Over
+		w.Detail = fmt.Sprintf("over soft %s of %s", short(w.Over), short(s.Snapshot.Grace))
+		if noted.State.OverHard {
+			w.Detail = "over hard"
+		}
+	default:
+		if quiet {
+			w.State = Quiet
+		}
+	}
+}
+
+func (w *Worker) restarting(s *Service, noted *watch.InstanceSnapshot, quiet bool) string {
+	since := ""
+	if noted.RestartBegan > 0 {
+		since = " " + short(s.now-noted.RestartBegan)
+	}
+	switch {
+	case quiet && w.HasJobs && w.Busy == 1:
+		return "restarting" + since + " (waiting for 1 job)"
+	case quiet && w.HasJobs && w.Busy > 1:
+		return fmt.Sprintf("restarting%s (waiting for %d jobs)", since, w.Busy)
+	}
+	return "restarting" + since
+}
+
+// severity orders states, the worst last.
+var severity = []State{OK, Quiet, Over, Restarting, Postponed, Paused, TooLow, Down, Unwatched}
+
+// worst is the state of a service of several workers.
+func worst(workers []Worker) State {
+	if len(workers) == 0 {
+		return Down
+	}
+	at := 0
+	for _, w := range workers {
+		for i, state := range severity {
+			if w.State == state {
+				at = max(at, i)
+			}
+		}
+	}
+	return severity[at]
+}
+
+func hasSidekiq(workers []Worker) bool {
+	for _, w := range workers {
+		if w.HasJobs {
+			return true
+		}
+	}
+	return false
+}
+
+// measured are the figures that a name of --measure adds up.
+func measured(name string) proc.Field {
+	switch name {
+	case "pss":
+		return proc.PSS
+	case "uss":
+		return proc.USS
+	case "anon":
+		return proc.Anon
+	case "rss+swap":
+		return proc.RSS | proc.Swap
+	}
+	return proc.RSS
+}
+
+// command writes a letter to the control FIFO of a watcher (gracewatch(8)). It
+// never waits: without a reader that is an error.
+func (s *Service) command(t service.Target, letter byte) error {
+	if s.Watcher == (proc.ID{}) {
+		return fmt.Errorf("%s: nothing watches it", s.Name)
+	}
+	path := filepath.Join(t.Service(), "supervise/gracewatch.control")
+	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("cannot reach the watcher of %s: %s: %w", s.Name, path, err)
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFIFO {
+		return fmt.Errorf("cannot reach the watcher of %s: %s is not a FIFO", s.Name, path)
+	}
+	_, err = unix.Write(fd, []byte{letter})
+	return err
+}

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"gracekit/lib/cli"
+	"gracekit/lib/service"
+	"gracekit/lib/watch"
+)
+
+// readHistory reads supervise/gracewatch.history of a service, oldest first.
+func readHistory(t service.Target, since time.Time) (samples []watch.HistorySample, err error) {
+	dir, err := t.OpenSupervise()
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	text, err := dir.ReadFile("gracewatch.history", watch.HistorySize)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: no history: gracewatch has not written supervise/gracewatch.history yet", t.Text)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(text) != watch.HistorySize || !strings.HasPrefix(string(text), watch.HistoryMagic) {
+		return nil, fmt.Errorf("%s: cannot read supervise/gracewatch.history: it is damaged or of another version", t.Text)
+	}
+	return decodeHistory(text, since, time.Now()), nil
+}
+
+// decodeHistory is the samples from since until now, oldest first.
+func decodeHistory(text []byte, since, now time.Time) (samples []watch.HistorySample) {
+	since = later(since, now.Add(-watch.HistorySlots*time.Minute+time.Minute)).Truncate(time.Minute)
+	for at := since; !at.After(now); at = at.Add(time.Minute) {
+		offset := watch.HistoryOffset(at)
+		s, ok := watch.DecodeHistorySample([watch.HistorySlot]byte(text[offset : offset+watch.HistorySlot]))
+		if ok && s.At.Equal(at) { // else the slot is of another week, or of a clock that was set
+			samples = append(samples, s)
+		}
+	}
+	return samples
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// growth is KB a second by the history of the last window, since the last
+// restart. Not ok with less than ten minutes of it.
+func (s *Service) growth(window time.Duration) (kbPerSecond float64, ok bool) {
+	t, err := service.Parse(s.Path)
+	if err != nil {
+		return 0, false
+	}
+	samples, err := readHistory(t, time.Now().Add(-window))
+	if err != nil {
+		return 0, false
+	}
+	return slope(samples)
+}
+
+// slope is the line of least squares through the samples since the last restart.
+func slope(samples []watch.HistorySample) (kbPerSecond float64, ok bool) {
+	for i := len(samples) - 1; i >= 0; i-- {
+		if samples[i].Mark != "" || samples[i].KB == 0 {
+			samples = samples[i+1:]
+			break
+		}
+	}
+	if len(samples) < 10 {
+		return 0, false
+	}
+	var n, sumX, sumY, sumXX, sumXY float64
+	first := samples[0].At
+	for _, s := range samples {
+		x, y := s.At.Sub(first).Seconds(), float64(s.KB)
+		n, sumX, sumY, sumXX, sumXY = n+1, sumX+x, sumY+y, sumXX+x*x, sumXY+x*y
+	}
+	if below := n*sumXX - sumX*sumX; below > 0 {
+		return (n*sumXY - sumX*sumY) / below, true
+	}
+	return 0, false
+}
+
+// showHistory draws, or prints, the history of one target.
+func showHistory(cmd *cli.Command, o options, t target) error {
+	samples, err := readHistory(t.Target, time.Now().Add(-o.since.Std()))
+	if err != nil {
+		return err
+	}
+	if len(samples) == 0 {
+		return fmt.Errorf("%s: no samples in the last %s", t.Text, short(o.since.Std()))
+	}
+	switch {
+	case o.csv:
+		return cmd.Write(csvLines(samples))
+	case o.svg != "":
+		picture, err := drawSVG(t.name, samples)
+		if err != nil {
+			return err
+		}
+		dir, name, err := service.OpenParent(o.svg)
+		if err != nil {
+			return err
+		}
+		defer dir.Close()
+		return dir.WriteFile(name, picture, 0o644)
+	}
+	width, height := terminalWidth(os.Stdout), 16
+	if width == 0 {
+		width = 80
+	}
+	return cmd.Write(drawText(t.name, samples, width, height, useColour(os.Stdout)))
+}
+
+func csvLines(samples []watch.HistorySample) string {
+	var out strings.Builder
+	out.WriteString("time,kb,soft_kb,hard_kb,restart\n")
+	for _, s := range samples {
+		fmt.Fprintf(&out, "%s,%d,%d,%d,%s\n", s.At.UTC().Format(time.RFC3339), s.KB, s.SoftKB, s.HardKB, s.Mark)
+	}
+	return out.String()
+}

@@ -1,0 +1,296 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/gdamore/tcell/v2"
+
+	"gracekit/lib/cli"
+	"gracekit/lib/proc"
+)
+
+// live is the screen of gracestat --watch. It changes only what has changed, so
+// that nothing flickers.
+type live struct {
+	screen   tcell.Screen
+	targets  []target
+	collect  *collector
+	services []Service
+	trends   map[proc.ID]*trend
+	selected int
+	asking   bool   // whether to restart the selected service now
+	message  string // what the last key did
+}
+
+// watchLive shows the services until q.
+func watchLive(cmd *cli.Command, targets []target) error {
+	screen, err := tcell.NewScreen()
+	if err == nil {
+		err = screen.Init()
+	}
+	if err != nil {
+		return fmt.Errorf("--watch: cannot use the terminal: %w", err)
+	}
+	defer screen.Fini()
+	l := &live{screen: screen, targets: targets, collect: newCollector(), trends: map[proc.ID]*trend{}}
+	defer l.collect.close()
+	events := make(chan tcell.Event)
+	quit := make(chan struct{})
+	defer close(quit)
+	go screen.ChannelEvents(events, quit)
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for l.refresh(); ; l.draw() {
+		select {
+		case <-tick.C:
+			l.refresh()
+		case event := <-events:
+			switch e := event.(type) {
+			case nil:
+				return nil // the terminal is closed
+			case *tcell.EventResize:
+				screen.Sync()
+			case *tcell.EventKey:
+				if l.key(e) {
+					return nil
+				}
+			}
+		}
+	}
+}
+
+// refresh reads everything anew.
+func (l *live) refresh() {
+	l.services = l.collect.collect(l.targets)
+	l.selected = max(0, min(l.selected, len(l.services)-1))
+	seen := map[proc.ID]bool{}
+	for _, s := range l.services {
+		for _, w := range s.Workers {
+			if l.trends[w.ID] == nil {
+				l.trends[w.ID] = &trend{}
+			}
+			l.trends[w.ID].add(s.now, w.KB)
+			seen[w.ID] = true
+		}
+	}
+	for id := range l.trends {
+		if !seen[id] {
+			delete(l.trends, id)
+		}
+	}
+}
+
+// key does what a key says; true ends the program.
+func (l *live) key(e *tcell.EventKey) (quit bool) {
+	asked := l.asking
+	l.asking = false
+	switch {
+	case e.Key() == tcell.KeyCtrlC, e.Rune() == 'q':
+		return true
+	case asked && e.Rune() == 'y':
+		l.command('t', "restart asked for")
+	case asked:
+		l.message = "nothing was restarted"
+	case e.Key() == tcell.KeyUp:
+		l.selected = max(0, l.selected-1)
+	case e.Key() == tcell.KeyDown:
+		l.selected = max(0, min(l.selected+1, len(l.services)-1))
+	case e.Rune() == 'p':
+		l.command('p', "paused: no restart until u")
+	case e.Rune() == 'u':
+		l.command('u', "resumed")
+	case e.Rune() == 'r' && len(l.services) > 0:
+		l.asking = true
+	}
+	return false
+}
+
+// command writes a letter to the watcher of the selected service.
+func (l *live) command(letter byte, done string) {
+	if len(l.services) == 0 {
+		return
+	}
+	s := &l.services[l.selected]
+	l.message = s.Name + ": " + done
+	for _, t := range l.targets {
+		if t.name != s.Name {
+			continue
+		}
+		if err := s.command(t.Target, letter); err != nil {
+			l.message = err.Error()
+		}
+	}
+}
+
+var (
+	plain  = tcell.StyleDefault
+	dim    = tcell.StyleDefault.Dim(true)
+	bold   = tcell.StyleDefault.Bold(true)
+	styles = map[State]tcell.Style{
+		OK: plain.Foreground(tcell.ColorGreen), Over: plain.Foreground(tcell.ColorYellow), Quiet: plain.Foreground(tcell.ColorTeal),
+		Restarting: plain.Foreground(tcell.ColorTeal), Postponed: plain.Foreground(tcell.ColorYellow), Paused: plain.Foreground(tcell.ColorYellow),
+		TooLow: plain.Foreground(tcell.ColorRed), Down: plain.Foreground(tcell.ColorRed), Unwatched: plain.Foreground(tcell.ColorRed),
+	}
+)
+
+// draw writes the whole screen; tcell sends what differs.
+func (l *live) draw() {
+	l.screen.Clear()
+	width, height := l.screen.Size()
+	row := 0
+	put := func(style tcell.Style, text string) {
+		l.put(0, row, width, style, text)
+		row++
+	}
+	put(bold, fmt.Sprintf("gracestat  %s  %d services", time.Now().Format("15:04:05"), len(l.services)))
+	for i := range l.services {
+		if row >= height-1 {
+			break
+		}
+		row = l.service(i, row, width, height-1)
+	}
+	foot := "q quit  p pause  u resume  r restart now  up/down select"
+	switch {
+	case l.asking:
+		foot = fmt.Sprintf("restart %s now? y restarts it, any other key does not", l.services[l.selected].Name)
+	case l.message != "":
+		foot = l.message
+	}
+	l.put(0, height-1, width, dim, foot)
+	l.screen.Show()
+}
+
+// service draws one service from a row on, and returns the next row.
+func (l *live) service(i, row, width, end int) int {
+	s := &l.services[i]
+	pointer := "  "
+	if i == l.selected {
+		pointer = "> "
+	}
+	head := pointer + printable(s.Name)
+	if r := s.lastRestart(); r != nil {
+		head += fmt.Sprintf("  last restart %s ago (%s)", short(time.Since(r.At)), r.Reason)
+	}
+	l.put(0, row, width, bold, head)
+	row++
+	if len(s.Workers) == 0 && row < end {
+		l.put(4, row, width, styles[s.State], s.prose())
+		row++
+	}
+	for _, w := range s.Workers {
+		if row >= end {
+			return row
+		}
+		row = l.worker(s, w, row, width, end)
+	}
+	return row
+}
+
+// worker draws a bar against the limits, and a line of figures where there is room.
+func (l *live) worker(s *Service, w Worker, row, width, end int) int {
+	state := string(w.State)
+	if w.Detail != "" {
+		state = printable(w.Detail)
+	}
+	figures := fmt.Sprintf("%7s", size(w.KB))
+	barWidth := max(10, width-4-8-2-24-2)
+	l.put(4, row, width, plain, figures)
+	l.bar(12, row, barWidth, w)
+	l.put(12+barWidth+2, row, width, styles[w.State], state)
+	row++
+	if row >= end {
+		return row
+	}
+	words := []string{fmt.Sprintf("pid %d", w.ID.PID), "age " + short(w.Age), "peak " + size(w.PeakKB)}
+	if w.SoftKB > 0 {
+		words = append(words, "soft "+size(w.SoftKB))
+	}
+	if w.HardKB > 0 {
+		words = append(words, "hard "+size(w.HardKB))
+	}
+	if w.HasJobs {
+		words = append(words, fmt.Sprintf("jobs %d/%d", w.Busy, w.Slots))
+	}
+	if text := l.forecast(w); text != "" {
+		words = append(words, text)
+	}
+	l.put(12, row, width, dim, strings.Join(words, "  "))
+	return row + 1
+}
+
+// bar draws how full a worker is: up to the larger limit and a tenth more, with
+// a mark at each limit.
+func (l *live) bar(x, y, width int, w Worker) {
+	most := max(w.HardKB, w.SoftKB)
+	if most == 0 {
+		most = max(w.PeakKB, w.KB, 1)
+	}
+	most += most / 10
+	at := func(kb int64) int { return min(int(kb*int64(width)/most), width-1) }
+	full := at(w.KB)
+	for i := range width {
+		char, style := '.', dim
+		if i <= full && w.KB > 0 {
+			char, style = '#', styles[w.State]
+		}
+		switch {
+		case w.HardKB > 0 && i == at(w.HardKB):
+			char, style = '|', plain.Foreground(tcell.ColorRed)
+		case w.SoftKB > 0 && i == at(w.SoftKB):
+			char, style = '|', plain.Foreground(tcell.ColorYellow)
+		}
+		l.screen.SetContent(x+i, y, char, nil, style)
+	}
+}
+
+// put writes a text from a column on, cut at the width.
+func (l *live) put(x, y, width int, style tcell.Style, text string) {
+	for _, r := range text {
+		if x >= width {
+			return
+		}
+		l.screen.SetContent(x, y, r, nil, style)
+		x++
+	}
+}
+
+// forecast says when the soft limit will be reached if the growth goes on.
+func (l *live) forecast(w Worker) string {
+	t := l.trends[w.ID]
+	if t == nil || w.SoftKB == 0 || w.KB >= w.SoftKB {
+		return ""
+	}
+	perSecond, ok := t.slope()
+	if !ok || perSecond <= 0 {
+		return ""
+	}
+	left := float64(w.SoftKB-w.KB) / perSecond
+	if left > 7*24*3600 {
+		return ""
+	}
+	return "soft limit in about " + short(time.Duration(left)*time.Second)
+}
+
+// trend is the last five minutes of a worker's size.
+type trend struct {
+	at []time.Duration
+	kb []int64
+}
+
+func (t *trend) add(at time.Duration, kb int64) {
+	t.at, t.kb = append(t.at, at), append(t.kb, kb)
+	if len(t.at) > 300 {
+		t.at, t.kb = t.at[1:], t.kb[1:]
+	}
+}
+
+// slope is KB a second; not ok with less than 20 seconds of samples.
+func (t *trend) slope() (kbPerSecond float64, ok bool) {
+	n := len(t.at)
+	if n < 2 || t.at[n-1]-t.at[0] < 20*time.Second {
+		return 0, false
+	}
+	return float64(t.kb[n-1]-t.kb[0]) / (t.at[n-1] - t.at[0]).Seconds(), true
+}

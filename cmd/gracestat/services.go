@@ -1,0 +1,79 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"gracekit/lib/service"
+)
+
+// serviceFolders are where services are looked for: as sv(8) does, and where
+// s6-overlay has them.
+func serviceFolders() []string {
+	if dir := os.Getenv("SVDIR"); dir != "" {
+		return []string{dir}
+	}
+	return []string{"/etc/service", "/run/service", "/service"}
+}
+
+// searched is where services were looked for, for messages.
+func searched() string { return strings.Join(serviceFolders(), ", ") }
+
+// findTargets parses the arguments; without any, it is all services there are.
+func findTargets(words []string) (targets []target, err error) {
+	for _, word := range words {
+		t, err := service.Parse(word)
+		if err != nil {
+			return nil, err
+		}
+		targets = append(targets, target{t, nameOf(word), true})
+	}
+	if len(words) > 0 {
+		return targets, nil
+	}
+	seen := map[string]bool{} // /etc/service may be a link to another of the folders
+	for _, folder := range serviceFolders() {
+		entries, err := os.ReadDir(folder)
+		if err != nil {
+			continue // a machine has one of them
+		}
+		for _, entry := range entries {
+			path := filepath.Join(folder, entry.Name())
+			real, err := filepath.EvalSymlinks(path)
+			if err != nil || seen[real] || strings.HasPrefix(entry.Name(), ".") {
+				continue
+			}
+			if info, err := os.Stat(filepath.Join(real, "supervise")); err != nil || !info.IsDir() {
+				if !os.IsPermission(err) {
+					continue // nothing supervises it
+				}
+			}
+			seen[real] = true
+			t, err := service.Parse(path)
+			if err != nil {
+				continue
+			}
+			targets = append(targets, target{t, entry.Name(), false})
+		}
+	}
+	slices.SortStableFunc(targets, func(a, b target) int { return strings.Compare(a.name, b.name) })
+	for i := 1; i < len(targets); i++ { // two folders may each have a service of one name
+		if targets[i].name == targets[i-1].name {
+			targets[i].name = targets[i].Text
+		}
+	}
+	return targets, nil
+}
+
+// nameOf is how a target is called in the table: the last part of a path.
+func nameOf(word string) string {
+	name := filepath.Base(filepath.Clean(word))
+	if name == "." || name == ".." || name == "/" {
+		if full, err := filepath.Abs(word); err == nil {
+			return filepath.Base(full)
+		}
+	}
+	return name
+}
