@@ -119,7 +119,7 @@ func TestRestartWithoutAnAnswer(t *testing.T) {
 		{75, true, []string{away, soft, alone}},
 		{75, true, []string{away, soft, expired}},
 		{75, true, []string{away, soft, long, minPeers + "=0"}},
-		{75, true, []string{away, hard, minPeers + "=999999999"}},
+		{75, true, []string{away, hard, minPeers + "=99"}},
 		{75, true, []string{hard}}, // the answer is that there is no such instance
 		{0, false, []string{away, hard, alone}},
 		{0, false, []string{hard, alone}}, // whatever it answers
