@@ -1,97 +1,126 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"gracekit/lib/cli"
-	"gracekit/lib/service"
 )
 
-// control is the options of gracewatch for the FIFO of the job hook, which both
-// sides find by the same rule: the name of the service.
-func (k *killer) control(target service.Target) ([]string, error) {
-	path := k.values.Control
-	if path == "" {
-		dir := target.Service()
-		if dir == "" {
-			return nil, cli.Misusef("MEMORY_KILLER_CONTROL: not set, and %s is not a service directory that the FIFO could be named after", target.Text)
-		}
-		real, err := filepath.EvalSymlinks(dir)
-		if err != nil {
-			real = dir
-		}
-		if real, err = filepath.Abs(real); err != nil {
-			return nil, err
-		}
-		path = "/run/gracekit/" + filepath.Base(real) + ".control"
-	}
-	return k.controlAt(path)
-}
+// runDirectory has what belongs to no service directory.
+const runDirectory = "/run/gracekit"
 
-// backgroundControl is the same where the worker itself is told the path: it
-// inherits MEMORY_KILLER_CONTROL.
-func (k *killer) backgroundControl() ([]string, error) {
-	if !k.legacy() && k.values.Control == "" {
+// control returns the options of gracewatch for the FIFO of the job hook. Both
+// sides find it by the same rule: the name of the service directory. Where its
+// directory cannot be made, checks come by the clock alone.
+func (k *killer) control(directory string) ([]string, error) {
+	path := k.values.Control
+	switch {
+	case path != "":
+	case !k.legacy:
 		return nil, nil
+	case directory == "":
+		return nil, &wrongSetting{errors.New("MEMORY_KILLER_CONTROL: not set, and the target is not a service directory that the FIFO is named after " +
+			"(want the path of a FIFO, or SIDEKIQ_DAEMON_MEMORY_KILLER=1)")}
+	default:
+		path = filepath.Join(runDirectory, baseName(directory)+".control")
 	}
-	path := k.values.Control
-	if path == "" {
-		name := "sidekiq"
-		if dir, err := os.Getwd(); err == nil {
-			name = filepath.Base(dir)
-		}
-		path = "/run/gracekit/" + name + ".control"
+	if st, err := os.Lstat(path); err == nil && st.Mode().Type() != fs.ModeNamedPipe {
+		return nil, &wrongSetting{fmt.Errorf("MEMORY_KILLER_CONTROL: %q exists and is not a FIFO", path)}
 	}
-	argv, err := k.controlAt(path)
-	if err == nil && !k.dryRun {
-		// The watcher before this one may still be at its restart, and read the old one.
-		var st unix.Stat_t
-		if unix.Lstat(path, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFIFO && int(st.Uid) == os.Geteuid() {
-			os.Remove(path)
-		}
-		os.Setenv("MEMORY_KILLER_CONTROL", path)
-	}
-	return argv, err
-}
-
-func (k *killer) controlAt(path string) ([]string, error) {
 	argv := []string{"--control", path}
-	if group := k.controlGroup(); group != "" {
+	group, err := k.controlGroup()
+	if err != nil {
+		return nil, err
+	}
+	if group != "" {
 		argv = append(argv, "--control-group", group)
 	}
 	if k.dryRun {
 		return argv, nil
 	}
-	folder := filepath.Dir(path)
-	if err := os.MkdirAll(folder, 0o755); err != nil {
-		return nil, fmt.Errorf("cannot make the folder of MEMORY_KILLER_CONTROL: %w", err)
+	if err := makeDirectory(filepath.Dir(path)); err != nil {
+		k.cmd.Error("cannot make the directory of the control FIFO: %v: the job hook cannot ask for checks, the size is checked each %v instead", err, k.values.Interval)
+		k.legacy = false
+		return nil, nil
 	}
 	return argv, nil
 }
 
-// controlGroup is the group that may write the FIFO: the job hook runs as
-// Sidekiq's user, written as chpst -u has it, USER or USER:GROUP.
-func (k *killer) controlGroup() string {
-	if k.values.ControlGroup != "" {
-		return k.values.ControlGroup
+// baseName is the last element of a directory's path, links resolved.
+func baseName(directory string) string {
+	if path, err := filepath.Abs(directory); err == nil {
+		directory = path
 	}
+	if path, err := filepath.EvalSymlinks(directory); err == nil {
+		directory = path
+	}
+	return filepath.Base(directory)
+}
+
+// makeDirectory makes a directory that others may look into, whatever the umask.
+func makeDirectory(path string) error {
+	defer unix.Umask(unix.Umask(0o022))
+	return os.MkdirAll(path, 0o755)
+}
+
+// controlGroup is the group that may write the FIFO: that of the job hook, which
+// runs as Sidekiq's user.
+func (k *killer) controlGroup() (string, error) {
+	if group := k.values.ControlGroup; group != "" {
+		_, err := user.LookupGroup(group)
+		if _, numeric := strconv.ParseUint(group, 10, 31); err != nil && numeric != nil {
+			return "", &wrongSetting{fmt.Errorf("MEMORY_KILLER_CONTROL_GROUP: invalid group %q (want a name of /etc/group or a number)", group)}
+		}
+		return group, nil
+	}
+	if _, gid, ok := sidekiqUser(); ok {
+		return strconv.Itoa(gid), nil
+	}
+	return "", nil
+}
+
+// sidekiqUser is the user and the group that Sidekiq runs as, by SIDEKIQ_USER,
+// which is written as for chpst -u: USER, USER:GROUP... or :UID:GID.
+func sidekiqUser() (uid, gid int, ok bool) {
 	name, groups, both := strings.Cut(strings.TrimPrefix(os.Getenv("SIDEKIQ_USER"), ":"), ":")
-	if both {
-		group, _, _ := strings.Cut(groups, ":")
-		return group
-	}
 	u, err := user.Lookup(name)
 	if err != nil {
 		u, err = user.LookupId(name)
 	}
-	if name == "" || err != nil {
-		return ""
+	if err != nil {
+		u = &user.User{Uid: name, Gid: name} // of :UID:GID, in a container without a name for it
 	}
-	return u.Gid
+	if both {
+		u.Gid, _, _ = strings.Cut(groups, ":")
+		if g, err := user.LookupGroup(u.Gid); err == nil {
+			u.Gid = g.Gid
+		}
+	}
+	uid, errUID := strconv.Atoi(u.Uid)
+	gid, errGID := strconv.Atoi(u.Gid)
+	return uid, gid, errUID == nil && errGID == nil && uid >= 0 && gid >= 0
+}
+
+// makeNotes makes the directory in which the job hook notes the running jobs for
+// sidekiq-fleet: as Sidekiq's user it could not.
+func (k *killer) makeNotes() {
+	uid, gid, ok := sidekiqUser()
+	if !ok || os.Geteuid() != 0 || k.dryRun {
+		return
+	}
+	path := filepath.Join(runDirectory, strconv.Itoa(uid))
+	err := makeDirectory(path)
+	if err == nil {
+		err = os.Lchown(path, uid, gid)
+	}
+	if err != nil {
+		k.cmd.Warn("cannot make the directory of the job hook's notes: %v", err)
+	}
 }

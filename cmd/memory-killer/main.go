@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"gracekit/lib/cli"
-	"gracekit/lib/proc"
 	"gracekit/lib/service"
 	"gracekit/lib/settings"
 )
@@ -47,88 +46,92 @@ memory-killer(8) has all of them.
 
 Exit: that of gracewatch, or of prog; with -1: 0 nothing to do, or done, 1 there
       is no process, 75 postponed, 111 refused or failed; with --check: 0, or 1
-      if something is wrong; 100 used wrongly, or a wrong setting.
+      if something is wrong; 100 wrong usage or a wrong setting.
 `
 
-func main() { cli.Main("memory-killer", usage, run) }
+func main() {
+	if os.Args[0] == detachedName {
+		os.Exit(startDetached(os.Args[1], os.Args[2:]))
+	}
+	cli.Main("memory-killer", usage, run)
+}
 
 func run(cmd *cli.Command) error {
 	watched, once := cmd.String("target", "t"), cmd.String("once", "1")
 	check, dryRun := cmd.Bool("check", ""), cmd.Bool("dry-run", "n")
-	words, err := cmd.Args(0, -1)
+	prog, err := cmd.Args(0, -1)
 	if err != nil {
 		return err
 	}
-	given := map[string]bool{"-t": cmd.Given("target"), "-1": cmd.Given("once"), "prog": len(words) > 0}
-	if err := oneForm(given, *check); err != nil {
-		return cli.Misuse(err)
-	}
-	if *check {
+	switch isWatch, isOnce, isProg := cmd.Given("target"), cmd.Given("once"), len(prog) > 0; {
+	case isWatch && isOnce, isWatch && isProg, isOnce && isProg:
+		return cli.Misusef("-t, -1 and a program cannot be combined")
+	case *check && (isOnce || isProg):
+		return cli.Misusef("--check cannot be combined with -1 or a program")
+	case *check:
 		return runCheck(cmd, *watched)
+	case !isWatch && !isOnce && !isProg:
+		return cli.Misusef("missing argument (want -t TARGET, -1 TARGET, a program or --check)")
 	}
-	v, err := settings.Read(os.LookupEnv)
-	if err != nil {
-		return refuseSetting(err)
-	}
-	k := &killer{cmd: cmd, values: v, dryRun: *dryRun}
-	switch {
-	case given["-t"]:
-		return k.watch(*watched)
-	case given["-1"]:
-		return k.once(*once)
-	}
-	return k.become(words)
-}
-
-// oneForm refuses a command line of more than one form, and of none.
-func oneForm(given map[string]bool, check bool) error {
-	forms := 0
-	for _, is := range given {
-		if is {
-			forms++
+	k, err := newKiller(cmd, *dryRun)
+	if err == nil {
+		switch {
+		case cmd.Given("target"):
+			err = k.watch(*watched)
+		case cmd.Given("once"):
+			err = k.once(*once)
+		default:
+			err = k.become(prog)
 		}
 	}
-	switch {
-	case check && (given["-1"] || given["prog"]):
-		return errors.New("--check takes -t TARGET alone")
-	case check:
-		return nil
-	case forms == 0:
-		return errors.New("something is missing (want -t TARGET, -1 TARGET, a program or --check)")
-	case forms > 1:
-		return errors.New("-t, -1 and a program exclude each other")
+	if e := (*wrongSetting)(nil); errors.As(err, &e) {
+		return refuse(cmd, err)
 	}
-	return nil
+	return err
 }
 
-// refuseSetting is the end of a program with a wrong setting. Only an operator
-// can mend that, so under runsv, which starts it again each second, the message
-// comes once in ten seconds.
-func refuseSetting(err error) error {
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", os.Getppid()))
-	if strings.TrimSpace(string(text)) == "runsv" {
-		fmt.Fprintf(cli.Stderr, "memory-killer: fatal: %v\n", err)
-		time.Sleep(10 * time.Second)
-		return cli.Exit(cli.Usage)
+// wrongSetting is the error of a setting that only an operator can correct.
+type wrongSetting struct{ error }
+
+// refuse ends the program because of a wrong setting. A supervisor starts it
+// again each second, so it waits before it exits: the message then comes once in
+// ten seconds.
+func refuse(cmd *cli.Command, err error) error {
+	comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", os.Getppid()))
+	if !isSupervisor(comm) {
+		return cli.Misuse(err)
 	}
-	return cli.Misuse(err)
+	cmd.Fatal(err)
+	time.Sleep(10 * time.Second)
+	return cli.Exit(cli.Usage)
 }
 
-// killer is what the settings and arguments say.
+func isSupervisor(comm []byte) bool {
+	name := strings.TrimSpace(string(comm))
+	return name == "runsv" || name == "s6-supervise"
+}
+
+// killer is what the settings and options say.
 type killer struct {
 	cmd    *cli.Command
 	values *settings.Values
 	dryRun bool
+	legacy bool // the job hook asks for checks
 }
 
-// limited tells whether there is anything to watch for.
-func (k *killer) limited() bool {
-	return !k.values.Soft.IsZero() || !k.values.Hard.IsZero() || k.values.MaxAge > 0
+func newKiller(cmd *cli.Command, dryRun bool) (*killer, error) {
+	v, err := settings.Read(os.LookupEnv)
+	if err != nil {
+		return nil, &wrongSetting{err}
+	}
+	if v.Notify != "" { // found now, and not when it is needed
+		if v.Notify, _, err = cli.Find(v.Notify); err != nil {
+			return nil, &wrongSetting{fmt.Errorf("MEMORY_KILLER_NOTIFY: %w", err)}
+		}
+	}
+	// Without a soft limit there is nothing that the job hook could ask for.
+	return &killer{cmd: cmd, values: v, dryRun: dryRun, legacy: !v.Daemon && !v.Soft.IsZero()}, nil
 }
-
-// legacy tells whether checks come from the job hook. Without a soft limit there
-// is nothing that it could ask for.
-func (k *killer) legacy() bool { return !k.values.Daemon && !k.values.Soft.IsZero() }
 
 // watch becomes gracewatch for a target.
 func (k *killer) watch(word string) error {
@@ -136,57 +139,16 @@ func (k *killer) watch(word string) error {
 	if err != nil {
 		return cli.Misuse(err)
 	}
-	argv := k.gracewatch()
-	if k.legacy() || k.values.Control != "" {
-		fifo, err := k.control(target)
-		if err != nil {
-			return err
-		}
-		argv = append(argv, fifo...)
+	control, err := k.control(target.Service())
+	if err != nil {
+		return err
 	}
+	k.makeNotes()
+	argv := append(k.gracewatch(), control...)
 	if k.values.State != "" {
 		argv = append(argv, "--state", k.values.State)
 	}
 	return k.exec(append(append(argv, word), k.restart()...))
-}
-
-// become leaves gracewatch in the background and becomes a program. Nothing but
-// a wrong setting, or a program that is not there, keeps it from starting.
-func (k *killer) become(prog []string) error {
-	file, code, err := cli.Find(prog[0])
-	if err != nil {
-		return &cli.Error{Code: code, Err: err}
-	}
-	argv := k.gracewatch()
-	var self string
-	if p, err := proc.Open(os.Getpid()); err == nil {
-		self = p.ID.String() // exec keeps it
-		p.Close()
-	} else if !k.dryRun {
-		k.cmd.Error("%s is not watched: cannot hold process %d: %v", prog[0], os.Getpid(), err)
-	}
-	if self != "" || k.dryRun {
-		fifo, err := k.backgroundControl()
-		if err != nil {
-			return err
-		}
-		state := k.backgroundState()
-		argv = append(append(argv, fifo...), state...)
-		if len(state) > 0 {
-			argv = append(argv, "--wait-lock", "60s")
-		}
-		argv = append(append(argv, self), k.restart()...)
-		if k.dryRun {
-			return k.exec(argv)
-		}
-		if os.Getpid() == 1 {
-			k.cmd.Warn("this is pid 1, which is never signalled: without an init before it (docker run --init, tini) it cannot be restarted")
-		}
-		if err := detach(argv); err != nil {
-			k.cmd.Error("%s is not watched: %v", prog[0], err)
-		}
-	}
-	return cli.ExecFile(file, prog)
 }
 
 // gracewatch is the part of its command line that does not depend on the target.
@@ -204,7 +166,7 @@ func (k *killer) gracewatch() []string {
 	if v.MaxAge > 0 {
 		argv = append(argv, "--max-age", v.MaxAge.String())
 	}
-	if k.legacy() {
+	if k.legacy {
 		argv = append(argv, "--legacy")
 	}
 	if v.Notify != "" {
@@ -212,6 +174,9 @@ func (k *killer) gracewatch() []string {
 	}
 	if k.cmd.Quiet {
 		argv = append(argv, "--quiet")
+	}
+	if k.cmd.Verbose {
+		argv = append(argv, "--verbose")
 	}
 	return argv
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -12,22 +11,21 @@ import (
 	"gracekit/lib/service"
 )
 
-// stateFolder is where state is kept of targets that have no folder of their own.
-const stateFolder = "/run/gracekit"
-
-// once makes one check, for cron. It is silent while there is nothing to say: a
-// service that is down is not cron's business, and a target that is refused, or
-// whose pidfile is stale, is reported once, until that changes.
+// once makes one check, for cron, which mails every line. So it is silent while
+// there is nothing to say: a service that is down is not cron's business, and a
+// target that is refused, or whose pidfile is stale, is reported once, until that
+// changes.
 func (k *killer) once(word string) error {
 	target, err := service.Parse(word)
 	if err != nil {
 		return cli.Misuse(err)
 	}
+	k.legacy = false // the crontab says when to check
+	argv := append(k.gracewatch(), "--once")
 	state := k.values.State
 	if state == "" && target.Service() == "" {
-		state = filepath.Join(stateFolder, fileName(word)+".state")
+		state = filepath.Join(runDirectory, fileName(word)+".state")
 	}
-	argv := append(k.gracewatch(), "--once")
 	if state != "" {
 		argv = append(argv, "--state", state)
 	}
@@ -35,32 +33,28 @@ func (k *killer) once(word string) error {
 	if k.dryRun {
 		return k.exec(argv)
 	}
-	if state == "" || strings.HasPrefix(state, stateFolder+"/") {
-		os.MkdirAll(stateFolder, 0o755) // where it cannot be made, the next write says so
+	if state == "" {
+		state = filepath.Join(runDirectory, fileName(target.Service()))
 	}
-	said := state
-	if said == "" {
-		said = filepath.Join(stateFolder, fileName(target.Service()))
+	if filepath.Dir(state) == runDirectory {
+		makeDirectory(runDirectory) // if that fails, gracewatch reports that it cannot write there
 	}
-	said += ".said"
+	reported := state + ".reported"
 	p, err := target.Open()
-	if p != nil {
+	if err == nil {
 		p.Close()
-	}
-	var gone *service.GoneError
-	switch {
-	case err == nil:
-		remember(said, "")
+		changed(reported, "")
 		return k.exec(argv)
-	case errors.As(err, &gone) && !gone.Stale:
-		remember(said, "")
-		return cli.Exit(cli.No)
 	}
 	code := cli.Refused
 	if errors.Is(err, proc.ErrGone) {
 		code = cli.No
 	}
-	if !remember(said, err.Error()) {
+	if gone := (*service.GoneError)(nil); errors.As(err, &gone) && !gone.Stale {
+		changed(reported, "")
+		return cli.Exit(code)
+	}
+	if !changed(reported, err.Error()) {
 		return cli.Exit(code)
 	}
 	return &cli.Error{Code: code, Err: err}
@@ -82,23 +76,28 @@ func fileName(path string) string {
 	}, path)
 }
 
-// remember keeps what was said of a target, and tells whether that has changed.
-// Where it cannot be kept, it is said each time rather than never.
-func remember(file, text string) (changed bool) {
+// changed keeps what was reported of a target in a file, and tells whether that
+// is new. Where it cannot be kept, it is reported each time rather than never.
+func changed(file, text string) bool {
+	const most = 4096
 	dir, name, err := service.OpenParent(file)
 	if err != nil {
 		return true
 	}
 	defer dir.Close()
-	old, err := dir.ReadFile(name, 4096)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) || string(old) == text {
-		return err != nil
+	old, err := dir.ReadFile(name, most)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return true
+	case string(old) == text:
+		return false
 	}
 	if text == "" {
 		dir.Remove(name)
 		return true
 	}
-	if len(text) < 4096 {
+	if len(text) <= most {
 		dir.WriteFile(name, []byte(text), 0o600)
 	}
 	return true

@@ -5,7 +5,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -78,7 +77,7 @@ func run(cmd *cli.Command) error {
 		}
 	}
 	if *closeFds {
-		if err := closeOnExec(); err != nil {
+		if err := cli.CloseOnExec(); err != nil {
 			cmd.Error("cannot close the descriptors above 2: %v", err)
 		}
 	}
@@ -163,21 +162,4 @@ func removeOld(dir *service.Dir, name string) {
 		f.Close()
 		dir.Remove(name)
 	}
-}
-
-// closeOnExec has exec close everything above stderr: a program that is left
-// behind then keeps no lock, pipe or notification-fd of those who started it.
-func closeOnExec() error {
-	dir, err := os.Open("/proc/self/fd") // close_range(2) with CLOEXEC needs Linux 5.11
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	names, err := dir.Readdirnames(-1)
-	for _, name := range names {
-		if fd, _ := strconv.Atoi(name); fd > 2 {
-			unix.CloseOnExec(fd)
-		}
-	}
-	return err
 }

@@ -2,8 +2,11 @@ package cli
 
 import (
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // Expand replaces {} in the arguments of a program by the identity of what it
@@ -31,4 +34,21 @@ func ExecFile(file string, argv []string) error {
 	messages.flush()
 	code, err := cannotRun(file, syscall.Exec(file, argv, os.Environ()))
 	return &Error{code, err}
+}
+
+// CloseOnExec has exec close everything above stderr: a program that is left
+// behind then keeps no lock, pipe or notification-fd of those who started it.
+func CloseOnExec() error {
+	dir, err := os.Open("/proc/self/fd") // close_range(2) with CLOEXEC needs Linux 5.11
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	for _, name := range names {
+		if fd, _ := strconv.Atoi(name); fd > 2 {
+			unix.CloseOnExec(fd)
+		}
+	}
+	return err
 }

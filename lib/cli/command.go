@@ -150,6 +150,9 @@ func (c *Command) Refused(err error) int {
 	return Refused
 }
 
+// Fatal is the message of what ends the program, which its caller then does.
+func (c *Command) Fatal(err error) { c.say("fatal", err.Error()) }
+
 // Error is a message that -q leaves.
 func (c *Command) Error(format string, args ...any) { c.say("error", fmt.Sprintf(format, args...)) }
 

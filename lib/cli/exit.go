@@ -65,10 +65,10 @@ func (c *Command) finish(err error) int {
 	case err == nil:
 		return Yes
 	case !errors.As(err, &e):
-		c.say("fatal", err.Error())
+		c.Fatal(err)
 		return Refused
 	case e.Err != nil:
-		c.say("fatal", err.Error())
+		c.Fatal(err)
 	}
 	return e.Code
 }

@@ -3,7 +3,6 @@ package settings
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 )
 
@@ -30,7 +29,7 @@ func Read(lookup func(name string) (text string, set bool)) (*Values, error) {
 		}
 	}
 	if v.Match != "" && v.sources["MEMORY_KILLER_SCOPE"].Variable != "" {
-		return nil, errors.New("MEMORY_KILLER_MATCH and MEMORY_KILLER_SCOPE exclude each other (want one of them)")
+		return nil, errors.New("MEMORY_KILLER_MATCH and MEMORY_KILLER_SCOPE cannot be combined (want one of them)")
 	}
 	return v, nil
 }
@@ -103,25 +102,4 @@ func findRedis(lookup func(string) (string, bool)) (Source, error) {
 		return Source{}, nil
 	}
 	return Source{"REDIS_URL", direct}, nil
-}
-
-// redisURL refuses at the start what sidekiq-fleet would refuse when a restart
-// is due. The value is not quoted: it may have a password in it.
-func redisURL(to *string, text string) error {
-	wrong := errors.New("invalid URL (want redis://HOST:6379/0, rediss://HOST:6379/0 or unix:///PATH)")
-	u, err := url.Parse(text)
-	if err != nil || u.Opaque != "" || u.Fragment != "" {
-		return wrong
-	}
-	switch u.Scheme {
-	case "redis", "rediss":
-	case "unix", "":
-		if u.Host != "" || !strings.HasPrefix(u.Path, "/") {
-			return wrong
-		}
-	default:
-		return wrong
-	}
-	*to = text
-	return nil
 }

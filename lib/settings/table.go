@@ -8,6 +8,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -83,7 +84,6 @@ const (
 	flagKind     = "0 or 1"
 	patternsKind = "patterns, separated by blanks or commas"
 	signalKind   = "signal"
-	textKind     = "text"
 )
 
 // Table is all settings, in the order in which the documentation has them.
@@ -92,13 +92,13 @@ var Table = []Setting{
 		"1: daemon mode, a check each interval. 0: legacy mode, a check after each job by the job hook, which cannot be undone; "+
 			"until the hook has been heard, and whenever it has been silent for 10 minutes, the size is checked each interval as well.",
 		func(v *Values, text string) error { return flag(&v.Daemon, text) }),
-	gitlab("MAX_RSS", sizeKind, "", "The soft limit. 0: none.",
+	gitlab("MAX_RSS", sizeKind, "", "The soft limit: a worker that has been over it for longer than the grace time is restarted. 0: none.",
 		func(v *Values, text string) error { return v.Soft.Set(text) }),
-	gitlab("HARD_LIMIT_RSS", sizeKind, "", "The hard limit, in both modes. 0: none.",
+	gitlab("HARD_LIMIT_RSS", sizeKind, "", "The hard limit, in both modes: a worker that is over it is restarted at once. 0: none.",
 		func(v *Values, text string) error { return v.Hard.Set(text) }),
 	gitlab("CHECK_INTERVAL", durationKind, "3", "The time between two checks.",
-		func(v *Values, text string) error { return positive(&v.Interval, text) }),
-	gitlab("GRACE_TIME", durationKind, "900", "How long the worker may stay over the soft limit.",
+		func(v *Values, text string) error { return interval(&v.Interval, text) }),
+	gitlab("GRACE_TIME", durationKind, "900", "How long a worker may stay over the soft limit.",
 		func(v *Values, text string) error { return v.Grace.Set(text) }),
 	before("SHUTDOWN_WAIT", gitlab("SHUTDOWN_WAIT", durationKind, "30",
 		"How long a soft restart waits for running jobs after the quiet signal; it ends early when the jobs have. 0: the stop signal at once.",
@@ -106,14 +106,14 @@ var Table = []Setting{
 	other("SIDEKIQ_TIMEOUT", durationKind, "",
 		"The worker's own -t; KILL comes at twice that after TERM. Default: what the worker was started with, else 25.",
 		func(v *Values, text string) error { return positive(&v.Timeout, text) }),
-	gitlab("MIN_PEERS", countKind, "0", "How many other instances must be available before a restart. 0: they are not asked about.",
+	gitlab("MIN_PEERS", countKind, "0", "How many other instances must be available before a restart. 0: any number.",
 		func(v *Values, text string) error { return count(&v.MinPeers, text) }),
-	gitlab("PRIVATE_QUEUES", patternsKind, "", "Queues that need no other server; one that carries the instance's own hostname never does.",
+	gitlab("PRIVATE_QUEUES", patternsKind, "", "Queues that no other instance has to serve during a restart. A queue that has the instance's own hostname in its name is always one of them.",
 		func(v *Values, text string) error { return patterns(&v.PrivateQueues, text) }),
 	gitlab("HARD_WITHOUT_PEERS", flagKind, "0",
-		"1: over the hard limit restart whatever Redis says or does not say. 0: at the latest when the grace time has passed.",
+		"1: over the hard limit a worker is restarted without asking Redis. 0: Redis is asked, but a restart waits for other instances no longer than the grace time.",
 		func(v *Values, text string) error { return flag(&v.HardWithoutPeers, text) }),
-	other("LONG_WORKERS", patternsKind, "", "Classes of jobs that a soft restart waits for.",
+	other("LONG_WORKERS", patternsKind, "", "Classes of jobs that a soft restart waits for, however long they run.",
 		func(v *Values, text string) error { return patterns(&v.LongWorkers, text) }),
 	other("POISON_AFTER", countKind, "0",
 		"After how many hard restarts in a row a job that was the only one to run is moved to the dead set. 0: it is only logged.",
@@ -127,24 +127,24 @@ var Table = []Setting{
 		func(v *Values, text string) error {
 			return choice(&v.Scope, text, "sidekiq", "process", "group", "tree", "children", "cgroup")
 		}),
-	other("MEMORY_KILLER_MATCH", "a pattern", "", "Watch each process of the tree whose title or name matches, instead of a scope.",
+	other("MEMORY_KILLER_MATCH", "a pattern", "", "Each process of the target's tree whose title or name matches is watched, instead of those of a scope.",
 		func(v *Values, text string) error { return pattern(&v.Match, text) }),
-	other("MEMORY_KILLER_MEASURE", "rss, pss, uss, anon or rss+swap", "rss", "Which memory is measured.",
+	other("MEMORY_KILLER_MEASURE", "rss, pss, uss, anon or rss+swap", "rss", "The kind of memory that is measured.",
 		func(v *Values, text string) error {
 			return choice(&v.Measure, text, "rss", "pss", "uss", "anon", "rss+swap")
 		}),
-	other("MEMORY_KILLER_MAX_AGE", durationKind, "", "Restart older processes, too; up to a tenth is added, a different part for each.",
+	other("MEMORY_KILLER_MAX_AGE", durationKind, "", "Workers that are older are restarted, too. Up to a tenth is added, a different part for each.",
 		func(v *Values, text string) error { return positive(&v.MaxAge, text) }),
 	other("MEMORY_KILLER_RESTART", "service or worker", "service",
-		"worker: restart one worker of several alone, for parents that replace their children (Puma, sidekiqswarm).",
+		"With worker, one worker of several is restarted alone, for parents that replace their children (Puma, sidekiqswarm). With service, the whole service is.",
 		func(v *Values, text string) error { return choice(&v.Restart, text, "service", "worker") }),
-	other("MEMORY_KILLER_NOTIFY", "a program", "", "Run for each warning, error and finished restart, see gracewatch --notify.",
+	other("MEMORY_KILLER_NOTIFY", "a program", "", "A program that is run for each warning, error and finished restart (gracewatch --notify).",
 		func(v *Values, text string) error { v.Notify = text; return nil }),
-	other("MEMORY_KILLER_CONTROL", "a path", "", "The FIFO of the job hook. Default in legacy mode: /run/gracekit/SERVICE.control.",
+	other("MEMORY_KILLER_CONTROL", "a path", "", "The FIFO that the job hook writes to. Default in legacy mode: /run/gracekit/SERVICE.control.",
 		func(v *Values, text string) error { return absolute(&v.Control, text) }),
 	other("MEMORY_KILLER_CONTROL_GROUP", "a group", "", "The group that may write that FIFO. Default: that of SIDEKIQ_USER.",
 		func(v *Values, text string) error { v.ControlGroup = text; return nil }),
-	other("MEMORY_KILLER_STATE", "a path", "", "Where the watcher keeps its state. Default for a service: supervise/gracewatch in its directory.",
+	other("MEMORY_KILLER_STATE", "a path", "", "The file in which the watcher keeps its state. Default for a service: supervise/gracewatch in its directory.",
 		func(v *Values, text string) error { v.State = text; return nil }),
 	other("REDIS_URL", "a URL", "", "The Redis that all instances share, as for Sidekiq; REDIS_PROVIDER names another variable.",
 		func(v *Values, text string) error { return redisURL(&v.RedisURL, text) }),
@@ -161,9 +161,20 @@ func flag(to *bool, text string) error {
 func count(to *int, text string) error {
 	n, err := strconv.ParseUint(text, 10, 20)
 	if err != nil {
-		return fmt.Errorf("invalid number %q (want 0, 1, 2...)", text)
+		return fmt.Errorf("invalid number %q (want for example 0, 1 or 2)", text)
 	}
 	*to = int(n)
+	return nil
+}
+
+// interval is a duration of at least 1ms, as for gracewatch.
+func interval(to *units.Duration, text string) error {
+	if err := to.Set(text); err != nil {
+		return err
+	}
+	if *to < units.Duration(time.Millisecond) {
+		return fmt.Errorf("invalid duration %q (want 3 or 500ms, at least 1ms)", text)
+	}
 	return nil
 }
 
@@ -173,7 +184,7 @@ func positive(to *units.Duration, text string) error {
 		return err
 	}
 	if *to == 0 {
-		return fmt.Errorf("invalid duration %q (want more than 0)", text)
+		return fmt.Errorf("invalid duration %q (want 25 or 90s, more than 0)", text)
 	}
 	return nil
 }
@@ -191,7 +202,7 @@ func choice(to *string, text string, choices ...string) error {
 
 func pattern(to *string, text string) error {
 	if _, err := path.Match(text, ""); err != nil {
-		return fmt.Errorf("invalid pattern %q (want one such as 'puma: cluster worker*')", text)
+		return fmt.Errorf("invalid pattern %q (want for example puma: cluster worker*)", text)
 	}
 	*to = text
 	return nil
@@ -202,7 +213,7 @@ func patterns(to *[]string, text string) error {
 	words := strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' })
 	for _, word := range words {
 		if _, err := path.Match(word, ""); err != nil {
-			return fmt.Errorf("invalid pattern %q (want one such as 'Import*')", word)
+			return fmt.Errorf("invalid pattern %q (want for example Import*)", word)
 		}
 	}
 	*to = words
@@ -221,7 +232,7 @@ func signal(to *unix.Signal, text string) error {
 	}
 	*to = unix.SignalNum("SIG" + strings.TrimPrefix(strings.ToUpper(text), "SIG"))
 	if *to == 0 {
-		return fmt.Errorf("invalid signal %q (want TERM, SIGTERM or 15)", text)
+		return fmt.Errorf("invalid signal %q (want for example TERM, SIGTERM or 15)", text)
 	}
 	return nil
 }
