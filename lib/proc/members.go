@@ -10,7 +10,7 @@ func (s Stat) ID() ID { return ID{s.PID, s.Start} }
 func (s Stat) Ended() bool { return (s.State == 'Z' || s.State == 'X') && s.Threads <= 1 }
 
 // Group lists the members of a process group that have not ended. Every
-// process has to be looked at for that. The slice is good until the next listing.
+// process has to be looked at for that.
 func (sc *Scanner) Group(pgid int) ([]Stat, error) {
 	all, err := sc.All()
 	return slices.DeleteFunc(all, func(s Stat) bool { return s.PGID != pgid || s.Ended() }), err
@@ -19,8 +19,7 @@ func (sc *Scanner) Group(pgid int) ([]Stat, error) {
 // Tree lists processes and their descendants that have not ended, parents
 // first. Start times are compared: a process that has the pid of a root by now is
 // not that root, and nothing starts before its parent. Every process has to be
-// looked at, so that none is missed, as /proc/PID/task/*/children may. The slice
-// is good until the next listing.
+// looked at, so that none is missed, as /proc/PID/task/*/children may.
 func (sc *Scanner) Tree(roots ...ID) ([]Stat, error) {
 	all, err := sc.All()
 	return TreeOf(all, roots...), err

@@ -20,7 +20,7 @@ type Stat struct {
 
 // ForkedOnly tells whether the process is a fork that has executed no program
 // since: it runs the program of its parent, with its parent's title. This is
-// PF_FORKNOEXEC of the kernel, which ps prints as flag 1; everybody may read it.
+// PF_FORKNOEXEC of the kernel, which ps prints as flag 1; any user can read it.
 func (s Stat) ForkedOnly() bool {
 	const forkNoExec = 0x00000040 // linux/sched.h
 	return s.Flags&forkNoExec != 0

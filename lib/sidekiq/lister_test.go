@@ -88,7 +88,7 @@ func TestTheSidekiqsOfATargetAreListed(t *testing.T) {
 		"those that a swarm's parent has forked":            `2.times { want child { heart } }`,
 		"one below a shell":                                 `program "want; heart", "sh", "-c", %q("$@"; :), "sh"`,
 		"no target that has no heartbeat":                   `Thread.new { sleep }`,
-		"no process that has the name of the thread":        `Thread.current.name = "heartbeat"; Thread.new { sleep }`,
+		"no process that has the name of the thread":        `File.write "/proc/self/comm", "heartbeat"; Thread.new { sleep }`,
 		"no fork of the target's jobs":                      `heart; want; child { }; child { heart }`,
 		"no program of the target's jobs":                   `heart; want; program "heart"`,
 		"no fork of a job, below a parent":                  `want child { heart; child { } }`,
