@@ -103,23 +103,16 @@ func IsSidekiq(p *proc.Process) (bool, error) {
 	return heartbeat != 0, nil
 }
 
-// findHeartbeat is the id of the heartbeat thread, or 0. The main thread has the
-// name of the process, which may be any: a fork takes it from the thread that
-// called fork.
+// findHeartbeat is the id of the heartbeat thread, or 0.
 func findHeartbeat(p *proc.Process, s proc.Stat) (tid int, err error) {
 	if s.Threads < 2 {
 		return 0, nil
 	}
-	threads, err := p.Threads()
+	list, err := p.Threads()
 	if err != nil {
 		return 0, err
 	}
-	for _, thread := range threads {
-		if thread.TID != s.PID && isHeartbeat(thread.Name) {
-			return thread.TID, nil
-		}
-	}
-	return 0, nil
+	return recognise(s.PID, list).heartbeat, nil
 }
 
 // IsBooting tells whether the target, or one of its descendants, is a Sidekiq that

@@ -1,6 +1,7 @@
 package sidekiq
 
 import (
+	"slices"
 	"strings"
 
 	"gracekit/lib/proc"
@@ -25,13 +26,18 @@ type threads struct {
 	processors []int // their ids
 }
 
-// recognise sorts the threads of a process by their names. The main thread is
-// left out: it has the name of the process.
+// recognise sorts the threads of a process by their names. The main thread has the
+// name of the process, which may be any: a fork takes it from the thread that
+// called fork. A thread that nobody has named has it, too.
 func recognise(pid int, list []proc.Thread) (t threads) {
+	process := ""
+	if main := slices.IndexFunc(list, func(thread proc.Thread) bool { return thread.TID == pid }); main >= 0 {
+		process = list[main].Name
+	}
 	for _, thread := range list {
 		switch name := thread.Name; {
 		case thread.TID == pid:
-		case isHeartbeat(name) && t.heartbeat == 0:
+		case isHeartbeat(name) && name != process && t.heartbeat == 0:
 			t.heartbeat = thread.TID
 		case name == scheduler6 || name == scheduler7:
 			t.scheduler = true

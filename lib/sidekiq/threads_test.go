@@ -22,8 +22,9 @@ func TestThreadsAreRecognisedByTheirNames(t *testing.T) {
 		// embedded in another program
 		"puma sidekiq.heartbe sidekiq.schedul sidekiq.default": {heartbeat: 2, scheduler: true, processors: []int{4}},
 		// a fork that was made in a thread of Sidekiq
-		"heartbeat ffmpeg": {},
-		"processor":        {},
+		"heartbeat ffmpeg":           {},
+		"heartbeat heartbeat ffmpeg": {}, // and a thread without a name of its own
+		"processor":                  {},
 		// not known to be Sidekiq's
 		"sidekiq":           {},
 		"sidekiq scheduler": {scheduler: true},
