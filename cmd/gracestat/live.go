@@ -2,10 +2,13 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"os/signal"
 	"strings"
 	"time"
 
 	"github.com/gdamore/tcell/v2"
+	"golang.org/x/sys/unix"
 
 	"gracekit/lib/cli"
 	"gracekit/lib/proc"
@@ -40,12 +43,17 @@ func watchLive(cmd *cli.Command, targets []target) error {
 	quit := make(chan struct{})
 	defer close(quit)
 	go screen.ChannelEvents(events, quit)
+	ended := make(chan os.Signal, 1)
+	signal.Notify(ended, unix.SIGTERM, unix.SIGHUP)
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	for l.refresh(); ; l.draw() {
+	l.refresh()
+	for ; ; l.draw() {
 		select {
 		case <-tick.C:
 			l.refresh()
+		case <-ended:
+			return nil
 		case event := <-events:
 			switch e := event.(type) {
 			case nil:

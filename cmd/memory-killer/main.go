@@ -44,9 +44,9 @@ Settings are in the environment, for example:
   SIDEKIQ_MEMORY_KILLER_HARD_LIMIT_RSS=80%   hard limit
 memory-killer(8) has all of them.
 
-Exit: that of gracewatch, or of prog; with -1: 0 nothing to do, or done, 1 there
-      is no process, 75 postponed, 111 refused or failed; with --check: 0, or 1
-      if something is wrong; 100 wrong usage or a wrong setting.
+Exit: that of gracewatch, or of prog; with -1: 0 nothing to do, or done, 1 no
+      process, 75 postponed, 111 refused or failed; with --check: 0, or 1 if
+      something is wrong; 100 wrong usage or a wrong setting.
 `
 
 func main() {

@@ -170,7 +170,7 @@ func (c *Command) Info(format string, args ...any) {
 	}
 }
 
-// say prints one line, whatever is in a name that somebody else chose.
+// say prints one line, also if a name that somebody else chose has several.
 func (c *Command) say(level, text string) {
 	text = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {

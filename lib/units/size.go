@@ -9,7 +9,7 @@ import (
 )
 
 // Size is a limit in KB, or a share of the memory that is there for a process.
-// The zero Size is no limit. It is a flag value (Set, String, Type).
+// The zero Size stands for no limit. It is a flag value (Set, String, Type).
 type Size struct {
 	kb      int64
 	percent float64 // above 0: a share, and kb is not used
@@ -87,7 +87,7 @@ func (s Size) KB(available int64) int64 {
 // IsShare tells whether KB needs to know the available memory.
 func (s Size) IsShare() bool { return s.percent > 0 }
 
-// IsZero tells whether this is no limit.
+// IsZero tells whether this stands for no limit.
 func (s Size) IsZero() bool { return s.kb == 0 && s.percent == 0 }
 
 // Set is ParseSize, for a flag.

@@ -138,7 +138,7 @@ func signals(names string) []os.Signal {
 	for _, name := range strings.FieldsFunc(names, func(r rune) bool { return r == ',' }) {
 		sig := unix.SignalNum("SIG" + name)
 		if sig == 0 {
-			check(fmt.Errorf("%q is no signal", name))
+			check(fmt.Errorf("invalid signal %q", name))
 		}
 		list = append(list, sig)
 	}

@@ -165,7 +165,7 @@ func signal(ts *testscript.TestScript, neg bool, args []string) {
 	arguments(ts, args, 2, "signal NAME PID|IDENTITY")
 	sig := unix.SignalNum("SIG" + args[0])
 	if sig == 0 {
-		ts.Fatalf("%q is no signal", args[0])
+		ts.Fatalf("invalid signal %q", args[0])
 	}
 	p, err := open(args[1])
 	ts.Check(err)
