@@ -23,7 +23,7 @@ type Status struct {
 var ErrNotSidekiq = errors.New("not a Sidekiq: it has no heartbeat thread")
 
 // ErrBooting is the error of a Sidekiq that has no heartbeat yet.
-var ErrBooting = errors.New("Sidekiq is booting: it has no heartbeat thread yet")
+var ErrBooting = errors.New("booting: Sidekiq has no heartbeat thread yet")
 
 // Watch checks one Sidekiq again and again.
 type Watch struct {
