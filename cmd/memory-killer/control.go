@@ -64,7 +64,7 @@ func baseName(directory string) string {
 	return filepath.Base(directory)
 }
 
-// makeDirectory makes a directory that others may look into, whatever the umask.
+// makeDirectory makes a directory that others can read, under any umask.
 func makeDirectory(path string) error {
 	defer unix.Umask(unix.Umask(0o022))
 	return os.MkdirAll(path, 0o755)

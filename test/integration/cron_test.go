@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// cron makes one run of memory-killer-cron, as cron does: no terminal, and what it says would be mailed.
+// cron makes one check with memory-killer -1, as cron does: without a terminal, and each line would be mailed.
 func (s *sandbox) cron(env []string, target string) (code int, events []event) {
 	s.Helper()
-	c := s.command("memory-killer-cron", target)
+	c := s.command("memory-killer", "-1", target)
 	c.Env = append(append(c.Env, "SIDEKIQ_TIMEOUT=1", "QUIET_SIGNAL=", "SIDEKIQ_MEMORY_KILLER_SHUTDOWN_WAIT=0"), env...)
 	r := s.runCommand(c)
 	if r.stdout != "" {
@@ -110,7 +110,7 @@ func TestCronStateOfAPidfile(t *testing.T) {
 	}
 }
 
-// A service is restarted too, and its state is its supervisor's. One without a limit is told so, and not waited for.
+// A service is restarted too, and its state is in supervise/. Without a limit that is logged, and the check ends.
 func TestCronOfAService(t *testing.T) {
 	t.Parallel()
 	bothSupervisors(t, func(s *sandbox, dir string, start func() supervised) {
@@ -135,20 +135,4 @@ func TestCronOfAService(t *testing.T) {
 			s.Errorf("down: exit %d, mail %q; want 1, and silence", code, mails(events))
 		}
 	})
-}
-
-// Its settings are memory-killer's, and refused as those are.
-func TestCronWrongSettings(t *testing.T) {
-	t.Parallel()
-	s := newSandbox(t)
-	target := s.start(s.command("sleep", "1000"))
-	if code, events := s.cron([]string{"SIDEKIQ_MEMORY_KILLER_GRACE_TIME=15m"}, target.id()); code != 100 ||
-		len(events) != 1 || !strings.Contains(events[0].line, `SIDEKIQ_MEMORY_KILLER_GRACE_TIME: "15m"`) {
-		s.Errorf("exit %d, %q", code, mails(events))
-	}
-	for _, args := range [][]string{{}, {"a", "b"}, {"-x"}} {
-		s.wants(100, "memory-killer-cron", args...)
-	}
-	s.wants(0, "memory-killer-cron", "--help")
-	s.onlyRuns(target.process)
 }

@@ -4,7 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -148,44 +147,6 @@ exec pgexec -s -f supervise/pgid memory-killer chpst -u nobody sidekiq -c 2 -r '
 	jobs.exactlyOnce(jids)
 }
 
-// What cannot be the FIFO is refused before anything is started.
-func TestWrongControl(t *testing.T) {
-	t.Parallel()
-	s := newSandbox(t)
-	target := s.start(s.command("sleep", "1000"))
-	file := s.write("file", "mine\n", 0o644)
-	for _, c := range []struct {
-		code        int
-		name, value string
-		args        []string
-	}{
-		{100, "MEMORY_KILLER_CONTROL", "control", []string{"touch", s.path("started")}},
-		{100, "MEMORY_KILLER_CONTROL", "/tmp/a b", []string{"touch", s.path("started")}},
-		{100, "MEMORY_KILLER_CONTROL", file, []string{"touch", s.path("started")}},
-		{100, "MEMORY_KILLER_CONTROL", file, []string{"-t", target.id()}},
-		{100, "MEMORY_KILLER_CONTROL", "", []string{"-t", target.id()}}, // no service to name it after
-		{100, "MEMORY_KILLER_CONTROL_GROUP", "no group; touch pwned", []string{"touch", s.path("started")}},
-		{111, "MEMORY_KILLER_CONTROL", file + "/fifo", []string{"touch", s.path("started")}},
-	} {
-		cmd := s.command("memory-killer", c.args...)
-		cmd.Env = append(cmd.Env, "SIDEKIQ_MEMORY_KILLER_MAX_RSS=1000000", "MEMORY_KILLER_CONTROL="+s.path("fifo"), c.name+"="+c.value)
-		r := s.runCommand(cmd)
-		named := strings.Contains(r.stderr, c.name) || c.code == 111 && strings.Contains(r.stderr, file)
-		if r.code != c.code || r.stdout != "" || strings.Count(r.stderr, "\n") != 1 || !named {
-			s.Errorf("%s=%q, %v: exit %d, want %d and one line that names it\nstdout: %sstderr: %s", c.name, c.value, c.args, r.code, c.code, r.stdout, r.stderr)
-		}
-		s.onlyRuns(target.process)
-	}
-	for _, made := range []string{"started", "pwned"} {
-		if _, err := os.Stat(s.path(made)); err == nil {
-			s.Errorf("%s was made", made)
-		}
-	}
-	if text := firstLine(file); text != "mine" {
-		s.Errorf("the file holds %q", text)
-	}
-}
-
 // Without a name for it the FIFO is named after the service, by the service's run script and by its watcher alike.
 func TestControlIsNamedAfterTheService(t *testing.T) {
 	t.Parallel()
@@ -211,11 +172,6 @@ func TestControlIsNamedAfterTheService(t *testing.T) {
 	told(fifo + " --timeout 25 --environment production")
 
 	c := s.command("memory-killer", "-t", s.path("link"))
-	c.Env = append(c.Env, "SIDEKIQ_MEMORY_KILLER_MAX_RSS=1", "SIDEKIQ_MEMORY_KILLER_GRACE_TIME=inf")
-	if r := s.runCommand(c); r.code != 100 {
-		s.Errorf("exit %d, want 100: %s", r.code, r.stderr)
-	}
-	c = s.command("memory-killer", "-t", s.path("link"))
 	c.Env = append(c.Env, "SIDEKIQ_MEMORY_KILLER_MAX_RSS=1", "QUIET_SIGNAL=", "SIDEKIQ_MEMORY_KILLER_GRACE_TIME=0")
 	w := s.watchedBy(c)
 	w.event("watching", 1)
