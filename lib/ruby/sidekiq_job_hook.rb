@@ -97,7 +97,7 @@ class GracekitJobHook
 
     private
 
-    # The hook must not do a job any harm, whatever goes wrong in it.
+    # Nothing that goes wrong in the hook may harm a job.
     def silently
       yield
     rescue StandardError

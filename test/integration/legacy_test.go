@@ -1,6 +1,8 @@
 package integration
 
 import (
+	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -135,6 +137,11 @@ exec pgexec -s -f supervise/pgid memory-killer chpst -u nobody sidekiq -c 2 -r '
 		var st unix.Stat_t
 		if err := unix.Lstat(fifo, &st); err != nil || st.Mode != unix.S_IFIFO|0o620 || st.Uid != 0 || st.Gid != nobody {
 			s.Errorf("%s: mode %o, user %d, group %d, %v; want a FIFO of root's that the user's group may write", fifo, st.Mode, st.Uid, st.Gid, err)
+		}
+		var note struct{ Identity string } // what the hook wrote as nobody, for sidekiq-fleet
+		file := fmt.Sprintf("/run/gracekit/%d/%d.hook", nobody, p.pid)
+		if text, err := os.ReadFile(file); err != nil || json.Unmarshal(text, &note) != nil || redis.command("SISMEMBER", "processes", note.Identity) != "1" {
+			s.Errorf("%s: %s, %v; want the identity that Redis has", file, text, err)
 		}
 		jids = append(jids, redis.enqueue(1, "LeakJob", beyondLimit, 0)...)
 		begin := events.event("restart-begin", n)
