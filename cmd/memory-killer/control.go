@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"gracekit/lib/service"
 )
 
 // runDirectory has what belongs to no service directory.
@@ -35,7 +37,7 @@ func (k *killer) control(directory string) ([]string, error) {
 		return nil, &wrongSetting{fmt.Errorf("MEMORY_KILLER_CONTROL: %q exists and is not a FIFO", path)}
 	}
 	argv := []string{"--control", path}
-	group, err := k.controlGroup()
+	group, err := k.controlGroup(directory)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +74,7 @@ func makeDirectory(path string) error {
 
 // controlGroup is the group that may write the FIFO: that of the job hook, which
 // runs as Sidekiq's user.
-func (k *killer) controlGroup() (string, error) {
+func (k *killer) controlGroup(directory string) (string, error) {
 	if group := k.values.ControlGroup; group != "" {
 		_, err := user.LookupGroup(group)
 		if _, numeric := strconv.ParseUint(group, 10, 31); err != nil && numeric != nil {
@@ -80,16 +82,51 @@ func (k *killer) controlGroup() (string, error) {
 		}
 		return group, nil
 	}
-	if _, gid, ok := sidekiqUser(); ok {
+	if _, gid, ok := sidekiqUser(directory); ok {
 		return strconv.Itoa(gid), nil
 	}
 	return "", nil
 }
 
-// sidekiqUser is the user and the group that Sidekiq runs as, by SIDEKIQ_USER,
-// which is written as for chpst -u: USER, USER:GROUP... or :UID:GID.
-func sidekiqUser() (uid, gid int, ok bool) {
-	name, groups, both := strings.Cut(strings.TrimPrefix(os.Getenv("SIDEKIQ_USER"), ":"), ":")
+// sidekiqUser is the user and the group that Sidekiq runs as, by the rules of
+// sidekiq-run: SIDEKIQ_USER, in our environment or in the service's conf/, else
+// the owner of SIDEKIQ_APP.
+func sidekiqUser(directory string) (uid, gid int, ok bool) {
+	if text := os.Getenv("SIDEKIQ_USER"); text != "" {
+		return parseUser(text)
+	}
+	if directory == "" {
+		return 0, 0, false
+	}
+	conf, err := service.OpenDir(filepath.Join(directory, "conf"))
+	if err != nil {
+		return 0, 0, false
+	}
+	defer conf.Close()
+	if text := firstLine(conf, "SIDEKIQ_USER"); text != "" {
+		return parseUser(text)
+	}
+	var st unix.Stat_t
+	app := firstLine(conf, "SIDEKIQ_APP")
+	if !filepath.IsAbs(app) || unix.Stat(app, &st) != nil {
+		return 0, 0, false
+	}
+	return int(st.Uid), int(st.Gid), true
+}
+
+// firstLine reads a setting as envdir does.
+func firstLine(conf *service.Dir, name string) string {
+	text, err := conf.ReadFile(name, 4096)
+	if err != nil {
+		return ""
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	return strings.TrimRight(line, " \t")
+}
+
+// parseUser reads a user as chpst -u has it: USER, USER:GROUP... or :UID:GID.
+func parseUser(text string) (uid, gid int, ok bool) {
+	name, groups, both := strings.Cut(strings.TrimPrefix(text, ":"), ":")
 	u, err := user.Lookup(name)
 	if err != nil {
 		u, err = user.LookupId(name)
@@ -110,8 +147,8 @@ func sidekiqUser() (uid, gid int, ok bool) {
 
 // makeNotes makes the directory in which the job hook notes the running jobs for
 // sidekiq-fleet: as Sidekiq's user it could not.
-func (k *killer) makeNotes() {
-	uid, gid, ok := sidekiqUser()
+func (k *killer) makeNotes(directory string) {
+	uid, gid, ok := sidekiqUser(directory)
 	if !ok || os.Geteuid() != 0 || k.dryRun {
 		return
 	}

@@ -143,7 +143,7 @@ func (k *killer) watch(word string) error {
 	if err != nil {
 		return err
 	}
-	k.makeNotes()
+	k.makeNotes(target.Service())
 	argv := append(k.gracewatch(), control...)
 	if k.values.State != "" {
 		argv = append(argv, "--state", k.values.State)

@@ -50,7 +50,7 @@ func (k *killer) become(prog []string) error {
 	if os.Getpid() == 1 {
 		k.cmd.Warn("this is pid 1, which is never signalled: without an init above it (docker run --init, tini) it cannot be restarted")
 	}
-	k.makeNotes()
+	k.makeNotes(directory)
 	if len(control) > 0 {
 		replaceFIFO(control[1])
 	}
