@@ -85,7 +85,10 @@ func TestAStateFileThatIsOfNoUse(t *testing.T) {
 		"from another boot":  {make: write(0o600, func(s *stage, id string) string { return good("5f0c6c52", id, id) }), told: "from another boot"},
 		"of another process": {make: write(0o600, func(s *stage, id string) string { return good(boot, id, strings.Replace(id, ":", ":1", 1)) }), told: ""},
 		"for everybody":      {make: write(0o666, right), told: "mode 06[62]"},
-		"for a group":        {make: write(0o620, right), told: "mode 06[62]"},
+		"for a group": {make: func(s *stage, file, id string) {
+			write(0o620, right)(s, file, id)
+			s.must(os.Chown(file, -1, 65534)) // gid 0 is trusted
+		}, told: "mode 06[62]|gid"},
 		"a link": {make: func(s *stage, file, id string) {
 			write(0o600, right)(s, file+".real", id)
 			s.must(os.Symlink(file+".real", file))

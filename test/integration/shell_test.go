@@ -14,7 +14,6 @@ type shell struct {
 }
 
 func underShells(t *testing.T, test func(*sandbox, *shell)) {
-	t.Parallel()
 	s := newSandbox(t)
 	test(s, &shell{s: s, PATH: os.Getenv("PATH")})
 }

@@ -117,7 +117,7 @@ func deb(t *testing.T, file string) {
 	if out := sh(t, `ls "$root/usr/share/gracekit"`, "root="+root); !strings.Contains(out, "runit") || !strings.Contains(out, "s6") {
 		t.Errorf("service directories: %q", out)
 	}
-	sh(t, `mkdir "$root/new" && dpkg-deb -R "$file" "$root/new" && sed -i 's/^Version: .*/Version: 1.2.4/' "$root/new/DEBIAN/control" &&
+	sh(t, `mkdir "$root/new" && dpkg-deb -R "$file" "$root/new" && rm -f "$root/new/DEBIAN/conffiles" && sed -i 's/^Version: .*/Version: 1.2.4/' "$root/new/DEBIAN/control" &&
 		rm "$root/new/usr/bin/rssprobe" && dpkg-deb -b "$root/new" "$root/two.deb" >/dev/null && chroot "$root" dpkg -i /two.deb`, "root="+root, "file="+file)
 	if _, err := os.Stat(root + "/usr/bin/rssprobe"); err == nil {
 		t.Error("the upgrade left a program that the new version does not have")
