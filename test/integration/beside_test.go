@@ -26,40 +26,42 @@ func (s *sandbox) block(file, word string) string {
 // mine is a service without any script of ours, whose process is over any limit of a few KB.
 const mine = "#!/bin/sh\nexec sleep 1000\n"
 
-// As runit/README.md says: the killer added to a service that is there already, whose directory stays as it was.
+// As docs/setup/runit.md says: the killer added to a service that is there already, whose directory stays as it was.
 func TestKillerBesideAServiceOfRunit(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
 	s.need("chpst")
-	s.write("opt/sidekiq/run", mine, 0o755)
-	s.make("sv", "service")
-	before := s.wants(0, "find", s.path("opt"), "-ls").stdout
-	code := strings.NewReplacer("/usr/local/share/gracekit", s.repo(), "/etc/sv", s.path("sv"), "/opt/gitlab/sv", s.path("opt"),
-		"/opt/gitlab/service", s.path("service")).Replace(s.block("runit/README.md", "gitlab-memory-killer"))
+	s.write("sv/worker/run", mine, 0o755)
+	s.make("service")
+	s.link(s.path("sv/worker"), "service/worker")
+	before := s.wants(0, "find", s.path("sv/worker"), "-ls").stdout
+	code := strings.NewReplacer("/usr/local/share/gracekit", s.repo(), "/etc/sv", s.path("sv"),
+		"/etc/service", s.path("service")).Replace(s.block("docs/setup/runit.md", "worker-memory-killer"))
 	if r := s.run("sh", "-ec", code); r.code != 0 {
 		s.Fatalf("exit %d: %s", r.code, r.stderr)
 	}
-	if after := s.wants(0, "find", s.path("opt"), "-ls").stdout; after != before {
+	if after := s.wants(0, "find", s.path("sv/worker"), "-ls").stdout; after != before {
 		s.Errorf("changed:\n%s\nwant:\n%s", after, before)
 	}
-	dir := s.path("service/gitlab-memory-killer")
-	s.conf(dir, map[string]string{"SIDEKIQ_MEMORY_KILLER_MAX_RSS": "1", "SIDEKIQ_MEMORY_KILLER_GRACE_TIME": "0", "QUIET_SIGNAL": ""})
-	v := s.runsv(s.path("opt/sidekiq"))
-	s.runsv(dir)
+	killer := s.path("sv/worker-memory-killer")
+	s.logsTo(killer)
+	s.conf(killer, map[string]string{"SIDEKIQ_MEMORY_KILLER_MAX_RSS": "1", "SIDEKIQ_MEMORY_KILLER_GRACE_TIME": "0", "QUIET_SIGNAL": ""})
+	v := s.runsv(s.path("sv/worker"))
+	s.runsv(killer, "SVDIR="+s.path("service"))
 	v.running(v.running())
 	if !v.alive() {
 		s.Error("runsv was signalled: the service leads no group, and is in runsv's")
 	}
 }
 
-// As s6/README.md says: the same in an image of s6-overlay, wherever that has its user bundle.
+// As docs/setup/s6-overlay.md says: the same in an image of s6-overlay, wherever that has its user bundle.
 func TestKillerBesideAServiceOfAnImage(t *testing.T) {
 	t.Parallel()
 	inContainers(t, func(s *sandbox, k container) {
 		old := "s6-rc.d/user"
 		s.write("etc/"+old+"/contents.d/svc-worker", "", 0o644)
 		s.write("etc/s6-rc.d/svc-worker/run", mine, 0o755)
-		docker := s.block("s6/README.md", "svc-worker")
+		docker := s.block("docs/setup/s6-overlay.md", "svc-worker")
 		run := regexp.MustCompile(`(?m)^RUN ((?:.*\\\n)*.*)$`).FindStringSubmatch(docker)
 		env := regexp.MustCompile(`(?m)^ENV (.*)$`).FindStringSubmatch(docker)
 		if run == nil || env == nil {

@@ -135,7 +135,24 @@ func (s *sandbox) serviceDir(from, name string) string {
 	if out, err := exec.Command("cp", "-a", repo+"/"+from, to).CombinedOutput(); err != nil {
 		s.Fatalf("cp: %s", out)
 	}
+	s.logsTo(to)
 	return to
+}
+
+// logsTo has a copy of a shipped service log into its own folder instead of /var/log, where tests would meet.
+func (s *sandbox) logsTo(dir string) {
+	s.Helper()
+	text, err := os.ReadFile(dir + "/log/run")
+	if os.IsNotExist(err) {
+		return
+	}
+	changed := strings.Replace(string(text), "log=/var/log/${service##*/}", "log=./main", 1)
+	if err != nil || changed == string(text) {
+		s.Fatalf("%s/log/run: %v: %s", dir, err, text)
+	}
+	if err := os.WriteFile(dir+"/log/run", []byte(changed), 0o755); err != nil {
+		s.Fatal(err)
+	}
 }
 
 // conf sets a variable of a service directory: a file in its conf/, which chpst -e reads.

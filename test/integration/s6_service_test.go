@@ -40,31 +40,6 @@ func TestPlainS6SidekiqLosesNoJob(t *testing.T) {
 	})
 }
 
-// In s6-overlay's /etc/services.d the container's environment goes before conf/, for both services.
-func TestPlainS6InAContainer(t *testing.T) {
-	t.Parallel()
-	inContainers(t, func(s *sandbox, k container) {
-		dir, killer := k.service("s6/sidekiq", "sv/sidekiq"), k.service("s6/sidekiq-memory-killer", "sv/sidekiq-memory-killer")
-		for _, d := range []string{dir, killer} {
-			if err := os.RemoveAll(d + "/log"); err != nil {
-				s.Fatal(err)
-			}
-			text, err := os.ReadFile(d + "/run")
-			if err != nil || strings.Count(string(text), "/run/s6/container_environment") != 1 {
-				s.Fatalf("%s: %v", text, err)
-			}
-			s.write("sv/"+filepath.Base(d)+"/run", strings.ReplaceAll(string(text), "/run/s6/container_environment", s.path("environment")), 0o755)
-		}
-		s.conf(dir, map[string]string{"SIDEKIQ_APP": s.dir, "ONLY_CONF": "1",
-			"SIDEKIQ_COMMAND": k.program("echo \"told $MEMORY_KILLER_CONTROL $ONLY_CONF $RAILS_ENV $LINES_OF $*\"\nexec sleep 1000\n")})
-		k.sets(map[string]string{"RAILS_ENV": "staging", "SIDEKIQ_TIMEOUT": "7", "LINES_OF": "a\nb", "SIDEKIQ_MEMORY_KILLER_GRACE_TIME": "77"})
-		scan := k.starts(dir, killer)
-		scan.says("told /run/gracekit/sidekiq.control 1 staging a")
-		scan.says("b --timeout 7 --environment staging")
-		scan.says("msg=watching", "soft_kb=2000000", "grace_s=77")
-	})
-}
-
 // What the operator tells s6 while a service is watched is done: restarted, down, up; and the killer follows.
 func TestS6OperatorOfAWatchedService(t *testing.T) {
 	t.Parallel()

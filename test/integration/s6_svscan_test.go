@@ -126,6 +126,7 @@ func (k container) service(from, to string) string {
 	k.s.make(filepath.Dir(to))
 	dir := k.s.path(to)
 	k.s.must("cp", "-a", repo+"/"+from, dir)
+	k.s.logsTo(dir)
 	k.interprets(dir)
 	return dir
 }

@@ -30,6 +30,7 @@ func (s *sandbox) sidekiq(conf map[string]string) *sidekiq {
 func sidekiqConf(s *sandbox, redis *redis, ledger ledger) map[string]string {
 	return map[string]string{
 		"SIDEKIQ_APP":     s.dir,
+		"SIDEKIQ_USER":    "root", // counts only where root runs the tests
 		"SIDEKIQ_COMMAND": "sidekiq -c 2 -r " + s.app(),
 		"SIDEKIQ_TIMEOUT": "3", // not 2: that long an idle thread waits for its last job, and would swallow one that is pushed back
 		"REDIS_URL":       redis.url(),
@@ -51,6 +52,7 @@ func (k *sidekiq) watched(conf map[string]string) (killer *runsv, events *gracew
 	s := k.runsv.s
 	s.Helper()
 	dir := s.serviceDir("runit/sidekiq-memory-killer", "sidekiq-memory-killer")
+	s.conf(dir, map[string]string{"MEMORY_KILLER_TARGET": k.dir})
 	s.conf(dir, conf)
 	killer = s.runsv(dir)
 	return killer, s.eventsIn(dir + "/log/main/current")

@@ -1,0 +1,295 @@
+package integration
+
+import (
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+)
+
+// An app is a folder with bin/background_jobs, a link as its page says, and a Redis.
+type app struct {
+	s *sandbox
+	ledger
+	redis *redis
+	dir   string
+	env   []string
+}
+
+// background makes an app whose service directories come from this checkout: share/gracekit is beside the programs' folder.
+func (s *sandbox) background(env ...string) *app {
+	s.Helper()
+	s.need("sidekiq")
+	s.need("runsvdir")
+	program, err := exec.LookPath("background_jobs")
+	if err != nil {
+		s.Fatal(err)
+	}
+	// As installed: bin beside share/gracekit.
+	s.make("usr/share", "shop/bin", "shop/config")
+	s.must("cp", "-a", strings.TrimSuffix(program, "/background_jobs"), s.path("usr/bin"))
+	s.make("usr/share/gracekit")
+	for _, kind := range []string{"runit", "s6"} {
+		s.must("cp", "-a", repo+"/"+kind, s.path("usr/share/gracekit", kind))
+	}
+	s.link(s.path("usr/bin/background_jobs"), "shop/bin/background_jobs")
+	a := &app{s: s, redis: s.redis(), ledger: ledger{s, s.path("ledger")}, dir: s.path("shop")}
+	a.env = append([]string{"REDIS_URL=" + a.redis.url(), "LEDGER=" + a.file, "SIDEKIQ_TIMEOUT=3", "SIDEKIQ_USER=root",
+		"SIDEKIQ_COMMAND=sidekiq -c 2 -r " + s.app()}, env...)
+	s.Cleanup(func() {
+		if r := a.do("stop"); r.code != 0 {
+			s.Errorf("stop at the end: exit %d: %s", r.code, r.stderr)
+		}
+		if log, _ := os.ReadFile(a.path("log/sidekiq.log")); s.Failed() {
+			s.Logf("log/sidekiq.log:\n%s", log)
+		}
+	})
+	return a
+}
+
+func (a *app) path(name string) string { return a.dir + "/" + name }
+
+// call is bin/background_jobs, from anywhere.
+func (a *app) call(args ...string) *exec.Cmd {
+	a.s.Helper()
+	c := a.s.command(a.path("bin/background_jobs"), args...)
+	c.Dir, c.Env = "/", append(c.Env, a.env...)
+	return c
+}
+
+func (a *app) do(args ...string) result {
+	a.s.Helper()
+	return a.s.runCommand(a.call(args...))
+}
+
+func (a *app) wants(code int, args ...string) result {
+	a.s.Helper()
+	r := a.do(args...)
+	if r.code != code {
+		a.s.Fatalf("background_jobs %v: exit %d, want %d\nstdout: %sstderr: %s", args, r.code, code, r.stdout, r.stderr)
+	}
+	return r
+}
+
+// running waits for the Sidekiq of a service that has booted, other than the given ones: by its plain pidfile.
+func (a *app) running(service string, not ...process) (p process) {
+	a.s.Helper()
+	a.s.waitFor("another "+service+" has booted", func() bool {
+		var alive bool
+		p, alive = look(pidOf(firstLine(a.path("tmp/pids/"+service+".pid")) + ":"))
+		return alive && booted(p) && !slices.ContainsFunc(not, func(old process) bool { return old.id() == p.id() })
+	})
+	a.s.mu.Lock()
+	defer a.s.mu.Unlock()
+	a.s.sessions[p.sid] = true // its title has overwritten the mark in its environment
+	return p
+}
+
+// left is what is left of it but for Redis.
+func (a *app) left() (left []process) {
+	a.s.mu.Lock()
+	defer a.s.mu.Unlock()
+	for _, p := range processesWith(a.s.mark, a.s.sessions) {
+		if !strings.HasPrefix(title(p), "redis-server") {
+			left = append(left, p)
+		}
+	}
+	return left
+}
+
+func (a *app) nothingLeft() {
+	a.s.Helper()
+	a.s.waitFor("nothing of it is left", func() bool { return len(a.left()) == 0 })
+	if _, err := os.Stat(a.path("tmp/pids/sidekiq.pid")); err == nil {
+		a.s.Error("tmp/pids/sidekiq.pid is left")
+	}
+}
+
+// Start, status, restart and stop do what they say; a Sidekiq that dies comes back, and no job is lost.
+func TestBackgroundJobs(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	a := s.background()
+	a.wants(1, "status")
+	a.wants(0, "stop")
+	a.wants(0, "start")
+	first := a.running("sidekiq")
+	if r := a.wants(0, "status"); r.stdout != "sidekiq "+first.id()+"\n"+strings.SplitN(r.stdout, "\n", 2)[1] {
+		s.Errorf("status: %q, want %s", r.stdout, first.id())
+	}
+	a.wants(1, "start")
+	first.kill()
+	second := a.running("sidekiq", first)
+	jids := a.redis.enqueue(2, "LeakJob", 1, 0)
+	s.waitFor("jobs are done", func() bool { return a.count("done") == 2 })
+	a.exactlyOnce(jids)
+	a.wants(0, "restart")
+	third := a.running("sidekiq", first, second)
+	if second.alive() {
+		s.Error("restart has left the old process")
+	}
+	a.wants(0, "stop")
+	if third.alive() {
+		s.Error("it runs after stop")
+	}
+	a.nothingLeft()
+	a.wants(1, "status")
+}
+
+// Of starts at the same time one wins, and the others say that it runs.
+func TestOfManyStartsOneWins(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	a := s.background()
+	var all sync.WaitGroup
+	results := make([]result, 3)
+	for i := range results {
+		c := a.call("start")
+		all.Go(func() { results[i] = s.runCommand(c) })
+	}
+	all.Wait()
+	a.running("sidekiq")
+	codes := []int{}
+	for _, r := range results {
+		codes = append(codes, r.code)
+	}
+	slices.Sort(codes)
+	if !slices.Equal(codes, []int{0, 1, 1}) {
+		s.Errorf("exit codes %v, want one 0, else 1: %v", codes, results)
+	}
+}
+
+// The killer that comes with it restarts it gracefully.
+func TestBackgroundJobsWithTheMemoryKiller(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	a := s.background("SIDEKIQ_DAEMON_MEMORY_KILLER=1", "SIDEKIQ_MEMORY_KILLER_MAX_RSS="+softKB,
+		"SIDEKIQ_MEMORY_KILLER_GRACE_TIME=1", "SIDEKIQ_MEMORY_KILLER_CHECK_INTERVAL=1")
+	a.wants(0, "start")
+	first := a.running("sidekiq")
+	jids := a.redis.enqueue(1, "LeakJob", beyondLimit, 3)
+	s.waitFor("the job is running", func() bool { return a.count("start") == 1 })
+	jids = append(jids, a.redis.enqueue(4, "LeakJob", 1, 0.1)...)
+	a.running("sidekiq", first)
+	s.waitFor("all jobs are done", func() bool { return a.count("done") == len(jids) })
+	a.exactlyOnce(jids)
+	a.wants(0, "stop")
+	a.nothingLeft()
+}
+
+// Whatever of it is killed, there is one Sidekiq afterwards, and stop ends everything.
+func TestBackgroundJobsKilled(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	a := s.background()
+	a.wants(0, "start")
+	first := a.running("sidekiq")
+	supervisor, _ := look(first.ppid)
+	if title(supervisor) != "runsv\x00sidekiq" {
+		s.Fatalf("the parent is %q, want runsv", title(supervisor))
+	}
+	supervisor.kill() // runsvdir starts another one
+	second := a.running("sidekiq", first)
+	if first.alive() {
+		s.Error("two Sidekiqs after runsv was killed")
+	}
+	above, _ := look(pidOf(firstLine(a.path("tmp/pids/supervisor.id"))))
+	above.kill()
+	a.wants(0, "start") // ends what has no supervisor, and starts
+	third := a.running("sidekiq", first, second)
+	if second.alive() {
+		s.Error("two Sidekiqs after runsvdir was killed")
+	}
+	a.wants(0, "stop")
+	a.nothingLeft()
+	if third.alive() {
+		s.Error("it runs after stop")
+	}
+}
+
+// SIDEKIQ_WORKERS processes, each with a killer and a pidfile.
+func TestManyBackgroundWorkers(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	a := s.background("SIDEKIQ_WORKERS=2")
+	a.wants(0, "start")
+	if first, second := a.running("sidekiq"), a.running("sidekiq-2"); first.pid == second.pid {
+		s.Errorf("one process: %v", first)
+	}
+	if r := a.wants(0, "status"); strings.Count(r.stdout, "\n") != 4 {
+		s.Errorf("status: %q, want two Sidekiqs and two killers", r.stdout)
+	}
+	a.wants(0, "stop")
+	a.nothingLeft()
+}
+
+// Wrong settings are refused before anything is started, and a program that fails at once is not left to be tried again.
+func TestAStartThatFails(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	a := s.background()
+	good := a.env
+	for setting, code := range map[string]int{"SIDEKIQ_WORKERS=0": 100, "SIDEKIQ_TIMEOUT=soon": 100, "SIDEKIQ_MEMORY_KILLER_MAX_RSS=2Q": 100,
+		"SIDEKIQ_COMMAND=no-such-program": 111} {
+		a.env = append(slices.Clone(good), setting)
+		r := a.wants(code, "start")
+		if name, value, _ := strings.Cut(setting, "="); !strings.Contains(r.stderr, value) || code == 100 && !strings.Contains(r.stderr, name) {
+			s.Errorf("%s: %s", setting, r.stderr)
+		}
+		a.nothingLeft()
+	}
+	a.env = good
+	a.wants(100, "begin")
+	a.wants(100, "start", "-v")
+}
+
+// Root in the folder of another user becomes that user before it writes or starts anything.
+func TestRootInTheAppOfAnOrdinaryUser(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		t.Skip("only root can become another user")
+	}
+	s := newSandbox(t)
+	a := s.background()
+	s.must("chmod", "755", s.dir)
+	s.must("chmod", "777", a.redis.socket)
+	s.write("ledger", "", 0o666)
+	s.must("cp", s.app(), s.path("shop/app.rb")) // the checkout may be where others cannot read
+	s.must("chown", "-Rh", "nobody", a.dir)
+	a.env = append(a.env, "SIDEKIQ_USER=", "SIDEKIQ_COMMAND=sidekiq -c 2 -r ./app.rb")
+	a.wants(0, "start")
+	p := a.running("sidekiq")
+	for _, file := range []string{"tmp/pids", "log/sidekiq.log", "tmp/pids/sidekiq.pid", "tmp/pids/supervisor.id"} {
+		info, err := os.Stat(a.path(file))
+		if err != nil || info.Sys().(*syscall.Stat_t).Uid == 0 {
+			s.Errorf("%s: %v, or root's", file, err)
+		}
+	}
+	for _, q := range append(a.left(), p) {
+		if info, err := os.Stat("/proc/" + strings.Split(q.id(), ":")[0]); err == nil && info.Sys().(*syscall.Stat_t).Uid == 0 {
+			s.Errorf("runs as root: %v", q)
+		}
+	}
+	a.wants(0, "stop")
+	a.nothingLeft()
+}
+
+// In the foreground it becomes Sidekiq, and start does not start a second one beside it.
+func TestBackgroundJobsInTheForeground(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	a := s.background()
+	c := s.start(a.call("start_foreground"))
+	p := a.running("sidekiq")
+	if p.pid != c.pid {
+		s.Errorf("Sidekiq is %v, want %v itself", p, c.process)
+	}
+	if r := a.wants(1, "start"); !strings.Contains(r.stderr, p.id()) {
+		s.Errorf("start does not say what runs: %s", r.stderr)
+	}
+	syscall.Kill(p.pid, syscall.SIGTERM)
+	<-c.gone
+}
