@@ -56,7 +56,6 @@ func TestKillerBesideAServiceOfRunit(t *testing.T) {
 
 // As docs/setup/s6-overlay.md says: the same in an image of s6-overlay, wherever that has its user bundle.
 func TestKillerBesideAServiceOfAnImage(t *testing.T) {
-	t.Parallel()
 	inContainers(t, func(s *sandbox, k container) {
 		old := "s6-rc.d/user"
 		s.write("etc/"+old+"/contents.d/svc-worker", "", 0o644)

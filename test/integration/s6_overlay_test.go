@@ -13,7 +13,6 @@ import (
 // The main job in a container of s6-overlay: each GitLab name counts as it is given to docker run -e, the leaking Sidekiq
 // is restarted gracefully, and no job is lost.
 func TestOverlaySidekiqLosesNoJob(t *testing.T) {
-	t.Parallel()
 	inContainers(t, func(s *sandbox, k container) {
 		s.need("sidekiq")
 		redis, jobs := s.redis(), ledger{s, s.path("ledger")}
@@ -64,7 +63,6 @@ func (s *sandbox) healthcheck() string {
 // A service whose settings are wrong says so in one line, and stays down: a container's environment does not change by
 // itself. The killer does the same.
 func TestOverlayWrongSetting(t *testing.T) {
-	t.Parallel()
 	inContainers(t, func(s *sandbox, k container) {
 		good := map[string]string{"SIDEKIQ_APP": s.dir, "SIDEKIQ_USER": "root", "SIDEKIQ_TIMEOUT": "5", "SIDEKIQ_MEMORY_KILLER_MAX_RSS": "1000000",
 			"SIDEKIQ_COMMAND":      k.program("exec sleep 1000\n"),
@@ -110,7 +108,6 @@ func (v *s6) isLeftDown() {
 
 // Without a limit the killer says so once, and waits; the mode is 1 unless it is set.
 func TestOverlayKillerWithoutALimitWaits(t *testing.T) {
-	t.Parallel()
 	inContainers(t, func(s *sandbox, k container) {
 		command := k.program("exec sleep 1000\n")
 		k.sets(map[string]string{"SIDEKIQ_APP": s.dir, "SIDEKIQ_USER": "root", "SIDEKIQ_COMMAND": command, "MEMORY_KILLER_TARGET": s.path("service/svc-sidekiq")})
@@ -132,7 +129,6 @@ func TestOverlayKillerWithoutALimitWaits(t *testing.T) {
 
 // s6 ends a service that is told to go down and does not, in the time that SIDEKIQ_TIMEOUT needs and no sooner.
 func TestTimeoutKillFollowsSidekiqTimeout(t *testing.T) {
-	t.Parallel()
 	inContainers(t, func(s *sandbox, k container) {
 		k.sets(map[string]string{"SIDEKIQ_APP": s.dir, "SIDEKIQ_USER": "root", "SIDEKIQ_TIMEOUT": "300",
 			"SIDEKIQ_COMMAND": k.program("trap '' TERM\necho ready >ready\nwhile :; do sleep 0.1; done\n")})
@@ -168,8 +164,7 @@ func TestOverlayFinishEndsTheGroup(t *testing.T) {
 	t.Parallel()
 	for _, version := range []string{"2.11", "2.13"} {
 		t.Run(version, func(t *testing.T) {
-			t.Parallel()
-			inContainers(t, func(s *sandbox, k container) {
+					inContainers(t, func(s *sandbox, k container) {
 				k.sets(map[string]string{"SIDEKIQ_APP": s.dir, "SIDEKIQ_USER": "root", "SIDEKIQ_TIMEOUT": "5",
 					"SIDEKIQ_COMMAND": k.program("(trap '' HUP TERM; exec sleep 1000) &\nwait\n")})
 				dir := k.overlay("svc-sidekiq")

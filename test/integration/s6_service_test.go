@@ -12,7 +12,6 @@ import (
 
 // The main job with the plain service directories, set up in conf/ as a user does, each with a log of its own.
 func TestPlainS6SidekiqLosesNoJob(t *testing.T) {
-	t.Parallel()
 	inContainers(t, func(s *sandbox, k container) {
 		s.need("sidekiq")
 		redis, jobs := s.redis(), ledger{s, s.path("ledger")}

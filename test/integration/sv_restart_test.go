@@ -2,6 +2,7 @@ package integration
 
 import (
 	"os"
+	"strings"
 	"testing"
 )
 
@@ -14,7 +15,7 @@ func TestSvRestartLosesNoJob(t *testing.T) {
 	jids := k.redis.enqueue(1, "WaitJob", s.path("go"))
 	s.waitFor("the job is running", func() bool { return k.count("start") == 1 })
 	restart := s.start(s.command("sv", "-w", "60", "restart", k.dir))
-	s.waitFor("it is quiet", func() bool { return k.stopping(first) })
+	s.waitFor("it is quiet", func() bool { return strings.HasSuffix(title(first), "stopping") })
 	s.wants(0, "sv", "term", k.dir) // a second one: the first is under way
 	jids = append(jids, k.redis.enqueue(2, "LeakJob", 1, 0)...)
 	s.write("go", "", 0o644)
