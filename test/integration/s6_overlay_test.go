@@ -190,7 +190,6 @@ func TestOverlayFinishEndsTheGroup(t *testing.T) {
 
 // An image whose USER is not root: all of it is that user's, from /init on, and nothing of ours needs root.
 func TestOverlayAsAnOrdinaryUser(t *testing.T) {
-	t.Parallel()
 	if os.Getuid() != 0 {
 		t.Skip("only root can become somebody else")
 	}
