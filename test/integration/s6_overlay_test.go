@@ -33,8 +33,8 @@ func TestOverlaySidekiqLosesNoJob(t *testing.T) {
 			}
 		}
 		jobs.leaks(redis, 0.1, func() bool { return events.count("restart-done") >= 2 })
-		scan.says("graceful-restart", "SHUTDOWN_WAIT is 29")
-		scan.says("graceful-restart", "gets TERM, its group KILL in 6 s") // SIDEKIQ_TIMEOUT is 3
+		scan.says("graceful-restart", "got TSTP: waiting up to 29s")
+		scan.says("graceful-restart", "got TERM: waiting up to 6s") // SIDEKIQ_TIMEOUT is 3
 		p := sidekiq.running()
 		s.waitFor("Sidekiq has booted", func() bool { return booted(p) })
 		health := strings.ReplaceAll(s.healthcheck(), "svc-sidekiq", scan.dir+"/svc-sidekiq")
@@ -164,7 +164,7 @@ func TestOverlayFinishEndsTheGroup(t *testing.T) {
 	t.Parallel()
 	for _, version := range []string{"2.11", "2.13"} {
 		t.Run(version, func(t *testing.T) {
-					inContainers(t, func(s *sandbox, k container) {
+			inContainers(t, func(s *sandbox, k container) {
 				k.sets(map[string]string{"SIDEKIQ_APP": s.dir, "SIDEKIQ_USER": "root", "SIDEKIQ_TIMEOUT": "5",
 					"SIDEKIQ_COMMAND": k.program("(trap '' HUP TERM; exec sleep 1000) &\nwait\n")})
 				dir := k.overlay("svc-sidekiq")
