@@ -160,13 +160,17 @@ func isWatcher(p *proc.Process) bool {
 	return err == nil && (name == "gracewatch" || name == "memory-killer" || name == "gracestat" || name == "sidekiq-fleet")
 }
 
+// openSupervise opens supervise/ to read in it. What is shown may be what the
+// service's own user wrote: nothing is done by it.
+func openSupervise(t service.Target) (*service.Dir, error) { return t.OpenService("supervise") }
+
 // maxSnapshot is the longest state file that is read, in bytes.
 const maxSnapshot = 4 << 20
 
 // readSnapshot reads supervise/gracewatch of a service directory, and finds out
 // whether the gracewatch that wrote it lives.
 func (c *collector) readSnapshot(t target, s *Service) {
-	dir, err := t.OpenSupervise()
+	dir, err := openSupervise(t.Target)
 	if err != nil {
 		if errors.Is(err, fs.ErrPermission) {
 			s.Missing = "cannot read supervise/: run gracestat as root or as the user of its supervisor"

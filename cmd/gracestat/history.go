@@ -15,7 +15,7 @@ import (
 
 // readHistory reads supervise/gracewatch.history of a service, oldest first.
 func readHistory(t service.Target, since time.Time) (samples []watch.HistorySample, err error) {
-	dir, err := t.OpenSupervise()
+	dir, err := openSupervise(t)
 	if err != nil {
 		return nil, err
 	}
