@@ -108,7 +108,6 @@ func newLive(p *proc.Process, c Config) *live {
 func (l *live) String() string           { return l.name }
 func (l *live) ID() proc.ID              { return l.p.ID }
 func (l *live) Ended() bool              { return l.p.Ended() }
-func (l *live) pollFd() unix.PollFd      { return l.p.PollFd() }
 func (l *live) Values() Values           { return l.config.Values(l.p) }
 func (l *live) KB() (int64, error)       { return l.config.Size(l.p) }
 func (l *live) Send(s unix.Signal) error { return l.p.Signal(s) }

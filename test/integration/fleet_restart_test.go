@@ -431,8 +431,8 @@ func TestTheServiceOfTheFleetEndsBetweenTwoRestarts(t *testing.T) {
 		r.beats(e)
 		ids = append(ids, e.identity())
 	}
-	dir := s.serviceDir("runit/fleet-memory-killer", "fleet-memory-killer")
-	s.conf(dir, map[string]string{"REDIS_URL": r.url(), "SIDEKIQ_MEMORY_KILLER_MAX_RSS": "200000", "SIDEKIQ_TIMEOUT": "1"})
+	dir := s.serviceDir("runit/sidekiq-fleet-sweep", "sidekiq-fleet-sweep")
+	s.conf(dir, map[string]string{"REDIS_URL": r.url(), "SWEEP_OVER": "200000", "SIDEKIQ_TIMEOUT": "1"})
 	v := s.runsv(dir)
 	s.waitFor("the first restart", func() bool { return r.command("LRANGE", ids[2]+"-signals", "0", "-1") == "TSTP" })
 	v.control("d")

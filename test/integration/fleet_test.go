@@ -273,7 +273,7 @@ func TestMemoryKillerLeavesTheLastOne(t *testing.T) {
 	var watch [2]*gracewatch
 	for i, k := range p.two {
 		c := p.command("memory-killer", "-t", k.dir)
-		c.Env = append(c.Env, "SIDEKIQ_DAEMON_MEMORY_KILLER=1", "SIDEKIQ_MEMORY_KILLER_MIN_PEERS=1", "MEMORY_KILLER_CONTROL="+k.dir+"/control",
+		c.Env = append(c.Env, "SIDEKIQ_DAEMON_MEMORY_KILLER=1", "SIDEKIQ_MEMORY_KILLER_MIN_PEERS=1", "MEMORY_KILLER_CONTROL="+k.dir+"/fifo",
 			"SIDEKIQ_MEMORY_KILLER_MAX_RSS="+softKB, "SIDEKIQ_MEMORY_KILLER_GRACE_TIME=0", "SIDEKIQ_MEMORY_KILLER_CHECK_INTERVAL=1")
 		watch[i] = s.watchedBy(c)
 	}
@@ -289,7 +289,7 @@ func TestMemoryKillerLeavesTheLastOne(t *testing.T) {
 		s.Error("both were restarted")
 	}
 	p.is(p.two[first].working(old[first]), "running")
-	if err := os.WriteFile(p.two[second].dir+"/control", []byte("t"), 0); err != nil {
+	if err := os.WriteFile(p.two[second].dir+"/fifo", []byte("t"), 0); err != nil {
 		s.Fatal(err)
 	}
 	p.bothReplaced(old, watch)

@@ -34,6 +34,7 @@ func (s *sandbox) legacy(grace string) (k *sidekiq, events *gracewatch) {
 		"SIDEKIQ_DAEMON_MEMORY_KILLER":     "0",
 		"SIDEKIQ_MEMORY_KILLER_MAX_RSS":    softKB,
 		"SIDEKIQ_MEMORY_KILLER_GRACE_TIME": grace,
+		"MEMORY_KILLER_CONTROL":            fifo, // both must have it
 	})
 	events.event("watching", 1)
 	k.working()
@@ -167,7 +168,7 @@ func TestControlIsNamedAfterTheService(t *testing.T) {
 	s.Cleanup(func() { os.Remove(fifo) }) // not /run/gracekit: another may be about to write there
 	command := s.write("command", "#!/bin/sh\necho \"$MEMORY_KILLER_CONTROL $*\" >told.new && mv told.new told\nexec sleep 1000\n", 0o755)
 	dir := s.serviceDir("runit/sidekiq", name)
-	s.conf(dir, map[string]string{"SIDEKIQ_APP": s.dir, "SIDEKIQ_COMMAND": command})
+	s.conf(dir, map[string]string{"SIDEKIQ_APP": s.dir, "SIDEKIQ_COMMAND": command, "SIDEKIQ_USER": "root"})
 	if err := os.Symlink(dir, s.path("link")); err != nil {
 		s.Fatal(err)
 	}

@@ -48,18 +48,6 @@ func (sh *shell) script(name, text string) {
 	sh.s.write(name, "#!/bin/sh\n"+text, 0o755)
 }
 
-func (sh *shell) command(env []string, program string, args ...string) *exec.Cmd {
-	sh.s.Helper()
-	c := sh.s.command(program, args...)
-	c.Env = append(c.Env, env...)
-	return c
-}
-
-func (sh *shell) run(env []string, program string, args ...string) result {
-	sh.s.Helper()
-	return sh.s.runCommand(sh.command(env, program, args...))
-}
-
 // pidOf is the pid of PID:START.
 func pidOf(id string) (pid int) {
 	fmt.Sscanf(id, "%d:", &pid)
