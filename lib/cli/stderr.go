@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -42,8 +43,8 @@ type lines struct {
 	write func(line []byte) error // nil: not opened yet
 	lost  int
 
-	queue   chan []byte    // of the writer thread
-	pending sync.WaitGroup // lines in the queue
+	queue   chan []byte  // of the writer thread
+	pending atomic.Int64 // lines in the queue
 }
 
 // Write writes one line. It reports no error: there is nobody to report it to.
@@ -135,7 +136,7 @@ func (l *lines) startWriter() {
 	go func() {
 		for line := range l.queue {
 			write(line)
-			l.pending.Done()
+			l.pending.Add(-1)
 		}
 	}()
 	l.write = func(line []byte) error {
@@ -144,7 +145,7 @@ func (l *lines) startWriter() {
 		case l.queue <- bytes.Clone(line):
 			return nil
 		default:
-			l.pending.Done()
+			l.pending.Add(-1)
 			return unix.EAGAIN
 		}
 	}
@@ -155,13 +156,7 @@ func (l *lines) flush() {
 	if l.queue == nil {
 		return
 	}
-	done := make(chan struct{})
-	go func() {
-		l.pending.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-	case <-time.After(flushTime):
+	for end := time.Now().Add(flushTime); l.pending.Load() > 0 && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
 	}
 }

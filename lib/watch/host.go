@@ -198,7 +198,7 @@ func (p *held) Frozen() bool { return cgroup.Frozen(p.real.ID.PID) }
 // missed.
 func (h *host) Start(argv, environ []string) (running, error) {
 	pidfd := -1
-	cmd := &exec.Cmd{Path: argv[0], Args: argv[1:], Env: append(withoutMark(os.Environ()), environ...), Stdout: os.Stdout, Stderr: os.Stderr,
+	cmd := &exec.Cmd{Path: argv[0], Args: argv[1:], Env: append(proc.WithoutMark(os.Environ()), environ...), Stdout: os.Stdout, Stderr: os.Stderr,
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true, PidFD: &pidfd}}
 	if err := h.oomScore.start(cmd.Start); err != nil {
 		return nil, err

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"gracekit/lib/proc"
 )
 
 // notifier runs a program for events: one at a time, the same event at most once
@@ -23,6 +25,8 @@ type notifier struct {
 	last       map[string]time.Duration // when each event was sent
 	suppressed map[string]int           // since then
 	idle       chan struct{}            // closed when the last one has run
+	ctx        context.Context          // cancelled when gracewatch ends
+	cancel     context.CancelFunc
 }
 
 const (
@@ -37,6 +41,7 @@ func newNotifier(cfg *Config, score *oomScore) *notifier {
 	}
 	n := &notifier{prog: cfg.Notify, messages: cfg.Messages, score: score, queue: make(chan []string, notifyQueue),
 		last: map[string]time.Duration{}, suppressed: map[string]int{}, idle: make(chan struct{})}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
 	go func() {
 		defer close(n.idle)
 		for environ := range n.queue {
@@ -46,7 +51,8 @@ func newNotifier(cfg *Config, score *oomScore) *notifier {
 	return n
 }
 
-// close waits for what was sent, but not for a program that hangs.
+// close waits for what was sent, and kills a program that hangs: nothing of it is
+// left behind.
 func (n *notifier) close() {
 	if n == nil {
 		return
@@ -56,6 +62,8 @@ func (n *notifier) close() {
 	case <-n.idle:
 	case <-time.After(notifyTime):
 	}
+	n.cancel()
+	<-n.idle
 }
 
 // send has the program run for an event, some time soon.
@@ -84,10 +92,10 @@ func notifyEnviron(event string, suppressed int, attrs []slog.Attr) []string {
 // run runs the program in a group of its own, without the mark of pgexec: what it
 // leaves behind is not the service's.
 func (n *notifier) run(environ []string) {
-	ctx, cancel := context.WithTimeout(context.Background(), notifyTime)
+	ctx, cancel := context.WithTimeout(n.ctx, notifyTime)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, n.prog)
-	cmd.Env = append(withoutMark(os.Environ()), environ...)
+	cmd.Env = append(proc.WithoutMark(os.Environ()), environ...)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
@@ -101,14 +109,4 @@ func (n *notifier) run(environ []string) {
 	if err != nil {
 		n.messages.Warn("--notify %s: %v", n.prog, err)
 	}
-}
-
-// withoutMark is an environment without the mark that pgexec puts into it.
-func withoutMark(environ []string) (rest []string) {
-	for _, entry := range environ {
-		if !strings.HasPrefix(entry, "PGEXEC_ID=") {
-			rest = append(rest, entry)
-		}
-	}
-	return rest
 }
