@@ -190,6 +190,10 @@ func (c *collector) readSnapshot(t target, s *Service) {
 		s.Missing = fmt.Sprintf("cannot read the state of its watcher: supervise/gracewatch is damaged: %v", err)
 		return
 	}
+	if snap.Version != watch.SnapshotVersion {
+		s.Missing = fmt.Sprintf("cannot read the state of its watcher: supervise/gracewatch has version %d (want %d)", snap.Version, watch.SnapshotVersion)
+		return
+	}
 	s.Snapshot = &snap
 	if snap.Boot != c.boot {
 		return // of another boot: nothing in it lives

@@ -179,7 +179,7 @@ func (l *live) service(i, row, width, end int) int {
 	}
 	head := pointer + printable(s.Name)
 	if r := s.lastRestart(); r != nil {
-		head += fmt.Sprintf("  last restart %s ago (%s)", short(time.Since(r.At)), r.Reason)
+		head += fmt.Sprintf("  last restart %s ago (%s)", short(time.Since(r.At)), printable(string(r.Reason)))
 	}
 	l.put(0, row, width, bold, head)
 	row++

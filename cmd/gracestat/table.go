@@ -135,7 +135,7 @@ func (s *Service) lines() []line {
 	}
 	last := "-"
 	if r := s.lastRestart(); r != nil {
-		last = short(time.Since(r.At)) + " ago " + string(r.Reason)
+		last = short(time.Since(r.At)) + " ago " + printable(string(r.Reason))
 	}
 	if len(s.Workers) == 1 {
 		l := s.Workers[0].line(printable(s.Name))

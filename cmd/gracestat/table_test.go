@@ -63,7 +63,9 @@ func TestTheTableFitsAnyTerminal(t *testing.T) {
 }
 
 func TestNothingIsPrintedRaw(t *testing.T) {
-	s := watched("a\x1b[31mb\nc\u009bd\x7f", 5)
+	const hostile = "a\x1b[31mb\nc\u009bd\x7f"
+	s := watched(hostile, 5)
+	s.Workers[0].Detail, s.Snapshot.Restarts[0].Reason = hostile, hostile
 	for name, text := range map[string]string{"table": table([]Service{s}, 0, false), "json": jsonLines([]Service{s})} {
 		if strings.ContainsAny(text, "\x1b\u009b\x7f") || strings.Count(text, "\n") > 2 {
 			t.Errorf("%s: %q", name, text)

@@ -32,7 +32,7 @@ type checker struct {
 // runCheck prints every setting with its value and where it came from, and then
 // what is wrong, with the target if there is one.
 func runCheck(cmd *cli.Command, word string) error {
-	v, err := settings.Read(os.LookupEnv)
+	k, err := newKiller(cmd, true)
 	if err != nil {
 		return cli.Misuse(err)
 	}
@@ -42,10 +42,15 @@ func runCheck(cmd *cli.Command, word string) error {
 			return cli.Misuse(err)
 		}
 	}
-	if err := cmd.Write(report(v)); err != nil {
+	if err := cmd.Write(report(k.values)); err != nil {
 		return err
 	}
-	c := &checker{cmd: cmd, values: v}
+	if word != "" {
+		if _, err := k.control(target.Service()); err != nil { // memory-killer -t refuses it, too
+			return cli.Misuse(err)
+		}
+	}
+	c := &checker{cmd: cmd, values: k.values}
 	c.limits()
 	c.self()
 	if word != "" {

@@ -153,7 +153,7 @@ func (l *loop) writeHistory(mark grace.Reason) {
 	s := HistorySample{At: l.world.Wall(), Mark: mark}
 	stale := l.cfg.Interval == 0 || l.cfg.Interval > time.Minute || l.paused
 	for _, d := range l.instances {
-		if stale {
+		if stale || d.kb == 0 { // or it has just been added, and its first check is to come
 			d.measure(l.most())
 		}
 		if d.kb >= s.KB {

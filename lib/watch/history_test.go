@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
@@ -60,5 +61,27 @@ func TestAHistoryIsKeptAndAForeignFileIsReplaced(t *testing.T) {
 		if _, ok := sampleAt(t, path, at); !ok {
 			t.Errorf("%s: the next watcher replaced it", name)
 		}
+	}
+}
+
+func TestTheFirstSampleIsNotThatOfNoProcess(t *testing.T) {
+	w := newWorld(t, constant(1500))
+	cfg := config(t, 2000, 3000)
+	cfg.Messages = &journal{w: w}
+	cfg.Log = slog.New(slog.DiscardHandler)
+	l := newLoop(&cfg, w)
+	defer l.release()
+	if err := l.start(); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "history")
+	h, err := newHistory(openHistoryFile(t, path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.history = h
+	l.sampleHistory(w.Now())
+	if s, ok := sampleAt(t, path, w.Wall()); !ok || s.KB != 1500 || s.SoftKB != 2000 || s.HardKB != 3000 {
+		t.Errorf("%+v, %v", s, ok)
 	}
 }

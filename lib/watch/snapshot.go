@@ -8,12 +8,16 @@ import (
 	"gracekit/lib/grace"
 )
 
+// SnapshotVersion is that of the format. It changes when a field changes its
+// meaning; others are ignored.
+const SnapshotVersion = 1
+
 // Snapshot is the state file, in JSON: enough for the next gracewatch to go on,
 // and for gracestat to say what is going on. Times are of proc.Now
 // (CLOCK_BOOTTIME, ns since boot) unless they say otherwise. Readers ignore
 // fields that they do not know.
 type Snapshot struct {
-	Version   int        `json:"version"`             // 1
+	Version   int        `json:"version"`             // SnapshotVersion
 	Boot      string     `json:"boot"`                // /proc/sys/kernel/random/boot_id: times and identities mean nothing in another boot
 	Target    string     `json:"target"`              // as it was spelled
 	Directory *Directory `json:"directory,omitempty"` // of the service; nil if the target is none

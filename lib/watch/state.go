@@ -69,7 +69,7 @@ func (s *store) load(now time.Duration) error {
 
 // valid tells whether a snapshot can be one that was written.
 func (s *Snapshot) valid() bool {
-	if s.Version != 1 || s.Boot == "" || s.Target == "" {
+	if s.Version != SnapshotVersion || s.Boot == "" || s.Target == "" {
 		return false
 	}
 	return !slices.ContainsFunc(s.Instances, func(d InstanceSnapshot) bool {
@@ -264,7 +264,7 @@ func (l *loop) save() {
 // snapshot is what the state file has.
 func (l *loop) snapshot() *Snapshot {
 	c := l.cfg
-	s := &Snapshot{Version: 1, Boot: l.store.boot, Target: c.Target.Text, Directory: l.store.directory, Watcher: l.store.self,
+	s := &Snapshot{Version: SnapshotVersion, Boot: l.store.boot, Target: c.Target.Text, Directory: l.store.directory, Watcher: l.store.self,
 		Scope: c.scopeName(), Match: c.Match, Measure: c.MeasureName, Soft: c.Soft.String(), Hard: c.Hard.String(),
 		Grace: c.Grace, Interval: c.Interval, Retry: c.Retry, Legacy: c.Legacy, Control: l.store.control,
 		Paused: l.paused, Backoff: l.backoff, Restarts: l.restarts, Counts: l.counts,
