@@ -21,20 +21,18 @@ func isPidfile(t service.Target) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// readFile reads a small file of a service directory; "" and false if it cannot
-// be trusted, or is not there.
-func readFile(dir, name string, most int) ([]byte, bool) {
+// readFile reads a small file of a service directory that can be trusted.
+func readFile(dir, name string, most int) ([]byte, error) {
 	target, err := service.Parse(dir)
 	if err != nil {
-		return nil, false
+		return nil, err
 	}
 	d, err := target.OpenService(filepath.Dir(name))
 	if err != nil {
-		return nil, false
+		return nil, err
 	}
 	defer d.Close()
-	text, err := d.ReadFile(filepath.Base(name), most)
-	return text, err == nil
+	return d.ReadFile(filepath.Base(name), most)
 }
 
 // openLockFile opens a file of a service directory for locking.

@@ -76,7 +76,8 @@ type finder struct {
 	verbose   bool
 	own       own
 	place     place
-	noTimeout bool // the warning about the timeout was given
+	noTimeout bool            // the warning about the timeout was given
+	unread    map[string]bool // warnings about files of conf/ that were given
 }
 
 // values are those of one worker.

@@ -3,9 +3,12 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"strings"
 
 	"gracekit/lib/proc"
+	"gracekit/lib/service"
 	"gracekit/lib/watch"
 )
 
@@ -56,12 +59,27 @@ func (f *finder) conf(name string) (string, bool) {
 	if name == argvTimeout {
 		return "", false
 	}
-	text, ok := readFile(f.place.dir, "conf/"+name, maxConf)
-	if !ok || len(text) == 0 {
+	text, err := readFile(f.place.dir, "conf/"+name, maxConf)
+	if err != nil || len(text) == 0 {
+		f.warnUnread(err)
 		return "", false
 	}
 	line, _, _ := bytes.Cut(text, []byte("\n"))
 	return string(bytes.TrimRight(line, " \t\r")), true
+}
+
+// warnUnread logs once that a file of conf/ is there and is not used: a timeout
+// that is set and ignored would cost jobs. Without a supervisor, or the right to
+// read supervise/, no file there was looked at.
+func (f *finder) warnUnread(err error) {
+	if err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, service.ErrUnsupervised) || f.unread[err.Error()] {
+		return
+	}
+	if f.unread == nil {
+		f.unread = map[string]bool{}
+	}
+	f.unread[err.Error()] = true
+	f.cmd.Warn("ignored: %v", err)
 }
 
 const (
@@ -100,9 +118,9 @@ func (f *finder) snapshot() *watch.Snapshot {
 	if f.place.dir == "" {
 		return nil
 	}
-	text, ok := readFile(f.place.dir, "supervise/gracewatch", maxSnapshot)
+	text, err := readFile(f.place.dir, "supervise/gracewatch", maxSnapshot)
 	var snapshot watch.Snapshot
-	if !ok || json.Unmarshal(text, &snapshot) != nil {
+	if err != nil || json.Unmarshal(text, &snapshot) != nil {
 		return nil
 	}
 	if boot, err := proc.Boot(); err != nil || boot != snapshot.Boot {

@@ -200,8 +200,8 @@ func (c *checker) worker(w *proc.Process) {
 	if err == nil && s.UID == 0 {
 		c.warn("%v runs as root: run the app as a user of its own (SIDEKIQ_USER)", w.ID)
 	}
-	if err == nil && os.Geteuid() == 0 && s.UID != 0 && !hasPtrace() && (c.values.Measure == "pss" || c.values.Measure == "uss") {
-		c.warn("this process has no CAP_SYS_PTRACE, so %s of %v cannot be read: use MEMORY_KILLER_MEASURE=rss, or docker run --cap-add SYS_PTRACE", c.values.Measure, w.ID)
+	if err == nil && os.Geteuid() == 0 && s.UID != 0 && !hasPtrace() {
+		c.warn("this process has no CAP_SYS_PTRACE, so pss, uss and the hostname of %v cannot be read: measure rss, or use docker run --cap-add SYS_PTRACE", w.ID)
 	}
 	if own, found := ownTimeout(w); found && c.values.Timeout > 0 && c.values.Timeout < own {
 		c.warn("SIDEKIQ_TIMEOUT (%v) is under the -t of %v (%v): jobs would be killed that Sidekiq may still finish, set it to %v", c.values.Timeout, w.ID, own, own)
