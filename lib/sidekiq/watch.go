@@ -28,12 +28,13 @@ var ErrBooting = errors.New("booting: Sidekiq has no heartbeat thread yet")
 // Watch checks one Sidekiq again and again.
 type Watch struct {
 	p          *proc.Process
-	processors []int // all that were seen: a job may give its thread another name
-	idle       bool  // by the threads, at the last check
+	processors []int     // all that were seen: a job may give its thread another name
+	idle       bool      // by the threads, at the last check
+	heartbeat  time.Time // when its thread was last seen
 }
 
-// NewWatch is a Watch of that process.
-func NewWatch(p *proc.Process) *Watch { return &Watch{p: p} }
+// NewWatch is a Watch of that process, which the caller has found to be a Sidekiq.
+func NewWatch(p *proc.Process) *Watch { return &Watch{p: p, heartbeat: time.Now()} }
 
 // Check finds out whether jobs are running. There are two pieces of evidence, the
 // title and the threads. Each can show on its own that Sidekiq is idle, and
@@ -61,6 +62,7 @@ func (w *Watch) Check() (Status, error) {
 		}
 		return Status{}, ErrNotSidekiq
 	}
+	w.heartbeat = time.Now()
 	left := w.processorsLeft(now, list)
 	idleThreads := w.idleTwice(!now.scheduler && left == 0)
 	s := Status{Title: title, HasTitle: errTitle == nil}
@@ -119,12 +121,17 @@ func (w *Watch) Now() (Status, error) {
 	return s, err
 }
 
+// exitTime is how long a Sidekiq may take to exit after its heartbeat has ended:
+// threads end one by one, and the process with the last.
+const exitTime = 10 * time.Second
+
 // Wait checks until Sidekiq is idle, or the deadline has come; a zero deadline
 // never comes. What it returns is the last check.
 func (w *Watch) Wait(deadline time.Time) (Status, error) {
 	for {
 		s, err := w.Check()
-		if err != nil && !mayChange(err) {
+		isExiting := err == ErrNotSidekiq && time.Since(w.heartbeat) < exitTime
+		if err != nil && !isExiting && !mayChange(err) {
 			return s, err
 		}
 		if s.Idle {
