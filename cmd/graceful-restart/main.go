@@ -105,7 +105,7 @@ func noProcess(cmd *cli.Command, target service.Target, err error, up bool) erro
 		cmd.Warn("%v: there is nothing to restart", err)
 		return cli.Exit(cli.No)
 	}
-	cmd.Info("%v: nothing to end", err)
+	cmd.Info("%v: nothing to stop", err)
 	if up && (here.dir != "" || isPidfile(target)) {
 		return here.awaitNew(cmd, proc.ID{})
 	}
@@ -127,11 +127,11 @@ func (f *finder) restart(ctx context.Context, limit restart.Limit, dryRun, up bo
 	}
 	switch {
 	case !here.follows && up:
-		return fmt.Errorf("--up: no supervisor of %v is known (runsv or s6-supervise), so that its new process cannot be waited for", old)
+		return fmt.Errorf("--up: %v has no known supervisor (runsv or s6-supervise), so its new process cannot be waited for", old)
 	case !here.follows:
-		f.cmd.Info("%v has no supervisor that is known (runsv or s6-supervise): it is ended, and not started again by one", old)
+		f.cmd.Info("%v has no known supervisor (runsv or s6-supervise): it is stopped and will not be started again", old)
 	case here.isWantedDown():
-		f.cmd.Info("%s is wanted down: %v is ended, and not started again", here.service.Text, old)
+		f.cmd.Info("%s is wanted down: %v is stopped and will not be started again", here.service.Text, old)
 	}
 	if here.dir != "" {
 		l, err := openLock(here.dir, old)
@@ -146,7 +146,7 @@ func (f *finder) restart(ctx context.Context, limit restart.Limit, dryRun, up bo
 		return err
 	}
 	if len(left) > 0 {
-		return fmt.Errorf("KILL did not end %s", schedule.Describe(left))
+		return fmt.Errorf("cannot end %s: still running after KILL", schedule.Describe(left))
 	}
 	f.cmd.Info("%v has exited, and nothing is left of it", old)
 	if up {

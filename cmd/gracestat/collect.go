@@ -367,7 +367,7 @@ func measured(name string) proc.Field {
 // never waits: without a reader that is an error.
 func (s *Service) command(t service.Target, letter byte) error {
 	if s.Watcher == (proc.ID{}) {
-		return fmt.Errorf("%s: nothing watches it", s.Name)
+		return fmt.Errorf("%s: it has no watcher", s.Name)
 	}
 	path := filepath.Join(t.Service(), "supervise/gracewatch.control")
 	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)

@@ -180,7 +180,7 @@ func (c *checker) worker(w *proc.Process) {
 	}
 	available, err := cgroup.Available(w.ID.PID)
 	if err != nil {
-		c.warn("cannot read how much memory there is for %v: %v", w.ID, err)
+		c.warn("cannot determine the memory available to %v: %v", w.ID, err)
 		return
 	}
 	for _, l := range []struct {
@@ -191,7 +191,7 @@ func (c *checker) worker(w *proc.Process) {
 		switch {
 		case kb == 0:
 		case kb >= available:
-			c.warn("%s (%d KB) is not below the memory there is for %v (%d KB): the kernel kills it first, lower the limit or write it as a share, for example 80%%", l.name, kb, w.ID, available)
+			c.warn("%s (%d KB) is not below the memory available to %v (%d KB): the kernel kills it first, lower the limit or write it as a share, for example 80%%", l.name, kb, w.ID, available)
 		case kb <= usage.RSS:
 			c.warn("%s (%d KB) is below the size that %v has now (%d KB): it would be restarted soon, raise the limit", l.name, kb, w.ID, usage.RSS)
 		}

@@ -88,7 +88,7 @@ func (k *killer) stateOf(directory string, writable bool) []string {
 		return []string{"--state", filepath.Join(state, "gracewatch"), "--wait-lock", lockWait}
 	}
 	if !k.values.Soft.IsZero() || !k.values.Hard.IsZero() || k.values.MaxAge > 0 {
-		k.cmd.Warn("no state is kept, so that the next watcher does not know of a limit that is too low: no service directory is writable above this process, " +
+		k.cmd.Warn("no state is kept, so the next watcher will not know of a limit that is too low: no service directory is writable above this process, " +
 			"and neither MEMORY_KILLER_STATE nor STATE_DIRECTORY is set")
 	}
 	return nil

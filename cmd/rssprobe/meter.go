@@ -42,7 +42,7 @@ func (m *meter) measureTarget(target service.Target, limit units.Size) (sizes []
 	var available int64
 	if limit.IsShare() {
 		if available, err = cgroup.Available(p.ID.PID); err != nil {
-			return nil, 0, fmt.Errorf("%s: cannot find out how much memory there is: %w", target.Text, err)
+			return nil, 0, fmt.Errorf("%s: cannot determine the available memory: %w", target.Text, err)
 		}
 	}
 	if sizes, err = m.measure(p); err != nil {

@@ -112,7 +112,7 @@ func (h *heldClaim) renew(done <-chan struct{}) {
 			if (err != nil || !ours && in.process != nil && !in.process.Ended()) && !reported {
 				reported = true
 				if err == nil {
-					err = errors.New("it is another's, or was released")
+					err = errors.New("another process holds it, or it was released")
 				}
 				h.Warn("cannot renew the claim on %s: %v", in.identity, err)
 			}

@@ -101,7 +101,7 @@ func hostname() string {
 func parseCount(text string) (int, error) {
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 0 {
-		return 0, fmt.Errorf("invalid number of instances %q (want 1)", text)
+		return 0, fmt.Errorf("invalid number of instances %q (want for example 1)", text)
 	}
 	return n, nil
 }

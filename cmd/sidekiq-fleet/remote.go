@@ -60,7 +60,7 @@ func (c *command) restartRemote(identity string, p policy, holder string) error 
 	c.Info("sending TERM to %s", identity)
 	err = c.send(in, "TERM", units.Duration(2*p.Timeout.Std()+signalTime), true)
 	if err != nil && !errors.Is(err, fleet.ErrAbsent) {
-		return &cli.Error{Code: cli.Refused, Err: fmt.Errorf("%s is quiet and has not exited: see to it on its host", identity)}
+		return &cli.Error{Code: cli.Refused, Err: fmt.Errorf("%s is quiet and has not exited: check it on its host", identity)}
 	}
 	c.Info("%s has exited", identity)
 	return nil

@@ -89,13 +89,13 @@ func (c *command) withdraw(id, name string, wait units.Duration, err error) erro
 	case errWithdraw != nil:
 		return errWithdraw
 	case withdrawn:
-		c.Warn("%s: it did not take %s within %v; the signal was withdrawn", id, name, wait)
+		c.Warn("%s: it did not receive %s within %v; the signal was withdrawn", id, name, wait)
 	case err != nil:
 		return err
 	case name == "TSTP": // not a no: it may be quiet soon
-		return fmt.Errorf("%s: it took %s, and did not report within %v that it is quiet", id, name, wait)
+		return fmt.Errorf("%s: it received %s, but did not report within %v that it is quiet", id, name, wait)
 	default:
-		c.Warn("%s: it took %s, and has not exited after %v", id, name, wait)
+		c.Warn("%s: it received %s, but has not exited after %v", id, name, wait)
 	}
 	return cli.Exit(cli.No)
 }

@@ -90,5 +90,5 @@ func (f *Fleet) wrapDialError(err error) error {
 	case strings.HasPrefix(err.Error(), "tls: "):
 		return fmt.Errorf("%s: TLS failed: %s", where, strings.TrimPrefix(err.Error(), "tls: "))
 	}
-	return fmt.Errorf("%s: what answers there is not a Redis", where)
+	return fmt.Errorf("%s: the server there is not a Redis", where)
 }

@@ -248,7 +248,7 @@ func TestNoRedis(t *testing.T) {
 	web := httptest.NewServer(http.NotFoundHandler())
 	defer web.Close()
 	host := strings.TrimPrefix(web.URL, "http://")
-	nowhere(t).refuses("Redis at "+host+": what answers there is not a Redis", at("redis://:"+password+"@"+host))
+	nowhere(t).refuses("Redis at "+host+": the server there is not a Redis", at("redis://:"+password+"@"+host))
 	nowhere(t).refuses("Redis at "+host+" does not speak TLS (use redis://", at("rediss://:"+password+"@"+host))
 }
 

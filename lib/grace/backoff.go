@@ -37,7 +37,7 @@ type Instance struct {
 	KB        int64         // its size now
 	Footprint Footprint
 	Booting   bool  // it is a Sidekiq that has no title yet: its footprint will be known soon
-	MemoryKB  int64 // the memory there is for it
+	MemoryKB  int64 // the memory available to it
 }
 
 // Verdict is whether a restart may begin.

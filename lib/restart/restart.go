@@ -277,7 +277,7 @@ func (r *restart) wait(ctx context.Context) {
 		case len(left) == 0:
 			return
 		case ctx.Err() != nil:
-			r.Warn("interrupted: not waiting any longer, because a quiet worker cannot be told to go on")
+			r.Warn("interrupted: not waiting any longer, because a quiet worker cannot be made to take jobs again")
 			return
 		case rule.ended(r.workers):
 			return

@@ -28,7 +28,7 @@ func (r *Run) send(sig unix.Signal, scope proc.Scope) (sent bool, err error) {
 		sent, err = r.toEachAtOnce(sig, r.findAll)
 	}
 	if err == nil && !sent && r.Caught {
-		r.Warn("%s not sent to %v: it has no handler for it", Name(sig), r.ID)
+		r.Warn("%s not sent to %v: it has no handler for that signal", Name(sig), r.ID)
 	}
 	if err != nil || !sent || sig != unix.SIGTERM {
 		return sent, err

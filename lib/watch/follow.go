@@ -212,7 +212,7 @@ func (l *loop) list(at time.Duration) {
 		}
 	}
 	if failed != nil && !l.unlisted {
-		l.eventAt(slog.LevelError, ReadFailed, nil, slog.String("why", "not every instance can be watched"), slog.Any("err", failed))
+		l.eventAt(slog.LevelError, ReadFailed, nil, slog.String("why", "not all instances can be watched"), slog.Any("err", failed))
 	}
 	l.unlisted = failed != nil
 	l.dropExited(len(found) > 0)

@@ -15,7 +15,7 @@ type instance struct {
 	process process
 
 	limits   grace.Limits
-	memory   int64         // the memory there is for it, KB; 0: it was not asked for
+	memory   int64         // the memory available to it, KB; 0: it was not asked for
 	limitsAt time.Duration // when the limits were worked out
 
 	state     grace.State

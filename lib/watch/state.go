@@ -28,13 +28,13 @@ type store struct {
 // stateFiles are the state file and its lock.
 type stateFiles interface {
 	Name() string // for messages
-	Lock() error  // ErrLocked: another gracewatch has it; nil also if it is ours already
+	Lock() error  // ErrLocked: locked by another gracewatch; nil also if it is ours already
 	Read() ([]byte, error)
 	Write(text []byte) error
 }
 
 // ErrLocked is the error of a state file that another gracewatch has.
-var ErrLocked = errors.New("another gracewatch has it")
+var ErrLocked = errors.New("locked by another gracewatch")
 
 var errDamaged = errors.New("it is damaged")
 
@@ -57,7 +57,7 @@ func (s *store) load(now time.Duration) error {
 	case err != nil:
 		return err
 	case left.Boot != s.boot:
-		return errors.New("it is from another boot")
+		return errors.New("it was written before this boot")
 	case left.ahead(now):
 		return errors.New("its times are in the future (another time namespace?)")
 	case left.Directory != nil && s.directory != nil && *left.Directory != *s.directory:

@@ -58,7 +58,7 @@ type process interface {
 	Ended() bool
 	Close()
 	Size() (kb int64, err error)      // what is held against the limits
-	Available() (kb int64, err error) // the memory there is for it
+	Available() (kb int64, err error) // the memory available to it
 	Look(notes *BootNotes) appearance // reads its title; while it has none, its argv and environment into notes
 	Quiet() (quiet, idle bool)        // of a Sidekiq: it takes no more jobs, and has none
 	Frozen() bool                     // its cgroup is

@@ -202,5 +202,5 @@ func TestSuperviseDeletedAndMadeAnew(t *testing.T) {
 	}
 	second := s.start("second.log", "gracewatch", "-s", "1", target.dir, "true")
 	second.exits(111)
-	second.event("another gracewatch has it", 1)
+	second.event("locked by another gracewatch", 1)
 }

@@ -273,7 +273,7 @@ func TestASecondGracewatchIsRefused(t *testing.T) {
 	first.event("msg=watching", 1)
 	second := s.start("second.log", "gracewatch", "-s", fmt.Sprint(soft), "-g", "0", "-i", "50ms", target.dir, "worker", "restart", j.file)
 	second.exits(111)
-	second.event("another gracewatch has it", 1)
+	second.event("locked by another gracewatch", 1)
 	second.never("msg=watching")
 	p := target.running(proc.ID{})
 	s.grow(p, j)
