@@ -9,8 +9,8 @@ import (
 	"gracekit/lib/proc"
 )
 
-// lookPause is the time between two looks at what an instance runs while it is restarted.
-const lookPause = 250 * time.Millisecond
+// evidenceInterval is the time between two looks at what an instance runs while it is restarted.
+const evidenceInterval = 250 * time.Millisecond
 
 // watchJobs finds out which jobs run at a hard restart, until the process has exited or the restart has ended. A job that
 // eats the memory is pushed back each time, and comes back.
@@ -37,7 +37,7 @@ func (l *local) watchJobs(done <-chan struct{}) {
 				watched[in] = e
 			} else {
 				f.Begin()
-				err = e.Look()
+				err = e.Collect()
 			}
 			switch {
 			case ended && e != nil:
@@ -52,7 +52,7 @@ func (l *local) watchJobs(done <-chan struct{}) {
 			}
 		}
 		if len(processes) > 0 {
-			proc.Poll(processes, lookPause)
+			proc.Poll(processes, evidenceInterval)
 		}
 	}
 }

@@ -51,21 +51,21 @@ func (f *Fleet) NewEvidence(identity string, p *proc.Process) (*Evidence, error)
 	for _, queue := range e.queues {
 		e.tails[queue] = &tail{}
 	}
-	if err := e.Look(); err != nil {
+	if err := e.Collect(); err != nil {
 		return nil, err
 	}
 	return e, nil
 }
 
-// Look adds what can be seen now. Call it every now and then until the process has exited, and right after that.
-func (e *Evidence) Look() error {
+// Collect adds what can be seen now. Call it every now and then until the process has exited, and right after that.
+func (e *Evidence) Collect() error {
 	if note, ok := ReadNote(e.process); ok && note.Identity == e.identity {
 		e.complete = true // it is written at the start and at the end of each job
 		for _, job := range note.Jobs {
 			e.add(RanJob{job.JID, job.Class, job.Queue, ""})
 		}
 	}
-	if err := e.lookAtQueues(); err != nil { // first, because a peer takes what was pushed back at once
+	if err := e.readQueues(); err != nil { // first, because a peer takes what was pushed back at once
 		return err
 	}
 	if in, err := e.f.One(e.identity); err == nil {
@@ -91,7 +91,7 @@ func (e *Evidence) add(job RanJob) {
 // tailLength is how much of a queue is read: more than an instance has threads.
 const tailLength = 200
 
-func (e *Evidence) lookAtQueues() error {
+func (e *Evidence) readQueues() error {
 	ctx, cancel := e.f.context()
 	defer cancel()
 	lists := make([]*redis.StringSliceCmd, len(e.queues))
@@ -173,7 +173,7 @@ type Record struct {
 // Finish is the record, once the process has exited. Where no other instance could take the jobs that were pushed back,
 // those that were found are all there are.
 func (e *Evidence) Finish() (Record, error) {
-	err := e.lookAtQueues()
+	err := e.readQueues()
 	if !e.complete && err == nil {
 		e.complete = e.isAlone()
 	}

@@ -132,7 +132,7 @@ func TestEvidenceIsAUnion(t *testing.T) {
 	}
 	e := begin()
 	s.do("HSET", id+":work", "t1", fmt.Sprintf(`{"queue":"low","run_at":1,"payload":%q}`, payload("heard", 900)))
-	if err := e.Look(); err != nil {
+	if err := e.Collect(); err != nil {
 		t.Fatal(err)
 	}
 	s.do("DEL", id+":work")

@@ -47,10 +47,10 @@ type Verdict struct {
 	NeedKB    int64         // what the process needs, as far as it is known
 }
 
-// Judge tells whether the restart of an instance may begin. Restarts for other
+// Decide tells whether the restart of an instance may begin. Restarts for other
 // reasons than a limit always may.
-func (b Backoff) Judge(x Instance) Verdict {
-	evidence := x.Footprint.Against(x.LimitKB, x.Started, x.Over)
+func (b Backoff) Decide(x Instance) Verdict {
+	evidence := x.Footprint.EvidenceAgainst(x.LimitKB, x.Started, x.Over)
 	s, hard := b.streakOf(x.Reason), x.Reason == Hard
 	if s == nil || evidence == NoEvidence {
 		return Verdict{}
@@ -92,7 +92,7 @@ func (b Backoff) Restarted(x Instance, at time.Duration) Backoff {
 	if s == nil || !s.follows(x.Started) {
 		return b
 	}
-	if x.Footprint.Against(x.LimitKB, x.Started, x.Over) == NoEvidence {
+	if x.Footprint.EvidenceAgainst(x.LimitKB, x.Started, x.Over) == NoEvidence {
 		*s = Streak{}
 		return b
 	}
@@ -107,10 +107,10 @@ func (b Backoff) Restarted(x Instance, at time.Duration) Backoff {
 	return b
 }
 
-// Stays ends the streaks when an instance that was started at started, and is at
+// EndStreaks ends the streaks when an instance that was started at started, and is at
 // or under both limits now, has shown that it fits: it has booted, or it is old
 // enough.
-func (b Backoff) Stays(f Footprint, started, at time.Duration) Backoff {
+func (b Backoff) EndStreaks(f Footprint, started, at time.Duration) Backoff {
 	if f.BootKB == 0 && at-started <= early {
 		return b
 	}
@@ -151,5 +151,5 @@ func (x Instance) need() int64 {
 	return x.KB
 }
 
-// Fits is a limit that would fit a process that needs that much, in KB.
-func Fits(needKB int64) int64 { return needKB + needKB/2 }
+// FittingLimit is a limit that would fit a process that needs that much, in KB.
+func FittingLimit(needKB int64) int64 { return needKB + needKB/2 }

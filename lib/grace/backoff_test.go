@@ -10,7 +10,7 @@ const m = time.Minute
 // titled is the footprint of a Sidekiq that had these sizes from its title on.
 func titled(sizes ...int64) (f Footprint) {
 	for i, kb := range sizes {
-		f = f.Titled(kb, time.Duration(i)*3*s)
+		f = f.AddSample(kb, time.Duration(i)*3*s)
 	}
 	return f
 }
@@ -29,8 +29,8 @@ func TestAFootprintIsTheSizeAtTheTitleConfirmedTwice(t *testing.T) {
 		"it grows":             {[]int64{1000, 1011, 1011, 1011}, 0, true},
 	} {
 		f := titled(c.sizes...)
-		if f.KB() != c.want || f.Settled() != c.settled {
-			t.Errorf("%s: %d, settled %v", name, f.KB(), f.Settled())
+		if f.KB() != c.want || f.IsFinal() != c.settled {
+			t.Errorf("%s: %d, settled %v", name, f.KB(), f.IsFinal())
 		}
 	}
 	if growth, ok := titled(1000, 1000, 1000).GrowthPerMinute(4000, m); !ok || growth != 3000 {
@@ -59,7 +59,7 @@ func live(lives []life) (delays []time.Duration, tooLow []bool, needs []int64) {
 		started := now + s
 		x := Instance{Reason: l.reason, Started: started, Over: started + l.over, LimitKB: l.limit, KB: l.kb, Footprint: l.footprint,
 			Booting: l.booting, MemoryKB: 100000}
-		v := b.Judge(x)
+		v := b.Decide(x)
 		due := started + l.over
 		now = max(due, v.NotBefore)
 		delays, tooLow, needs = append(delays, now-due), append(tooLow, v.TooLow), append(needs, v.NeedKB)
@@ -154,7 +154,7 @@ func TestAnotherChildOfTheSameParentIsNeitherCountedNorDelayed(t *testing.T) {
 	first := Instance{Reason: Hard, Started: 1000 * s, Over: 1010 * s, LimitKB: 900, KB: 1000}
 	var b Backoff
 	for range 5 { // the children of a parent, all started at once
-		if v := b.Judge(first); v.TooLow || v.NotBefore != 0 {
+		if v := b.Decide(first); v.TooLow || v.NotBefore != 0 {
 			t.Errorf("delayed: %+v", v)
 		}
 		b = b.Restarted(first, 1020*s)
@@ -176,7 +176,7 @@ func TestAnInstanceThatStaysUnderTheLimitsEndsTheStreaks(t *testing.T) {
 		"a Sidekiq that has booted": {titled(500), 101 * s, 110 * s, true},
 		"from before":               {titled(500), 99 * s, 1000 * s, false},
 	} {
-		if after := b.Stays(c.footprint, c.started, c.at); (after == Backoff{}) != c.ends {
+		if after := b.EndStreaks(c.footprint, c.started, c.at); (after == Backoff{}) != c.ends {
 			t.Errorf("%s: %+v", name, after)
 		}
 	}
@@ -194,11 +194,11 @@ func TestTheNextOfSeveralWaitsForTheReplacementOfTheLast(t *testing.T) {
 		"replaced":                 {3, 11 * s, false},
 		"for the retry time alone": {2, 70 * s, false},
 	} {
-		if after := wait.Seen(c.count, c.at); after.Active() != c.active {
+		if after := wait.Update(c.count, c.at); after.Active() != c.active {
 			t.Errorf("%s: %+v", name, after)
 		}
 	}
-	if (ReplacementWait{}).Active() || (ReplacementWait{}).Seen(0, 0).Active() {
+	if (ReplacementWait{}).Active() || (ReplacementWait{}).Update(0, 0).Active() {
 		t.Error("the zero wait waits")
 	}
 }

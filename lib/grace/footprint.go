@@ -15,8 +15,8 @@ type Footprint struct {
 
 const confirmations = 2
 
-// Titled takes a size while the process shows a title.
-func (f Footprint) Titled(kb int64, at time.Duration) Footprint {
+// AddSample takes a size while the process shows a title.
+func (f Footprint) AddSample(kb int64, at time.Duration) Footprint {
 	switch {
 	case f.BootKB == 0:
 		f.BootKB, f.BootAt = kb, at
@@ -29,8 +29,8 @@ func (f Footprint) Titled(kb int64, at time.Duration) Footprint {
 	return f
 }
 
-// Settled tells whether further sizes change nothing.
-func (f Footprint) Settled() bool { return f.Grew || f.Confirmed >= confirmations }
+// IsFinal tells whether further sizes change nothing.
+func (f Footprint) IsFinal() bool { return f.Grew || f.Confirmed >= confirmations }
 
 // KB is the footprint; 0 if it is not known.
 func (f Footprint) KB() int64 {
@@ -61,9 +61,9 @@ const (
 
 const early = time.Minute
 
-// Against is the evidence of an instance that was started at started, and went
+// EvidenceAgainst is the evidence of an instance that was started at started, and went
 // over the limit, in KB, at over.
-func (f Footprint) Against(limit int64, started, over time.Duration) Evidence {
+func (f Footprint) EvidenceAgainst(limit int64, started, over time.Duration) Evidence {
 	switch {
 	case f.BootKB > 0 && f.KB() > limit:
 		return BootEvidence

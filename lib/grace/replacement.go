@@ -18,8 +18,8 @@ func WaitForReplacement(count int, l Limits, at time.Duration) ReplacementWait {
 // Active tells whether a restart has to wait.
 func (r ReplacementWait) Active() bool { return r.Count > 0 }
 
-// Seen ends the wait when there are enough instances, or when it has taken too long.
-func (r ReplacementWait) Seen(count int, at time.Duration) ReplacementWait {
+// Update ends the wait when there are enough instances, or when it has taken too long.
+func (r ReplacementWait) Update(count int, at time.Duration) ReplacementWait {
 	if count >= r.Count || at >= r.Until {
 		return ReplacementWait{}
 	}

@@ -14,13 +14,13 @@ import (
 )
 
 // start finds the process for the first time. What is refused now ends the watch,
-// but for what is a matter of time: a supervisor that has not started yet.
+// except what is a matter of time: a supervisor that has not started yet.
 func (l *loop) start() error {
 	p, err := l.world.Target()
 	switch gone := errors.Is(err, proc.ErrGone); {
-	case err != nil && !gone && (l.cfg.Once || !l.mayCome(err)):
+	case err != nil && !gone && (l.cfg.Once || !l.mayAppear(err)):
 		return err
-	case gone && (!l.following() || l.cfg.Once):
+	case gone && (!l.mayBeReplaced() || l.cfg.Once):
 		l.cfg.Messages.Warn("%v", err)
 		return ErrEnded
 	case err != nil && !gone:
@@ -56,10 +56,10 @@ func (l *loop) start() error {
 	return nil
 }
 
-// mayCome tells whether a refusal of the target is a matter of time: its
+// mayAppear tells whether a refusal of the target is a matter of time: its
 // supervisor has not started, or its directory is not there yet. A word is a name
 // that may be misspelled, a path is meant.
-func (l *loop) mayCome(err error) bool {
+func (l *loop) mayAppear(err error) bool {
 	if errors.Is(err, service.ErrUnsupervised) {
 		return true
 	}
@@ -120,7 +120,7 @@ func (l *loop) add(p process, at time.Duration) (*instance, error) {
 	return d, nil
 }
 
-// release lets go of the target and its instances.
+// release closes the target and its instances.
 func (l *loop) release() {
 	for _, d := range l.instances {
 		if d.process != l.target {
@@ -134,16 +134,16 @@ func (l *loop) release() {
 	l.order, l.target, l.dirty = nil, nil, true
 }
 
-// gone lets go of a target that has exited; the service may have a new process
+// detach lets go of a target that has exited; the service may have a new process
 // soon.
-func (l *loop) gone() {
+func (l *loop) detach() {
 	var attrs []slog.Attr
-	if l.following() {
+	if l.mayBeReplaced() {
 		if wanted, err := l.world.Wanted(); err == nil && !wanted.Up {
 			attrs = append(attrs, slog.String("why", "the service is wanted down"))
 		}
 	}
-	if l.counting() {
+	if l.isTimerRunning() {
 		attrs = append(attrs, slog.String("stopped", "the grace timer"))
 	}
 	l.event(TargetGone, nil, attrs...)
@@ -207,7 +207,7 @@ func (l *loop) list(at time.Duration) {
 	l.order = l.order[:0]
 	var failed error
 	for _, id := range found {
-		if err := l.found(id, at); err != nil && !errors.Is(err, proc.ErrGone) {
+		if err := l.addListed(id, at); err != nil && !errors.Is(err, proc.ErrGone) {
 			failed = err
 		}
 	}
@@ -221,8 +221,8 @@ func (l *loop) list(at time.Duration) {
 	}
 }
 
-// found takes one of a listing.
-func (l *loop) found(id proc.ID, at time.Duration) error {
+// addListed attaches to one of a listing.
+func (l *loop) addListed(id proc.ID, at time.Duration) error {
 	if d := l.instances[id]; d != nil {
 		d.round, d.standIn = l.round, false
 		l.order = append(l.order, id)

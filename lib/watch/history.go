@@ -154,7 +154,7 @@ func (l *loop) writeHistory(mark grace.Reason) {
 	stale := l.cfg.Interval == 0 || l.cfg.Interval > time.Minute || l.paused
 	for _, d := range l.instances {
 		if stale || d.kb == 0 { // or it has just been added, and its first check is to come
-			d.measure(l.most())
+			d.measure(l.largestCredible())
 		}
 		if d.kb >= s.KB {
 			s.KB, s.SoftKB, s.HardKB = d.kb, d.limits.Soft, d.limits.Hard

@@ -59,7 +59,7 @@ func (h *host) Wait(on waits) (now woken, err error) {
 	}
 	processAt, progAt := len(h.fds), len(h.fds)+1
 	h.fds = append(h.fds, unix.PollFd{Fd: -1}, unix.PollFd{Fd: -1}) // ppoll passes over -1
-	if p, ok := on.process.(*held); ok {
+	if p, ok := on.process.(*machineProcess); ok {
 		h.fds[processAt] = p.real.PollFd()
 	}
 	if p, ok := on.prog.(interface{ PollFd() unix.PollFd }); ok {
@@ -93,13 +93,13 @@ func (h *host) Target() (process, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &held{p, h}, nil
+	return &machineProcess{p, h}, nil
 }
 
 func (h *host) Wanted() (service.WantedState, error) { return h.cfg.Target.WantedState() }
 
 func (h *host) Instances(target process) ([]proc.ID, error) {
-	p := target.(*held).real
+	p := target.(*machineProcess).real
 	var list []proc.Stat
 	var err error
 	switch {
@@ -127,7 +127,7 @@ func (h *host) Open(id proc.ID) (process, error) {
 		p.Close()
 		return nil, err
 	}
-	return &held{p, h}, nil
+	return &machineProcess{p, h}, nil
 }
 
 // enoughFiles tells whether descriptors are left when an instance is watched: it
@@ -141,17 +141,17 @@ func enoughFiles(p *proc.Process) error {
 	return fmt.Errorf("%w: %d are allowed (ulimit -n, chpst -o)", unix.EMFILE, most.Cur)
 }
 
-// held is a process of the machine.
-type held struct {
+// machineProcess is a process of the machine.
+type machineProcess struct {
 	real *proc.Process
 	host *host
 }
 
-func (p *held) ID() proc.ID { return p.real.ID }
-func (p *held) Ended() bool { return p.real.Ended() }
-func (p *held) Close()      { p.real.Close() }
+func (p *machineProcess) ID() proc.ID { return p.real.ID }
+func (p *machineProcess) Ended() bool { return p.real.Ended() }
+func (p *machineProcess) Close()      { p.real.Close() }
 
-func (p *held) Size() (int64, error) {
+func (p *machineProcess) Size() (int64, error) {
 	cfg := p.host.cfg
 	scope := cfg.Scope
 	switch {
@@ -164,9 +164,9 @@ func (p *held) Size() (int64, error) {
 	return cfg.Measure.Sum(usage), err
 }
 
-func (p *held) Available() (int64, error) { return cgroup.Available(p.real.ID.PID) }
+func (p *machineProcess) Available() (int64, error) { return cgroup.Available(p.real.ID.PID) }
 
-func (p *held) Look(notes *BootNotes) (a appearance) {
+func (p *machineProcess) Look(notes *BootNotes) (a appearance) {
 	cmdline, err := p.real.ReadFile("cmdline")
 	if err != nil {
 		return a
@@ -184,14 +184,14 @@ func (p *held) Look(notes *BootNotes) (a appearance) {
 	return a
 }
 
-func (p *held) Quiet() (quiet, idle bool) {
+func (p *machineProcess) Quiet() (quiet, idle bool) {
 	busy, err := sidekiq.NewWatch(p.real).Now()
 	return err == nil && busy.Stopping, err == nil && busy.Idle
 }
 
 // Frozen reads cgroup.freeze of v2 or freezer.state of v1, which docker pause
 // writes.
-func (p *held) Frozen() bool { return cgroup.Frozen(p.real.ID.PID) }
+func (p *machineProcess) Frozen() bool { return cgroup.Frozen(p.real.ID.PID) }
 
 // Start starts prog in a session of its own: it goes on if gracewatch ends. Its
 // pidfd comes from clone(2), so that there is no moment in which it could be
@@ -295,7 +295,7 @@ func (f *foundProg) Reap() exit {
 
 // LargestBelow is the largest process below the target.
 func (h *host) LargestBelow(target process) (id proc.ID, kb int64) {
-	h.scan.Walk(target.(*held).real, func(p *proc.Process, s proc.Stat) {
+	h.scan.Walk(target.(*machineProcess).real, func(p *proc.Process, s proc.Stat) {
 		if usage, err := p.Memory(proc.RSS); err == nil && usage.RSS > kb {
 			id, kb = s.ID(), usage.RSS
 		}

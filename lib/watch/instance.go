@@ -72,7 +72,7 @@ const (
 // appears. It tells whether something was learned that must be kept.
 func (d *instance) lookAtBoot(at time.Duration) bool {
 	young := at-d.id.StartTime() <= longBoot
-	if d.footprint.Settled() || !young && d.footprint.BootKB == 0 || d.lookedAt > 0 && at-d.lookedAt < lookEvery {
+	if d.footprint.IsFinal() || !young && d.footprint.BootKB == 0 || d.lookedAt > 0 && at-d.lookedAt < lookEvery {
 		return false
 	}
 	before, wasTitled := d.notes, d.footprint
@@ -84,7 +84,7 @@ func (d *instance) lookAtBoot(at time.Duration) bool {
 	case seen.titled && first && d.footprint.BootKB == 0 && at-d.id.StartTime() > shortBoot:
 		d.footprint = grace.Footprint{BootKB: d.kb, BootAt: at, Grew: true} // it had booted before it was watched: its size then is not known
 	case seen.titled:
-		d.footprint = d.footprint.Titled(d.kb, at)
+		d.footprint = d.footprint.AddSample(d.kb, at)
 	}
 	return d.footprint != wasTitled || !before.equal(d.notes)
 }
@@ -93,8 +93,8 @@ func (d *instance) lookAtBoot(at time.Duration) bool {
 // time, and its title be taken for new.
 const shortBoot = 15 * time.Second
 
-// judged is what the back-off has to know of a restart for that reason.
-func (d *instance) judged(reason grace.Reason) grace.Instance {
+// forBackoff is what the back-off has to know of a restart for that reason.
+func (d *instance) forBackoff(reason grace.Reason) grace.Instance {
 	over := d.state.Since
 	if reason == grace.Hard {
 		over = d.state.HardSince

@@ -81,7 +81,7 @@ func newLoop(cfg *Config, w world) *loop {
 // in its place, or, where the clock does not, that is logged.
 const patience = 10 * time.Minute
 
-// run goes on until the watch ends; nil: it was told to end, or the target was
+// run goes on until the watch ends; nil: it was ordered to end, or the target was
 // restarted and nothing else is to be watched.
 func (l *loop) run() error {
 	for {
@@ -182,8 +182,8 @@ func (l *loop) step(now woken) error {
 
 func (l *loop) stepWatching(at time.Duration) error {
 	if l.target.Ended() {
-		l.gone()
-		if !l.following() {
+		l.detach()
+		if !l.mayBeReplaced() {
 			return ErrEnded
 		}
 		return nil
@@ -194,8 +194,8 @@ func (l *loop) stepWatching(at time.Duration) error {
 	return nil
 }
 
-// following tells whether another process of the target may come.
-func (l *loop) following() bool { return l.cfg.Target.IsDirectory() }
+// mayBeReplaced tells whether another process of the target may come.
+func (l *loop) mayBeReplaced() bool { return l.cfg.Target.IsDirectory() }
 
 // setPhase is the phase without a restart.
 func (l *loop) setPhase() {
@@ -233,7 +233,7 @@ func (l *loop) checkAll(at time.Duration, command bool) error {
 	}
 	l.list(at)
 	if l.replacement.Active() {
-		l.replacement = l.replacement.Seen(len(l.instances), at)
+		l.replacement = l.replacement.Update(len(l.instances), at)
 		l.check = min(l.check, later(at, time.Second)) // the next restart waits for the parent, and not for the interval
 	}
 	sample := grace.Sample{At: at}
@@ -259,9 +259,9 @@ func (l *loop) checkAll(at time.Duration, command bool) error {
 func (l *loop) checkInstance(d *instance, sample grace.Sample) error {
 	at := sample.At
 	beingRestarted := l.restart != nil && l.restart.instance == d
-	if err := d.measure(l.most()); err != nil {
+	if err := d.measure(l.largestCredible()); err != nil {
 		if !beingRestarted {
-			l.unreadable(d, err, at)
+			l.logUnreadable(d, err, at)
 		}
 		return nil
 	}
@@ -278,7 +278,7 @@ func (l *loop) checkInstance(d *instance, sample grace.Sample) error {
 	state, change := d.state.Step(d.limits, sample)
 	d.state = state
 	if !state.Over && !state.OverHard {
-		if backoff := l.backoff.Stays(d.footprint, d.id.StartTime(), at); backoff != l.backoff {
+		if backoff := l.backoff.EndStreaks(d.footprint, d.id.StartTime(), at); backoff != l.backoff {
 			l.backoff, l.dirty = backoff, true
 		}
 	}
@@ -298,9 +298,9 @@ func (l *loop) checkInstance(d *instance, sample grace.Sample) error {
 	return l.begin(d, before, at)
 }
 
-// most is the largest size that can be true. A sum counts more than once what is
+// largestCredible is the largest size that can be true. A sum counts more than once what is
 // shared.
-func (l *loop) most() int64 {
+func (l *loop) largestCredible() int64 {
 	if l.cfg.Match == "" && (l.cfg.Scope == proc.ScopeGroup || l.cfg.Scope == proc.ScopeTree) {
 		return int64(never)
 	}
@@ -325,9 +325,9 @@ func (l *loop) refreshLimits(d *instance, at time.Duration) {
 	l.dirty = true
 }
 
-// unreadable is a check without a result: it is logged once, and never acted on.
+// logUnreadable is a check without a result: it is logged once, and never acted on.
 // Of a process that is ending, its end says it.
-func (l *loop) unreadable(d *instance, err error, at time.Duration) {
+func (l *loop) logUnreadable(d *instance, err error, at time.Duration) {
 	if d.misread.since == 0 {
 		d.misread.since = at
 	}
@@ -360,8 +360,8 @@ func (l *loop) logChange(d *instance, c grace.Change, before grace.State, at tim
 	}
 }
 
-// counting tells whether a grace timer runs.
-func (l *loop) counting() bool {
+// isTimerRunning tells whether a grace timer runs.
+func (l *loop) isTimerRunning() bool {
 	for _, d := range l.instances {
 		if d.state.Over && !d.state.GraceOver {
 			return true

@@ -30,11 +30,11 @@ func (l *loop) begin(d *instance, before grace.State, at time.Duration) error {
 	reason := d.state.Reason
 	attrs := d.sizes(at, reason)
 	if why := l.refusal(d, before, at); why != "" {
-		l.postponed(d, at, slog.String("why", why))
+		l.reportPostponed(d, at, slog.String("why", why))
 		d.why = why
 		return nil
 	}
-	if !before.Committed && l.delayed(d, reason, at) { // one that may be quiet is never delayed
+	if !before.Committed && l.isBackedOff(d, reason, at) { // one that may be quiet is never delayed
 		return nil
 	}
 	switch {
@@ -55,7 +55,7 @@ func (l *loop) begin(d *instance, before grace.State, at time.Duration) error {
 	l.save() // a gracewatch that is killed now begins it again
 	run, err := startProg(l.world, l.argv(d), l.environ(d, at), l.deadline(at))
 	if err != nil {
-		l.failed(d, err.Error(), at)
+		l.reportFailed(d, err.Error(), at)
 		return nil
 	}
 	l.restart = &restart{instance: d, run: run, size: d.kb, count: len(l.instances)}
@@ -65,7 +65,7 @@ func (l *loop) begin(d *instance, before grace.State, at time.Duration) error {
 
 // refusal is why a restart cannot be now.
 func (l *loop) refusal(d *instance, before grace.State, at time.Duration) string {
-	if l.following() {
+	if l.mayBeReplaced() {
 		switch wanted, err := l.world.Wanted(); { // its operator wins
 		case err != nil:
 			return err.Error()
@@ -86,16 +86,16 @@ func (l *loop) refusal(d *instance, before grace.State, at time.Duration) string
 	if d.state.Reason == grace.Hard || before.Committed || d.began > 0 {
 		return ""
 	}
-	return l.quieted(d, at)
+	return l.quietedByOther(d, at)
 }
 
 // longQuiet is how long an idle process may stay quiet before it is restarted.
 const longQuiet = time.Hour
 
-// quieted is the refusal of a restart of a Sidekiq that somebody else has
-// quieted: a deploy that is about to stop it, most likely. One that is forgotten
+// quietedByOther is the refusal of a restart of a Sidekiq that somebody else has
+// quietedByOther: a deploy that is about to stop it, most likely. One that is forgotten
 // so works for nobody, and is restarted in the end.
-func (l *loop) quieted(d *instance, at time.Duration) string {
+func (l *loop) quietedByOther(d *instance, at time.Duration) string {
 	quiet, idle := d.process.Quiet()
 	switch {
 	case !quiet:
@@ -113,13 +113,13 @@ func (l *loop) quieted(d *instance, at time.Duration) string {
 	return "something else has quieted it"
 }
 
-// delayed holds a restart back that cannot help, because the limit is below the
+// isBackedOff holds a restart back that cannot help, because the limit is below the
 // footprint of the process.
-func (l *loop) delayed(d *instance, reason grace.Reason, at time.Duration) bool {
+func (l *loop) isBackedOff(d *instance, reason grace.Reason, at time.Duration) bool {
 	if reason == grace.Hard && d.memory == 0 {
 		d.memory, _ = d.process.Available()
 	}
-	verdict := l.backoff.Judge(d.judged(reason))
+	verdict := l.backoff.Decide(d.forBackoff(reason))
 	if verdict.TooLow {
 		l.logTooLow(d, reason, verdict, at)
 	}
@@ -145,7 +145,7 @@ func (l *loop) reportTooLow(d *instance, reason grace.Reason, at time.Duration) 
 	if d.footprint.KB() == 0 || d.limits.Soft == 0 || d.footprint.KB() <= d.limits.Soft {
 		return
 	}
-	if verdict := l.backoff.Judge(d.judged(reason)); verdict.TooLow {
+	if verdict := l.backoff.Decide(d.forBackoff(reason)); verdict.TooLow {
 		l.logTooLow(d, reason, verdict, at)
 	}
 }
@@ -175,7 +175,7 @@ func (l *loop) logTooLow(d *instance, reason grace.Reason, v grace.Verdict, at t
 		attrs = append(attrs, slog.Int64("growth_kb_min", growth))
 	}
 	d.why = why + ": raise the " + string(limit) + " limit"
-	attrs = append(attrs, slog.Int64("fits_kb", grace.Fits(v.NeedKB)), slog.Any("wait_s", seconds(max(0, v.NotBefore-at))), slog.String("why", d.why))
+	attrs = append(attrs, slog.Int64("fits_kb", grace.FittingLimit(v.NeedKB)), slog.Any("wait_s", seconds(max(0, v.NotBefore-at))), slog.String("why", d.why))
 	l.event(LimitTooLow, d, attrs...)
 }
 
@@ -213,7 +213,7 @@ func (l *loop) environ(d *instance, at time.Duration) []string {
 
 // service is the service directory, else the identity of the target.
 func (l *loop) service() string {
-	if l.following() {
+	if l.mayBeReplaced() {
 		return l.cfg.Target.Text
 	}
 	return l.target.ID().String()
@@ -235,8 +235,8 @@ func (l *loop) stepRestart(at time.Duration) error {
 		l.phase = settling
 	}
 	gone := r.instance.process.Ended()
-	if !gone && at < r.due && !(l.cfg.InPlace && l.shrunk(r)) {
-		l.check = min(l.check, later(at, l.settleEvery()))
+	if !gone && at < r.due && !(l.cfg.InPlace && l.hasShrunk(r)) {
+		l.check = min(l.check, later(at, l.settleInterval()))
 		return nil
 	}
 	l.restart, l.dirty = nil, true
@@ -254,8 +254,8 @@ func (l *loop) settleTime(r *restart) time.Duration {
 	return settleTime
 }
 
-// settleEvery is how often a restart in place looks whether the size is down.
-func (l *loop) settleEvery() time.Duration {
+// settleInterval is how often a restart in place looks whether the size is down.
+func (l *loop) settleInterval() time.Duration {
 	if !l.cfg.InPlace {
 		return never
 	}
@@ -265,10 +265,10 @@ func (l *loop) settleEvery() time.Duration {
 	return min(l.cfg.Interval, time.Second)
 }
 
-// shrunk tells whether a restart in place has helped.
-func (l *loop) shrunk(r *restart) bool {
+// hasShrunk tells whether a restart in place has helped.
+func (l *loop) hasShrunk(r *restart) bool {
 	d := r.instance
-	if r.ended.code != 0 || !r.ended.known || d.measure(l.most()) != nil {
+	if r.ended.code != 0 || !r.ended.known || d.measure(l.largestCredible()) != nil {
 		return false
 	}
 	limit := d.limits.Of(d.state.Reason)
@@ -278,21 +278,21 @@ func (l *loop) shrunk(r *restart) bool {
 // finish ends a restart.
 func (l *loop) finish(r *restart, gone bool, at time.Duration) error {
 	d := r.instance
-	outcome := outcomeOf(r.ended, gone, l.cfg.InPlace && l.shrunk(r))
+	outcome := outcomeOf(r.ended, gone, l.cfg.InPlace && l.hasShrunk(r))
 	if gone && l.cfg.several() { // its parent gets time to replace it
 		l.replacement = grace.WaitForReplacement(r.count, d.limits, at)
 		l.check = at
 	}
 	switch outcome {
 	case Done:
-		return l.done(r, gone, at)
+		return l.reportDone(r, gone, at)
 	case Unknown:
 		d.state = d.state.Resumed()
 		l.check = at
 	case Postponed:
 		d.why = "the program exited 75: not now"
 		l.record(r, at, "postponed")
-		l.postponed(d, at)
+		l.reportPostponed(d, at)
 	case Failed:
 		why := "the program ended with " + r.ended.text
 		if r.ended.code == 0 && l.cfg.InPlace {
@@ -301,13 +301,13 @@ func (l *loop) finish(r *restart, gone bool, at time.Duration) error {
 			why = "the program exited 0, but the process is still running"
 		}
 		l.record(r, at, "failed")
-		l.failed(d, why, at)
+		l.reportFailed(d, why, at)
 	}
 	return nil
 }
 
-// done ends a restart that the process did not survive, or shrank in.
-func (l *loop) done(r *restart, gone bool, at time.Duration) error {
+// reportDone ends a restart that the process did not survive, or shrank in.
+func (l *loop) reportDone(r *restart, gone bool, at time.Duration) error {
 	d, reason := r.instance, r.instance.state.Reason
 	l.event(RestartDone, d, slog.String("reason", string(reason)))
 	l.record(r, at, "done")
@@ -324,9 +324,9 @@ func (l *loop) done(r *restart, gone bool, at time.Duration) error {
 		}
 		return nil
 	}
-	l.backoff = l.backoff.Restarted(d.judged(reason), at)
+	l.backoff = l.backoff.Restarted(d.forBackoff(reason), at)
 	d.state = grace.State{} // it is over: the next gracewatch must not count it again
-	if !l.following() && (d.process == l.target || l.target.Ended()) {
+	if !l.mayBeReplaced() && (d.process == l.target || l.target.Ended()) {
 		return errDone
 	}
 	return nil
@@ -347,8 +347,8 @@ func (l *loop) record(r *restart, at time.Duration, outcome string) {
 
 const mostRestarts = 10
 
-// postponed ends a restart that cannot be now.
-func (l *loop) postponed(d *instance, at time.Duration, why ...slog.Attr) {
+// reportPostponed ends a restart that cannot be now.
+func (l *loop) reportPostponed(d *instance, at time.Duration, why ...slog.Attr) {
 	attrs := append([]slog.Attr{slog.String("reason", string(d.state.Reason))}, why...)
 	l.event(RestartPostponed, d, append(attrs, slog.Any("retry_s", seconds(d.limits.Retry)))...)
 	d.state = d.state.Postponed(d.limits, at)
@@ -357,8 +357,8 @@ func (l *loop) postponed(d *instance, at time.Duration, why ...slog.Attr) {
 	l.oneCheck = ErrPostponed
 }
 
-// failed ends a restart that may have quieted the process.
-func (l *loop) failed(d *instance, why string, at time.Duration) {
+// reportFailed ends a restart that may have quieted the process.
+func (l *loop) reportFailed(d *instance, why string, at time.Duration) {
 	d.why, d.failed = why, true
 	l.event(RestartFailed, d, slog.String("reason", string(d.state.Reason)), slog.String("err", why),
 		slog.Any("retry_s", seconds(d.limits.Retry)))

@@ -112,14 +112,14 @@ func (l *loop) openStore() error {
 	if err := store.load(l.world.Now()); err != nil {
 		l.cfg.Messages.Warn("%s: not resumed: %v", store.files.Name(), err)
 	}
-	l.adopt(store.resume)
+	l.resumeTarget(store.resume)
 	l.history = l.world.History()
 	l.dirty = true
 	return nil
 }
 
-// adopt takes over what the snapshot says of the watch as a whole.
-func (l *loop) adopt(left Snapshot) {
+// resumeTarget takes over what the snapshot says of the watch as a whole.
+func (l *loop) resumeTarget(left Snapshot) {
 	resume := &l.store.resume
 	l.paused = left.Paused && l.store.control != ""
 	if left.Paused && !l.paused {
@@ -212,7 +212,7 @@ func (l *loop) reportExited() {
 		id, err := proc.ParseID(n.ID)
 		switch {
 		case err != nil:
-		case l.cfg.several() && l.lives(id): // a child that could not be held now: it is found later
+		case l.cfg.several() && l.isAlive(id): // a child that could not be held now: it is found later
 			running = append(running, n)
 		case n.State.Restarting:
 			d := &instance{id: id}
@@ -221,7 +221,7 @@ func (l *loop) reportExited() {
 			l.event(RestartDone, d, slog.String("reason", string(n.State.Reason)))
 			at := l.world.Now()
 			l.record(&restart{instance: d, size: n.KB}, at, "done")
-			l.backoff = l.backoff.Restarted(d.judged(n.State.Reason), at)
+			l.backoff = l.backoff.Restarted(d.forBackoff(n.State.Reason), at)
 		case !reported && n.State != (grace.State{}):
 			reported = true
 			l.cfg.Messages.Warn("%s: not resumed: it is of another process, %s", l.store.files.Name(), n.ID)
@@ -230,8 +230,8 @@ func (l *loop) reportExited() {
 	l.store.resume = Snapshot{Instances: running}
 }
 
-// lives tells whether a process has not ended, as far as can be known.
-func (l *loop) lives(id proc.ID) bool {
+// isAlive tells whether a process has not ended, as far as can be known.
+func (l *loop) isAlive(id proc.ID) bool {
 	p, err := l.world.Open(id)
 	if err == nil {
 		p.Close()
