@@ -93,7 +93,7 @@ func (l *loop) refusal(d *instance, before grace.State, at time.Duration) string
 const longQuiet = time.Hour
 
 // quietedByOther is the refusal of a restart of a Sidekiq that somebody else has
-// quietedByOther: a deploy that is about to stop it, most likely. One that is forgotten
+// quieted: a deploy that is about to stop it, most likely. One that is forgotten
 // so works for nobody, and is restarted in the end.
 func (l *loop) quietedByOther(d *instance, at time.Duration) string {
 	quiet, idle := d.process.Quiet()
