@@ -225,11 +225,18 @@ func TestOnlyAChildOfTheSupervisorIsItsProcess(t *testing.T) {
 	stale := runitStatus(t, child.PID, 1)
 	copy(stale, stranger[:12])
 	dir = directoryWith(t, stale, "ok", true)
+	if found, err := find(dir); err != nil || found != child {
+		t.Errorf("a parent in the directory: %v, %v", found, err)
+	}
+	// Containers that were started together have processes with the same pid and start time.
+	dir = directoryWith(t, runitStatus(t, child.PID, 1), "ok", true)
+	t.Chdir("/")
 	if found, err := find(dir); err == nil {
 		t.Errorf("a parent elsewhere: %v", found)
 	}
+	must(t, os.Mkdir(filepath.Join(dir, "log"), 0o755), os.Rename(filepath.Join(dir, "supervise"), filepath.Join(dir, "log", "supervise")))
 	t.Chdir(dir)
-	if found, err := find(dir); err != nil || found != child {
-		t.Errorf("a parent in the directory: %v, %v", found, err)
+	if found, err := find(filepath.Join(dir, "log")); err != nil || found != child {
+		t.Errorf("the service's log: %v, %v", found, err)
 	}
 }

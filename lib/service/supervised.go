@@ -91,22 +91,29 @@ const maxStampDistance = 2 * time.Second
 // A service directory can be shared between pid namespaces (a volume of two
 // containers): its status then names a pid of the other one, which is an unrelated
 // process here, and the FIFO of the supervisor answers across namespaces all the
-// same. Every supervisor has the service directory as its working directory; where
-// the caller may not see that, the start time must fit.
+// same. Every supervisor has the service directory as its working directory, and
+// that of DIR/log has DIR. The start time is compared only where the caller may not
+// see the working directory: containers that were started together have processes
+// with the same pid and nearly the same start time.
 func (d *directory) checkParent(p *proc.Process, stamp time.Time) error {
 	s, err := p.Stat()
 	if err != nil {
 		return err
 	}
-	var cwd unix.Stat_t
-	if unix.Stat(fmt.Sprintf("/proc/%d/cwd", s.PPID), &cwd) == nil && cwd.Dev == d.st.Dev && cwd.Ino == d.st.Ino {
+	var cwd, parent unix.Stat_t
+	errCwd := unix.Stat(fmt.Sprintf("/proc/%d/cwd", s.PPID), &cwd)
+	switch {
+	case errCwd == nil && sameFile(&cwd, &d.st):
 		return nil
-	}
-	if started(p.ID).Sub(stamp).Abs() <= maxStampDistance {
+	case errCwd == nil && unix.Fstatat(d.fd, "..", &parent, 0) == nil && sameFile(&cwd, &parent):
+		return nil
+	case errCwd != nil && started(p.ID).Sub(stamp).Abs() <= maxStampDistance:
 		return nil
 	}
 	return fmt.Errorf("supervise/status names process %v, which is not a child of the service's supervisor (a supervisor in another pid namespace?)", p.ID)
 }
+
+func sameFile(a, b *unix.Stat_t) bool { return a.Dev == b.Dev && a.Ino == b.Ino }
 
 // started is when a process was started, by the clock on the wall, as if that had
 // never been set.

@@ -1,6 +1,8 @@
 package service
 
 import (
+	"bytes"
+	_ "embed"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -172,7 +174,7 @@ func TestATargetThatIsGoneTellsWhoItWas(t *testing.T) {
 }
 
 // directoryWith makes a service directory whose supervise has that status, and
-// that FIFO; held tells whether somebody reads the FIFO, as a supervisor does.
+// that FIFO; held: the test plays its supervisor, which reads the FIFO and works in the directory.
 func directoryWith(t *testing.T, status []byte, fifo string, held bool) string {
 	dir := tempDir(t)
 	supervise := filepath.Join(dir, "supervise")
@@ -182,6 +184,7 @@ func directoryWith(t *testing.T, status []byte, fifo string, held bool) string {
 		fd, errOpen := unix.Open(filepath.Join(supervise, fifo), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 		err = errors.Join(err, errOpen)
 		t.Cleanup(func() { unix.Close(fd) })
+		t.Chdir(dir)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -189,12 +192,12 @@ func directoryWith(t *testing.T, status []byte, fifo string, held bool) string {
 	return dir
 }
 
+//go:embed testdata/runit-2.1.2-run.status
+var statusOfRunit []byte
+
 // runitStatus is the sample of a running service, with another pid and state.
 func runitStatus(t *testing.T, pid int, state byte) []byte {
-	text, err := os.ReadFile("testdata/runit-2.1.2-run.status")
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := bytes.Clone(statusOfRunit)
 	text[12], text[13], text[14], text[19] = byte(pid), byte(pid>>8), byte(pid>>16), state
 	if p, err := proc.Open(pid); err == nil { // as its supervisor stamps it
 		binary.BigEndian.PutUint64(text, uint64(started(p.ID).Unix()+10+1<<62))
@@ -204,7 +207,7 @@ func runitStatus(t *testing.T, pid int, state byte) []byte {
 }
 
 func TestAServiceDirectoryAnswersOnlyWithASupervisor(t *testing.T) {
-	id := self(t)
+	id := startAs(t, os.Geteuid(), os.Getegid())
 	running := runitStatus(t, id.PID, 1)
 	if found, err := find(directoryWith(t, running, "ok", true)); err != nil || found != id {
 		t.Errorf("supervised: %v, %v", found, err)
@@ -223,7 +226,7 @@ func TestAServiceDirectoryAnswersOnlyWithASupervisor(t *testing.T) {
 }
 
 func TestLinksToAServiceDirectoryAreFollowedAndChecked(t *testing.T) {
-	id := self(t)
+	id := startAs(t, os.Geteuid(), os.Getegid())
 	dir := directoryWith(t, runitStatus(t, id.PID, 1), "ok", true)
 	elsewhere := tempDir(t)
 	link := filepath.Join(tempDir(t), "service")
@@ -268,7 +271,7 @@ func TestALinkOfAnotherUserToAServiceDirectoryIsRefusedByRoot(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("for root alone")
 	}
-	id := self(t)
+	id := startAs(t, os.Geteuid(), os.Getegid())
 	link := filepath.Join(t.TempDir(), "sidekiq.pid")
 	if err := os.Symlink(directoryWith(t, runitStatus(t, id.PID, 1), "ok", true), link); err != nil {
 		t.Fatal(err)
