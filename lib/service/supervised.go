@@ -100,12 +100,13 @@ func (d *directory) checkParent(p *proc.Process, stamp time.Time) error {
 	if err != nil {
 		return err
 	}
-	var cwd, parent unix.Stat_t
+	var cwd, upper, log unix.Stat_t
 	errCwd := unix.Stat(fmt.Sprintf("/proc/%d/cwd", s.PPID), &cwd)
 	switch {
 	case errCwd == nil && sameFile(&cwd, &d.st):
 		return nil
-	case errCwd == nil && unix.Fstatat(d.fd, "..", &parent, 0) == nil && sameFile(&cwd, &parent):
+	case errCwd == nil && unix.Fstatat(d.fd, "../log", &log, 0) == nil && sameFile(&log, &d.st) &&
+		unix.Fstatat(d.fd, "..", &upper, 0) == nil && sameFile(&cwd, &upper):
 		return nil
 	case errCwd != nil && started(p.ID).Sub(stamp).Abs() <= maxStampDistance:
 		return nil
