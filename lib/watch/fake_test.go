@@ -23,7 +23,8 @@ import (
 type fakeWorld struct {
 	t         *testing.T
 	now       time.Duration
-	target    *fakeProcess // nil: down
+	set       time.Duration // how far somebody has set the time of day
+	target    *fakeProcess  // nil: down
 	children  []*fakeProcess
 	refused   error
 	wanted    service.WantedState
@@ -118,7 +119,7 @@ func (r *fakeProg) Reap() exit {
 }
 
 func (w *fakeWorld) Now() time.Duration { return w.now }
-func (w *fakeWorld) Wall() time.Time    { return time.Unix(0, 0).Add(w.now) }
+func (w *fakeWorld) Wall() time.Time    { return time.Unix(0, 0).Add(w.now + w.set) }
 
 // Wait moves the clock to the first thing that happens.
 func (w *fakeWorld) Wait(on waits) (now woken, err error) {

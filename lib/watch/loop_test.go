@@ -46,6 +46,11 @@ func TestWhenAProcessIsRestarted(t *testing.T) {
 		"the grace time expires between two checks": {
 			size: constant(101), most: time.Hour, change: func(c *Config, _ *fakeWorld) { c.Interval = 7 * time.Second },
 			want: []string{"0s over-soft", "10s grace-over", "10s restart-begin", "11s restart-done"}},
+		"the time of day is set back within the grace time": {
+			size: constant(101), most: time.Hour, change: func(_ *Config, w *fakeWorld) {
+				w.script = []fakeEvent{{at: start + 5*time.Second, do: func() { w.set = -48 * time.Hour }}}
+			},
+			want: []string{"0s over-soft", "10s grace-over", "10s restart-begin", "11s restart-done"}},
 		"legacy: no way back": {
 			size: between(101, 5*time.Second, 1), most: time.Hour, change: func(c *Config, _ *fakeWorld) { c.Legacy = true },
 			want: []string{"0s over-soft", "10s grace-over", "10s restart-begin", "11s restart-done"}},
@@ -394,6 +399,7 @@ func TestAKilledWatcherIsResumed(t *testing.T) {
 		w := newWorld(t, constant(101))
 		cfg := config(t, 100, 0)
 		watchIt(w, cfg, 5*time.Second)
+		w.set = 48 * time.Hour // the time of day has no say
 		j, _ := watchIt(w, cfg, time.Hour)
 		expect(t, "next", j, "10s grace-over", "10s restart-begin", "11s restart-done")
 	})

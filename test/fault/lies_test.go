@@ -2,11 +2,7 @@ package fault
 
 import (
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -118,45 +114,4 @@ func TestAReadingThatFails(t *testing.T) {
 			l.times("msg=read-failed", 1)
 		})
 	}
-}
-
-// No clock that somebody can set has a say: gracewatch and its timers never ask for the time of day.
-func TestTheTimeOfDayHasNoSay(t *testing.T) {
-	t.Parallel()
-	for _, dir := range []string{"../../cmd/gracewatch", "../../lib/watch", "../../lib/grace", "../../lib/proc"} {
-		files, _ := filepath.Glob(dir + "/*.go")
-		if len(files) == 0 {
-			t.Fatalf("nothing in %s", dir)
-		}
-		for _, name := range files {
-			if strings.HasSuffix(name, "_test.go") || strings.HasSuffix(name, "watch/host.go") { // host.go has Wall, for the history alone
-				continue
-			}
-			file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			ast.Inspect(file, func(n ast.Node) bool {
-				call, ok := n.(*ast.SelectorExpr)
-				if pkg, isName := selected(call, ok); isName && pkg == "time" && (call.Sel.Name == "Now" || call.Sel.Name == "Since") {
-					t.Errorf("%s asks for time.%s", name, call.Sel.Name)
-				}
-				if ok && strings.HasPrefix(call.Sel.Name, "CLOCK_REALTIME") {
-					t.Errorf("%s asks for %s", name, call.Sel.Name)
-				}
-				return true
-			})
-		}
-	}
-}
-
-func selected(call *ast.SelectorExpr, ok bool) (pkg string, isName bool) {
-	if !ok {
-		return "", false
-	}
-	name, isName := call.X.(*ast.Ident)
-	if !isName {
-		return "", false
-	}
-	return name.Name, true
 }
