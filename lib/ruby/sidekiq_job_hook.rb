@@ -181,7 +181,8 @@ class GracekitJobHook
 
     def write_title
       busy = running.count { |tid, job| !job.equal?(@ended[tid]) }
-      title = $0.sub(/\[\d+ of (\d+) busy\](?: stopping)?/) { "[#{busy} of #{$1} busy] stopping" }
+      last = /\[\d+ of (\d+) busy\](?: stopping)?(?!.* busy\](?: |\z))/m # a tag may look like it
+      title = $0.sub(last) { "[#{busy} of #{$1} busy] stopping" }
       $0 = title unless title == $0
     end
   end

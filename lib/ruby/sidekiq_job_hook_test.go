@@ -148,3 +148,23 @@ func TestTheNoteHasTheRunningJobs(t *testing.T) {
 		t.Errorf("after its exit: %v, %v", left, err)
 	}
 }
+
+func TestTheTitleKeepsTheWordsOfOthers(t *testing.T) {
+	out := ruby(t, `
+		require "sidekiq/cli"
+		["sidekiq 6.4.1  [3 of 5 busy]", "sidekiq 7.3.2 app [3 of 5 busy] leader", "sidekiq 7.3.2 app [3 of 5 busy] stopping leader",
+		 "web 1 sidekiq 7.3.2 [9 of 9 busy] [3 of 5 busy] v42", "rake"].each do |title|
+			$0 = title
+			GracekitJobHook.send(:write_title)
+			puts $0
+		end`)
+	const want = `sidekiq 6.4.1  [0 of 5 busy] stopping
+sidekiq 7.3.2 app [0 of 5 busy] stopping leader
+sidekiq 7.3.2 app [0 of 5 busy] stopping leader
+web 1 sidekiq 7.3.2 [9 of 9 busy] [0 of 5 busy] stopping v42
+rake
+`
+	if out != want {
+		t.Errorf("%s, want %s", out, want)
+	}
+}
