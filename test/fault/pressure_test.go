@@ -8,12 +8,10 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"gracekit/lib/proc"
-	"gracekit/test/starvation"
 )
 
 // memoryGroup is a new memory cgroup with a limit; the test is skipped where there can be none.
@@ -64,11 +62,10 @@ func TestUnderMemoryPressureTheCheckComesInTime(t *testing.T) {
 	reader := in("reader.log", "sh", "-c", "while :; do cat "+big+" >/dev/null && echo read; done")
 	reader.event("read", 2)
 	for n := range 2 { // the third would have a limit that is too low
-		starved := starvation.Measure(s)
 		s.grow(p, j)
 		begun := j.event("RESTART", n+1)
-		if late := begun.at - j.event("GROWS", n+1).at; late > 5*time.Second+2*starved() {
-			s.Errorf("restarted %v after it grew, with a check each 100 ms; starved for %v", late, starved())
+		if late := begun.at - j.event("GROWS", n+1).at; late > patience/2 { // a check each 100 ms; the machine may be busy, too
+			s.Errorf("restarted %v after it grew", late)
 		}
 		l.event("msg=restart-done", n+1)
 		p = target.running(p.ID)

@@ -94,3 +94,13 @@ func group(pgid int) (members []process) {
 }
 
 var ownSession = &syscall.SysProcAttr{Setsid: true}
+
+// kb is the size of a process, of which limits are then made.
+func (s *sandbox) kb(p process) int {
+	s.Helper()
+	kb, err := strconv.Atoi(strings.TrimSpace(s.wants(0, "rssprobe", p.id()).stdout))
+	if err != nil {
+		s.Fatal(err)
+	}
+	return kb
+}
