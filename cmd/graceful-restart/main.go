@@ -129,7 +129,7 @@ func (f *finder) restart(ctx context.Context, limit restart.Limit, dryRun, up bo
 	case !here.follows && up:
 		return fmt.Errorf("--up: %v has no known supervisor (runsv or s6-supervise), so its new process cannot be waited for", old)
 	case !here.follows:
-		f.cmd.Info("%v has no known supervisor (runsv or s6-supervise): it is stopped and will not be started again", old)
+		f.cmd.Info("%v has no known supervisor (runsv or s6-supervise): it is stopped, and whether it is started again is up to what started it", old)
 	case here.isWantedDown():
 		f.cmd.Info("%s is wanted down: %v is stopped and will not be started again", here.service.Text, old)
 	}

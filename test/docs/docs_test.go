@@ -163,7 +163,7 @@ func page(t *testing.T, stage string, todo []block) {
 		fmt.Fprintf(&script, "set +e\n%scode=$?\nset -e\n[ $code = 0 ] || [ $code = %s ] || { echo \"exit $code\"; exit 1; }\n", b.text, b.exit)
 	}
 	script.WriteString("echo '== done'\nfinish\n")
-	c := exec.Command("./inside", stage)
+	c := exec.Command("./inside", stage, todo[0].setup)
 	c.Stdin = strings.NewReader(script.String())
 	out, err := c.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "== done") {
