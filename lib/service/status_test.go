@@ -37,6 +37,10 @@ func TestTheStatusOfEachSupervisorIsRead(t *testing.T) {
 		if want := phaseOf(t, state); s.phase != want || s.fifo != fifo || (s.pid == 0) != (want == down) {
 			t.Errorf("%s: %+v, want phase %d", name, s, want)
 		}
+		wantsDown := strings.Contains(state, "want-down")
+		if s.wanted.Paused != strings.HasPrefix(state, "paused") || wantsDown == s.wanted.Up && (wantsDown || strings.Contains(state, "want-up")) {
+			t.Errorf("%s: %+v is wanted", name, s.wanted)
+		}
 	}
 }
 

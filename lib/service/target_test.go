@@ -215,12 +215,12 @@ func TestAServiceDirectoryAnswersOnlyWithASupervisor(t *testing.T) {
 	if _, err := find(directoryWith(t, running, "ok", false)); err == nil || !strings.Contains(err.Error(), "stale") {
 		t.Errorf("not supervised: %v", err)
 	}
-	for state, pid := range []int{0, 0, id.PID} {
-		if state == 1 {
-			continue
-		}
-		if _, err := find(directoryWith(t, runitStatus(t, pid, byte(state)), "ok", true)); !errors.Is(err, proc.ErrGone) {
-			t.Errorf("state %d: %v", state, err)
+	for _, c := range []struct {
+		pid   int
+		state byte
+	}{{0, 0}, {id.PID, 2}, {0, 2}} { // down; in ./finish; about to start it
+		if _, err := find(directoryWith(t, runitStatus(t, c.pid, c.state), "ok", true)); !errors.Is(err, proc.ErrGone) {
+			t.Errorf("pid %d, state %d: %v", c.pid, c.state, err)
 		}
 	}
 }

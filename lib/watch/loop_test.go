@@ -40,6 +40,20 @@ func TestWhenAProcessIsRestarted(t *testing.T) {
 		"back under it within the grace time": {
 			size: between(101, 5*time.Second, 100), most: time.Hour,
 			want: []string{"0s over-soft", "5s under-soft"}},
+		"back under it, and over it again: the grace time starts anew": {
+			size: func(age time.Duration) int64 {
+				if age < 5*time.Second || age >= 8*time.Second {
+					return 101
+				}
+				return 100
+			}, most: time.Hour,
+			want: []string{"0s over-soft", "5s under-soft", "8s over-soft", "18s grace-over", "18s restart-begin", "19s restart-done"}},
+		"somebody sets the clock: no timer asks for the time of day": {
+			size: constant(101), most: time.Hour, change: func(_ *Config, w *fakeWorld) {
+				w.script = []fakeEvent{{at: start + 3*time.Second, do: func() { w.clockStep = -1000 * time.Hour }},
+					{at: start + 6*time.Second, do: func() { w.clockStep = 1000 * time.Hour }}}
+			},
+			want: []string{"0s over-soft", "10s grace-over", "10s restart-begin", "11s restart-done"}},
 		"over the hard limit": {
 			size: between(90, 5*time.Second, 201), most: time.Hour,
 			want: []string{"5s over-soft", "5s over-hard", "5s restart-begin", "6s restart-done"}},
@@ -159,6 +173,12 @@ func TestWhenAProcessIsRestarted(t *testing.T) {
 				w.script = []fakeEvent{{at: start + 12*time.Second, commands: "t"}}
 			},
 			want: []string{"0s over-soft", "10s grace-over", "10s restart-begin", "11s restart-postponed", "12s restart-begin"}},
+		"requested a thousand times, and again during the restart: one": {
+			size: constant(1), most: time.Hour, change: func(_ *Config, w *fakeWorld) {
+				w.prog = func() outing { return outing{takes: 10 * time.Second, kills: true} }
+				w.script = []fakeEvent{{at: start + 5*time.Second, commands: strings.Repeat("t", 1000)}, {at: start + 10*time.Second, commands: "t"}}
+			},
+			want: []string{"5s restart-begin", "15s restart-done"}},
 		"a dry run logs it, time and again": {
 			size: constant(201), most: 61 * time.Second, change: func(c *Config, _ *fakeWorld) { c.DryRun = true },
 			want: []string{"0s over-soft", "0s over-hard", "0s restart-begin", "10s grace-over", "1m0s restart-begin"}},

@@ -56,35 +56,34 @@ func TestKillerBesideAServiceOfRunit(t *testing.T) {
 
 // As docs/setup/s6-overlay.md says: the same in an image of s6-overlay, wherever that has its user bundle.
 func TestKillerBesideAServiceOfAnImage(t *testing.T) {
-	inContainers(t, func(s *sandbox, k container) {
-		old := "s6-rc.d/user"
-		s.write("etc/"+old+"/contents.d/svc-worker", "", 0o644)
-		s.write("etc/s6-rc.d/svc-worker/run", mine, 0o755)
-		docker := s.block("docs/setup/s6-overlay.md", "svc-worker")
-		run := regexp.MustCompile(`(?m)^RUN ((?:.*\\\n)*.*)$`).FindStringSubmatch(docker)
-		env := regexp.MustCompile(`(?m)^ENV (.*)$`).FindStringSubmatch(docker)
-		if run == nil || env == nil {
-			s.Fatalf("no RUN or ENV: %s", docker)
+	s, k := inContainer(t)
+	old := "s6-rc.d/user"
+	s.write("etc/"+old+"/contents.d/svc-worker", "", 0o644)
+	s.write("etc/s6-rc.d/svc-worker/run", mine, 0o755)
+	docker := s.block("docs/setup/s6-overlay.md", "svc-worker")
+	run := regexp.MustCompile(`(?m)^RUN ((?:.*\\\n)*.*)$`).FindStringSubmatch(docker)
+	env := regexp.MustCompile(`(?m)^ENV (.*)$`).FindStringSubmatch(docker)
+	if run == nil || env == nil {
+		s.Fatalf("no RUN or ENV: %s", docker)
+	}
+	code := strings.NewReplacer("/usr/share/gracekit", s.repo(), "/etc/s6-overlay/s6-rc.d &&", s.path("etc/s6-rc.d")+" &&").Replace(run[1])
+	s.must("sh", "-ec", code)
+	for _, file := range []string{old + "/contents.d/svc-worker", old + "/contents.d/svc-sidekiq-memory-killer", "s6-rc.d/svc-sidekiq-memory-killer/run",
+		"s6-rc.d/svc-sidekiq-memory-killer/dependencies.d/base", "s6-rc.d/svc-sidekiq-memory-killer/dependencies.d/svc-worker"} {
+		if _, err := os.Stat(s.path("etc", file)); err != nil {
+			s.Error(err)
 		}
-		code := strings.NewReplacer("/usr/share/gracekit", s.repo(), "/etc/s6-overlay/s6-rc.d &&", s.path("etc/s6-rc.d")+" &&").Replace(run[1])
-		s.must("sh", "-ec", code)
-		for _, file := range []string{old + "/contents.d/svc-worker", old + "/contents.d/svc-sidekiq-memory-killer", "s6-rc.d/svc-sidekiq-memory-killer/run",
-			"s6-rc.d/svc-sidekiq-memory-killer/dependencies.d/base", "s6-rc.d/svc-sidekiq-memory-killer/dependencies.d/svc-worker"} {
-			if _, err := os.Stat(s.path("etc", file)); err != nil {
-				s.Error(err)
-			}
-		}
-		if _, err := os.Stat(s.path("etc/s6-rc.d/svc-sidekiq-memory-killer/dependencies.d/svc-sidekiq")); err == nil {
-			s.Error("it depends on what is not there")
-		}
-		for setting := range strings.FieldsSeq(env[1]) {
-			name, value, _ := strings.Cut(setting, "=")
-			k.sets(map[string]string{name: strings.Replace(value, "/run/service", s.path("service"), 1)})
-		}
-		k.sets(map[string]string{"SIDEKIQ_MEMORY_KILLER_MAX_RSS": "1", "SIDEKIQ_MEMORY_KILLER_GRACE_TIME": "0", "QUIET_SIGNAL": ""})
-		k.interprets(s.path("etc/s6-rc.d"))
-		scan := k.starts(s.path("etc/s6-rc.d/svc-worker"), s.path("etc/s6-rc.d/svc-sidekiq-memory-killer"))
-		v := scan.service("svc-worker")
-		v.running(v.running())
-	})
+	}
+	if _, err := os.Stat(s.path("etc/s6-rc.d/svc-sidekiq-memory-killer/dependencies.d/svc-sidekiq")); err == nil {
+		s.Error("it depends on what is not there")
+	}
+	for setting := range strings.FieldsSeq(env[1]) {
+		name, value, _ := strings.Cut(setting, "=")
+		k.sets(map[string]string{name: strings.Replace(value, "/run/service", s.path("service"), 1)})
+	}
+	k.sets(map[string]string{"SIDEKIQ_MEMORY_KILLER_MAX_RSS": "1", "SIDEKIQ_MEMORY_KILLER_GRACE_TIME": "0", "QUIET_SIGNAL": ""})
+	k.interprets(s.path("etc/s6-rc.d"))
+	scan := k.starts(s.path("etc/s6-rc.d/svc-worker"), s.path("etc/s6-rc.d/svc-sidekiq-memory-killer"))
+	v := scan.service("svc-worker")
+	v.running(v.running())
 }

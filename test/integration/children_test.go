@@ -2,7 +2,6 @@ package integration
 
 import (
 	"bufio"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -12,9 +11,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
-
-	"gracekit/lib/watch"
 )
 
 // A family is testdata/family.rb: a parent, and children that share its memory.
@@ -136,41 +132,6 @@ func (w *gracewatch) looksOn(checks int) {
 
 var theWholeRestart = []string{"target-up", "over-soft", "grace-over", "restart-begin", "restart-done"}
 
-// Each child has a timer of its own: one is over its limit, is restarted, and the others and the parent go on.
-// Children are found as they come and go; one that ends by itself is no restart; the end of the parent is the end.
-func TestEachChildIsWatchedForItself(t *testing.T) {
-	t.Parallel()
-	s := newSandbox(t)
-	f, c := s.family(3)
-	w := s.gracewatch("-S", "children", "-s", f.limit(c[0]), "-g", "500ms", "-i", "20ms", f.id(), "pgsignal", "-p", "{}", "TERM/30")
-	w.event("watching", 1)
-	f.grow(c[1])
-	begin := w.event("restart-begin", 1)
-	w.event("restart-done", 1)
-	w.wants(c[1], append(theWholeRestart, "target-gone")...)
-	if begin.fields["id"] != c[1].id() || begin.fields["reason"] != "soft" || c[1].alive() {
-		s.Errorf("want %s restarted: %s", c[1].id(), begin.line)
-	}
-	w.wants(c[0], "target-up")
-	w.wants(c[2], "target-up")
-
-	next := f.fork()
-	w.wants(next, "target-up")
-	c[0].kill()
-	w.wants(c[0], "target-up", "target-gone")
-	w.looksOn(5)
-	if n := w.count("restart-begin"); n != 1 || !c[2].alive() || !next.alive() || !f.alive() {
-		s.Errorf("%d restarts, want 1, and the parent and two children alive", n)
-	}
-
-	f.kill()
-	<-w.gone
-	if w.code != 1 {
-		s.Errorf("its parent has ended: exit %d, want 1", w.code)
-	}
-	w.wants(f.process, "watching", "target-gone")
-}
-
 // In whatever order the kernel lists the children of a parent with threads, each is met once.
 func TestChildrenOfThreadsAreMetOnce(t *testing.T) {
 	t.Parallel()
@@ -192,186 +153,6 @@ func TestChildrenOfThreadsAreMetOnce(t *testing.T) {
 			w.wants(p, "target-up")
 		}
 	}
-}
-
-// One restart at a time; the next one waits until the parent has as many children as before.
-func TestChildrenAreRestartedOneAtATime(t *testing.T) {
-	t.Parallel()
-	s := newSandbox(t)
-	f, c := s.family(2)
-	w := s.gracewatch("-S", "children", "-s", f.limit(c[0]), "-g", "0", "-i", "20ms", "-r", "1h", f.id(),
-		"sh", "-c", `pgsignal -p "$1" TERM/30; until [ -e go ]; do sleep 0.02; done`, "sh", "{}")
-	w.event("watching", 1)
-	f.grow(c...)
-	w.event("over-soft", 2)
-	first := w.event("restart-begin", 1)
-	s.waitFor("the first is gone", func() bool { return !c[0].alive() || !c[1].alive() })
-	w.looksOn(5)
-	if n := w.count("restart-begin"); n != 1 {
-		s.Fatalf("%d restarts at a time", n)
-	}
-	s.write("go", "", 0o644)
-	w.event("restart-done", 1)
-	w.looksOn(10)
-	if n := w.count("restart-begin"); n != 1 {
-		s.Fatal("the next began before the parent had replaced the first")
-	}
-	f.fork()
-	second := w.event("restart-begin", 2)
-	if first.fields["id"] == second.fields["id"] {
-		s.Errorf("twice the same: %s", second.line)
-	}
-	w.event("restart-done", 2)
-}
-
-// A parent may have the next child before the program behind gracewatch has ended: then nothing is waited for.
-func TestAChildThatIsReplacedEarly(t *testing.T) {
-	t.Parallel()
-	s := newSandbox(t)
-	f, c := s.family(2)
-	w := s.gracewatch("-S", "children", "-s", f.limit(c[0]), "-g", "0", "-i", "20ms", "-r", "1h", f.id(),
-		"sh", "-c", `pgsignal -p "$1" TERM/30; until [ -e go ]; do sleep 0.02; done`, "sh", "{}")
-	w.event("watching", 1)
-	f.grow(c...)
-	w.event("restart-begin", 1)
-	s.waitFor("the first is gone", func() bool { return !c[0].alive() || !c[1].alive() })
-	w.wants(f.fork(), "target-up")
-	s.write("go", "", 0o644)
-	w.event("restart-begin", 2)
-	w.event("restart-done", 2)
-}
-
-// Told to, gracewatch restarts all children, one at a time, and waits no longer for the parent than it takes, whatever the
-// interval.
-func TestAllChildrenAreRestartedWhenTold(t *testing.T) {
-	t.Parallel()
-	s := newSandbox(t)
-	f, c := s.family(3)
-	w := s.gracewatch("-S", "children", "-s", "1T", "-i", "0", "-c", s.path("control"), "-r", "1h", f.id(), "pgsignal", "-p", "{}", "TERM/30")
-	w.event("watching", 1)
-	s.waitFor("it takes commands", func() bool { return os.WriteFile(s.path("control"), []byte("t"), 0) == nil })
-	for i := range c {
-		if begin := w.event("restart-begin", i+1); begin.fields["reason"] != "control" {
-			s.Errorf("reason is %q, want control", begin.fields["reason"])
-		}
-		w.event("restart-done", i+1)
-		f.fork()
-	}
-	for _, p := range c {
-		w.wants(p, "target-up", "restart-begin", "restart-done", "target-gone")
-	}
-}
-
-// A parent that replaces nothing holds the next one no longer than the retry time.
-func TestAChildThatIsNotReplaced(t *testing.T) {
-	t.Parallel()
-	s := newSandbox(t)
-	f, c := s.family(2)
-	w := s.gracewatch("-S", "children", "-s", f.limit(c[0]), "-g", "0", "-i", "20ms", "-r", "1", f.id(), "pgsignal", "-p", "{}", "TERM/30")
-	w.event("watching", 1)
-	small := time.Now() // events have the time at which they were read
-	f.grow(c...)
-	w.event("restart-done", 1)
-	begin := w.event("restart-begin", 2)
-	if took := begin.at.Sub(small); took < time.Second {
-		s.Errorf("the next began %v after the first, want 1 s", took)
-	}
-	w.event("restart-done", 2)
-}
-
-// Children that are too old are restarted one at a time, each at its own time: its age and up to a tenth of that.
-func TestOldChildrenAreReplacedInTurn(t *testing.T) {
-	t.Parallel()
-	s := newSandbox(t)
-	f, c := s.family(3)
-	age := 3 * time.Second
-	w := s.gracewatch("-S", "children", "-a", "3", "-i", "50ms", "-r", "1h", f.id(), "pgsignal", "-p", "{}", "TERM/30")
-	for i := range c {
-		begin := w.event("restart-begin", i+1)
-		if begin.fields["reason"] != "age" {
-			s.Errorf("reason is %q, want age", begin.fields["reason"])
-		}
-		old := c[slices.IndexFunc(c, func(p process) bool { return p.id() == begin.fields["id"] })]
-		late := begin.at.Sub(old.born(s)) - age
-		t.Logf("%s: %v after its age", old.id(), late)
-		if late < -20*time.Millisecond {
-			s.Errorf("%s was restarted %v before its age", old.id(), -late)
-		}
-		w.event("restart-done", i+1)
-		f.fork()
-	}
-}
-
-// born is when the process was started.
-func (p process) born(s *sandbox) time.Time {
-	ticks, err := strconv.ParseInt(p.start, 10, 64)
-	if err != nil {
-		s.Fatal(err)
-	}
-	now := time.Now() // before the uptime: what comes between the two makes it older, and "too early" no less true
-	uptime, err := os.ReadFile("/proc/uptime")
-	if err != nil {
-		s.Fatal(err)
-	}
-	var seconds float64
-	fmt.Sscan(string(uptime), &seconds)
-	return now.Add(-time.Duration(seconds*float64(time.Second)) + time.Duration(ticks)*10*time.Millisecond)
-}
-
-// A gracewatch that is killed and started again goes on with the timer of each child, and with the restart of the one.
-func TestTheTimersOfChildrenRunOn(t *testing.T) {
-	t.Parallel()
-	s := newSandbox(t)
-	f, c := s.family(3)
-	watched := func() *gracewatch {
-		return s.gracewatch("-S", "children", "-f", s.path("state"), "-s", f.limit(c[1]), "-g", "2", "-i", "20ms", "-r", "1h", f.id(),
-			"sh", "-c", `echo "$1" >>progs; until [ -e go ]; do sleep 0.02; done; pgsignal -p "$1" TERM/30`, "sh", "{}")
-	}
-	first := watched()
-	first.event("watching", 1)
-	small := time.Now() // an event has the time at which it was read: that it was over for 2 s is in over_s
-	f.grow(c[0])
-	first.event("over-soft", 1)
-	s.noted(c[0], func(d watch.InstanceSnapshot) bool { return d.State.Over })
-	first.kill()
-	<-first.gone
-
-	second := watched()
-	begin := second.event("restart-begin", 1)
-	if begin.fields["id"] != c[0].id() || second.count("over-soft") != 0 {
-		s.Errorf("the timer did not go on: %s", begin.line)
-	}
-	if took := begin.at.Sub(small); took < 2*time.Second {
-		s.Errorf("the restart began after %v, want 2 s", took)
-	}
-	if seconds, _ := strconv.ParseFloat(begin.fields["over_s"], 64); seconds < 2 {
-		s.Errorf("over_s=%s, want 2: %s", begin.fields["over_s"], begin.line)
-	}
-	s.waitFor("its program runs", func() bool { return firstLine(s.path("progs")) == c[0].id() })
-	second.kill()
-	<-second.gone
-
-	third := watched()
-	third.event("watching", 1)
-	s.write("go", "", 0o644)
-	third.event("restart-done", 1)
-	third.wants(c[0], "target-up", "restart-done", "target-gone")
-	third.wants(c[1], "target-up")
-	if text, _ := os.ReadFile(s.path("progs")); string(text) != c[0].id()+"\n" {
-		s.Errorf("the program ran for %q, want once, for %s", text, c[0].id())
-	}
-}
-
-// noted waits until the state file says something of a process.
-func (s *sandbox) noted(p process, is func(watch.InstanceSnapshot) bool) {
-	s.Helper()
-	s.waitFor("the state of "+p.id()+" is noted", func() bool {
-		text, _ := os.ReadFile(s.path("state"))
-		var state watch.Snapshot
-		return json.Unmarshal(text, &state) == nil && slices.ContainsFunc(state.Instances, func(d watch.InstanceSnapshot) bool {
-			return d.ID == p.id() && is(d)
-		})
-	})
 }
 
 // Where descriptors are few, the children that can be watched are, and that others cannot is told once.

@@ -15,38 +15,36 @@ import (
 func TestFinishEndsTheGroupThatS6Names(t *testing.T) {
 	t.Parallel()
 	const leaves = `(trap "" HUP TERM; exec sleep 1000) & exec sleep 1000`
-	for name, run := range map[string]string{
-		"no file":      "exec sh -c '" + leaves + "'",
-		"its file":     "exec pgexec -f supervise/pgid sh -c '" + leaves + "'",
-		"another file": "{ echo 999:1; cat /proc/sys/kernel/random/boot_id; } >supervise/pgid\nexec sh -c '" + leaves + "'",
-		"two groups":   "pgexec -f supervise/pgid sh -c '" + leaves + "' & exec sleep 1000",
+	for name, c := range map[string]struct{ run, finish string }{
+		"no file":      {"exec sh -c '" + leaves + "'", "exec "},
+		"its file":     {"exec pgexec -f supervise/pgid sh -c '" + leaves + "'", ""},
+		"another file": {"{ echo 999:1; cat /proc/sys/kernel/random/boot_id; } >supervise/pgid\nexec sh -c '" + leaves + "'", ""},
+		"two groups":   {"pgexec -f supervise/pgid sh -c '" + leaves + "' & exec sleep 1000", "exec "},
 	} {
-		for finish, exec := range map[string]string{"exec": "exec ", "no exec": ""} {
-			t.Run(name+", "+finish, func(t *testing.T) {
-				t.Parallel()
-				s := newSandbox(t)
-				s.write("svc/run", "#!/bin/sh\necho $$ >pid\n"+run+"\n", 0o755)
-				s.write("svc/finish", "#!/bin/sh\nread -r pgid <pid\n"+exec+"group-cleanup supervise/pgid \"$pgid\"\n", 0o755)
-				v := s.s6Service("svc")
-				leader := v.running()
-				n := 2
-				if strings.HasPrefix(name, "two") {
-					n = 3
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSandbox(t)
+			s.write("svc/run", "#!/bin/sh\necho $$ >pid\n"+c.run+"\n", 0o755)
+			s.write("svc/finish", "#!/bin/sh\nread -r pgid <pid\n"+c.finish+"group-cleanup supervise/pgid \"$pgid\"\n", 0o755)
+			v := s.s6Service("svc")
+			leader := v.running()
+			n := 2
+			if strings.HasPrefix(name, "two") {
+				n = 3
+			}
+			members := s.sleepers(n)
+			for _, p := range members {
+				s.Cleanup(p.kill)
+			}
+			syscall.Kill(leader.pid, syscall.SIGKILL)
+			next := v.running(leader)
+			for _, p := range members {
+				if p.alive() {
+					s.Errorf("left behind when the next one (%d) runs: %v", next.pid, p)
 				}
-				members := s.sleepers(n)
-				for _, p := range members {
-					s.Cleanup(p.kill)
-				}
-				syscall.Kill(leader.pid, syscall.SIGKILL)
-				next := v.running(leader)
-				for _, p := range members {
-					if p.alive() {
-						s.Errorf("left behind when the next one (%d) runs: %v", next.pid, p)
-					}
-				}
-				s.sleepers(n) // those of the next one are named somewhere, too, and so end with it
-			})
-		}
+			}
+			s.sleepers(n) // those of the next one are named somewhere, too, and so end with it
+		})
 	}
 }
 

@@ -4,10 +4,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
-	"time"
 )
 
 // cron makes one check with memory-killer -1, as cron does: without a terminal, and each line would be mailed.
@@ -34,57 +32,6 @@ func mails(events []event) (names string) {
 		names += e.name + " "
 	}
 	return strings.TrimSpace(names)
-}
-
-// From one run of cron's to the next the grace timer lives in a file: silent as long as nothing changes, off again
-// when it is small again, and the restart comes with the first run after the grace time, and not before.
-func TestCron(t *testing.T) {
-	t.Parallel()
-	s := newSandbox(t)
-	b := s.balloon()
-	pidfile := s.write("pidfile", fmt.Sprintln(b.pid), 0o644)
-	grace := 2 * time.Second
-	env := []string{"SIDEKIQ_MEMORY_KILLER_MAX_RSS=" + strconv.Itoa(s.kb(b.process)+50*1024), "SIDEKIQ_MEMORY_KILLER_GRACE_TIME=2",
-		"MEMORY_KILLER_STATE=" + s.path("state")}
-	wants := func(code int, want string) {
-		t.Helper()
-		if got, events := s.cron(env, pidfile); got != code || mails(events) != want {
-			s.Errorf("exit %d, mail %q; want %d, %q", got, mails(events), code, want)
-		}
-	}
-	wants(0, "")
-	wants(0, "")
-	b.holds(s, 100)
-	wants(0, "over-soft")
-	b.holds(s, 0)
-	wants(0, "under-soft")
-	wants(0, "")
-
-	b.holds(s, 100)
-	earliest := time.Now()
-	wants(0, "over-soft")
-	latest := time.Now() // the timer has begun
-	for {
-		begun := time.Now()
-		code, events := s.cron(env, pidfile)
-		switch {
-		case len(events) == 0 && code == 0:
-			if begun.Sub(latest) > grace {
-				s.Fatalf("no restart %v after it was over, want %v", begun.Sub(latest), grace)
-			}
-			continue
-		case code != 0 || !strings.HasPrefix(mails(events), "grace-over restart-begin ") || !strings.HasSuffix(mails(events), " restart-done"):
-			s.Fatalf("exit %d, mail %q", code, mails(events))
-		case time.Since(earliest) < grace:
-			s.Errorf("restarted %v after it was over, want %v", time.Since(earliest), grace)
-		}
-		if over, _ := strconv.ParseFloat(events[1].fields["over_s"], 64); over < grace.Seconds() || events[1].fields["reason"] != "soft" {
-			s.Errorf("want reason soft, and 2 s: %s", events[1].line)
-		}
-		break
-	}
-	<-b.gone
-	wants(1, "") // it is down: no mail each five minutes
 }
 
 // Where no file is named, it is one of the target's own, whatever its pidfile is called by.

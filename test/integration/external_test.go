@@ -76,28 +76,6 @@ while [ ! -e end ]; do sleep 0.1; done
 	}
 }
 
-// graceful-restart ends the group itself: not every service has a finish script.
-func TestGracefulRestartEndsTheGroup(t *testing.T) {
-	t.Parallel()
-	s := newSandbox(t)
-	leader := s.start(s.command("sh", "-c", `(trap "" HUP TERM; exec sleep 1000) & (trap "" HUP; exec sleep 1000) & exec sleep 1000`))
-	members := s.groupOf(leader.process, 3)
-	bystander := s.start(s.command("sleep", "1000"))
-	c := s.command("graceful-restart", leader.id())
-	c.Env = append(c.Env, "QUIET_SIGNAL=", "SHUTDOWN_WAIT=1", "SIDEKIQ_TIMEOUT=5")
-	if r := s.runCommand(c); r.code != 0 {
-		s.Errorf("exit %d\n%s", r.code, r.stderr)
-	}
-	for _, p := range members {
-		if p.alive() {
-			s.Errorf("left of the group: %v", p)
-		}
-	}
-	if !bystander.alive() {
-		s.Error("signalled another process")
-	}
-}
-
 // pidsIn reads a file of pids, one a line.
 func (s *sandbox) pidsIn(file string) (pids []int) {
 	f, err := os.Open(file)

@@ -215,22 +215,6 @@ func longestGap(at []float64, from, to float64) (longest float64) {
 	return max(longest, to-last)
 }
 
-// Both instances are over the limit at the same time, and jobs come in all the while: they are restarted one after the
-// other, one of them takes jobs at every moment, no job is lost and none is done twice.
-func TestTwoOverTheLimitGoOneAfterTheOther(t *testing.T) {
-	t.Parallel()
-	s := newSandbox(t)
-	p := s.pair()
-	old, jids := p.bothOverTheLimit()
-	jobs := p.stream()
-	var watch [2]*gracewatch
-	for i, k := range p.two {
-		watch[i] = s.watchedBy(p.command("gracewatch", "-s", softKB, "-g", "0", "-i", "1", "-r", "1", k.dir, "sidekiq-fleet", "restart", "{}"))
-	}
-	p.bothReplaced(old, watch)
-	jobs.judge(jids)
-}
-
 // bothReplaced waits until both were restarted, and checks that one of them had to wait for the other.
 func (p *pair) bothReplaced(old [2]process, watch [2]*gracewatch) {
 	p.s.Helper()
@@ -322,55 +306,6 @@ func TestSweepRestartsOneAfterTheOther(t *testing.T) {
 		p.takesJobs(k)
 	}
 	jobs.judge(jids)
-}
-
-// An instance may go while the other is there, and not while that one is being restarted, or down.
-func TestTheRightToRestart(t *testing.T) {
-	t.Parallel()
-	s := newSandbox(t)
-	p := s.pair()
-	a, b := p.two[0], p.two[1]
-	first, second := a.working(), b.working()
-	p.is(first, "running")
-	p.is(second, "running")
-	p.fleetWants(0, "", "claim", a.dir)
-	p.is(first, "claimed")
-	p.fleetWants(75, "0 of 1 other instances needed are available (claimed: 1,", "claim", b.dir)
-	p.fleetWants(0, "", "release", a.dir)
-	p.fleetWants(0, second.id()+"\n", "claim", b.dir, "echo", "{}")
-	p.fleetWants(75, "claimed: 1", "claim", a.dir)
-
-	b.control("t") // the claim goes with the process
-	third := b.working(second)
-	p.is(third, "running")
-	p.fleetWants(0, "", "claim", a.dir)
-	p.fleetWants(0, "", "release", first.id())
-
-	b.control("d")
-	s.waitFor("it is down", func() bool { return b.stat() == "down" })
-	p.fleetWants(75, "0 of 1 other instances needed", "claim", a.dir)
-	p.fleetWants(1, b.dir, "claim", b.dir)
-	p.fleetWants(0, "", "claim", "--min", "0", a.dir)
-}
-
-// An instance that hangs is no help, though its process is there and Redis has it.
-func TestOneThatHangsDoesNotCount(t *testing.T) {
-	t.Parallel()
-	s := newSandbox(t)
-	p := s.pair()
-	a, b := p.two[0], p.two[1]
-	p.is(a.working(), "running")
-	p.is(b.working(), "running")
-	b.control("p") // STOP
-	s.waitFor("its heartbeat is missed", func() bool {
-		r := p.fleet("claim", a.dir)
-		if r.code == 0 {
-			p.fleetWants(0, "", "release", a.dir)
-		}
-		return r.code == 75 && strings.Contains(r.stderr, "0 of 1 other instances needed are available (claimed: 0, quiet: 0, without a heartbeat: 1,")
-	})
-	b.control("c")
-	s.waitFor("its heartbeat is there again", func() bool { return p.fleet("claim", a.dir).code == 0 })
 }
 
 // Through Redis alone: what runs is told, a long job holds a restart off, TSTP makes quiet, and TERM ends.

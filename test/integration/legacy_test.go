@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -55,46 +54,6 @@ func TestLegacyModeLosesNoJob(t *testing.T) {
 	if st, err := os.Stat(s.path("control")); err != nil || st.Mode().Perm() != 0o755 {
 		s.Errorf("the directory of the FIFO: %v, %v; want 0755", st.Mode(), err)
 	}
-}
-
-// In legacy mode there is no way back, though the process is small again before the grace time is over.
-func TestLegacyModeIsIrreversible(t *testing.T) {
-	t.Parallel()
-	s := newSandbox(t)
-	k, events := s.legacy("4")
-	k.redis.enqueue(1, "LeakJob", beyondLimit, 0)
-	over := events.event("over-soft", 1)
-	shrink := k.redis.enqueue(1, "ShrinkJob")[0]
-	s.waitFor("it has shrunk", func() bool { return len(k.of(shrink, "done")) == 1 })
-	begin := events.event("restart-begin", 1)
-	if begin.fields["reason"] != "legacy" || begin.pid() != over.pid() {
-		s.Errorf("want a restart of %d by reason of legacy: %s", over.pid(), begin.line)
-	}
-	t.Logf("over at %s KB, restarted at %s KB", over.fields["rss_kb"], begin.fields["rss_kb"])
-	if slices.Contains(events.names(), "under-soft") {
-		s.Error("under-soft, though there is no way back")
-	}
-	events.event("restart-done", 1)
-}
-
-// What a full GC gives back is no reason for a restart: the job hook looks again before it asks for a check.
-func TestGarbageIsNoReason(t *testing.T) {
-	t.Parallel()
-	s := newSandbox(t)
-	k, events := s.legacy("0")
-	garbage := k.redis.enqueue(1, "GarbageJob", 4, 40)
-	s.waitFor("the garbage is there", func() bool { return len(k.of(garbage[0], "done")) == 1 })
-	more := k.redis.enqueue(2, "LeakJob", 0, 0)
-	s.waitFor("more jobs are done", func() bool { return k.count("done") == 3 })
-	// All commands before this one have been obeyed when it is.
-	if err := os.WriteFile(s.path("control", "fifo"), []byte("p"), 0); err != nil {
-		s.Fatal(err)
-	}
-	events.event("paused", 1)
-	if slices.Contains(events.names(), "over-soft") {
-		s.Errorf("over-soft, for mere garbage\n%s", events)
-	}
-	k.exactlyOnce(append(more, garbage...))
 }
 
 // memory-killer in front of Sidekiq, which is another user's: it names the FIFO after the service, lets the user's

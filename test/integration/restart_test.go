@@ -118,18 +118,6 @@ func TestLongJobIsDoneByTheNextProcess(t *testing.T) {
 	}
 }
 
-// The running jobs are waited for, as long as SHUTDOWN_WAIT allows, though Sidekiq's own timeout is shorter.
-func TestRunningJobIsWaitedFor(t *testing.T) {
-	t.Parallel()
-	s := newSandbox(t)
-	k := s.sidekiq(map[string]string{"SIDEKIQ_TIMEOUT": "1"})
-	k.working()
-	jids := k.redis.enqueue(1, "LeakJob", beyondLimit, 6) // begins over the limit, lasts longer than the timeout
-	_, events := k.watched(with(quickWatch, "SIDEKIQ_MEMORY_KILLER_SHUTDOWN_WAIT", "120"))
-	events.event("restart-done", 1)
-	k.exactlyOnce(jids)
-}
-
 // A Sidekiq that still boots has no handler for TSTP, which would stop it: it is not sent, and TERM ends it.
 func TestBootingSidekiqIsNotStopped(t *testing.T) {
 	t.Parallel()

@@ -12,31 +12,30 @@ import (
 
 // The main job with the plain service directories, set up in conf/ as a user does, each with a log of its own.
 func TestPlainS6SidekiqLosesNoJob(t *testing.T) {
-	inContainers(t, func(s *sandbox, k container) {
-		s.need("sidekiq")
-		redis, jobs := s.redis(), ledger{s, s.path("ledger")}
-		dir, killer := k.service("s6/sidekiq", "sv/sidekiq"), k.service("s6/sidekiq-memory-killer", "sv/sidekiq-memory-killer")
-		s.conf(dir, sidekiqConf(s, redis, jobs))
-		s.conf(killer, quickWatch)
-		scan := k.starts(dir, killer)
-		p := scan.service("sidekiq").running()
-		s.waitFor("Sidekiq has booted", func() bool { return booted(p) })
-		events := s.eventsIn(killer + "/log/main/current")
-		jids := redis.enqueue(1, "LeakJob", beyondLimit, 2)
-		begin := events.event("restart-begin", 1)
-		if begin.pid() != p.pid {
-			s.Errorf("restart of %d, want %d: %s", begin.pid(), p.pid, begin.line)
-		}
-		jids = append(jids, redis.enqueue(4, "LeakJob", 1, 0)...)
-		events.event("restart-done", 1)
-		scan.service("sidekiq").running(p)
-		s.waitFor("all jobs are done", func() bool { return jobs.count("done") >= len(jids) })
-		jobs.exactlyOnce(jids)
-		if at := regexp.MustCompile(`^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ `); !at.MatchString(begin.line) {
-			s.Errorf("no time in the log: %s", begin.line)
-		}
-		s.waitFor("Sidekiq's own log", func() bool { return firstLine(dir+"/log/main/current") != "" })
-	})
+	s, k := inContainer(t)
+	s.need("sidekiq")
+	redis, jobs := s.redis(), ledger{s, s.path("ledger")}
+	dir, killer := k.service("s6/sidekiq", "sv/sidekiq"), k.service("s6/sidekiq-memory-killer", "sv/sidekiq-memory-killer")
+	s.conf(dir, sidekiqConf(s, redis, jobs))
+	s.conf(killer, quickWatch)
+	scan := k.starts(dir, killer)
+	p := scan.service("sidekiq").running()
+	s.waitFor("Sidekiq has booted", func() bool { return booted(p) })
+	events := s.eventsIn(killer + "/log/main/current")
+	jids := redis.enqueue(1, "LeakJob", beyondLimit, 2)
+	begin := events.event("restart-begin", 1)
+	if begin.pid() != p.pid {
+		s.Errorf("restart of %d, want %d: %s", begin.pid(), p.pid, begin.line)
+	}
+	jids = append(jids, redis.enqueue(4, "LeakJob", 1, 0)...)
+	events.event("restart-done", 1)
+	scan.service("sidekiq").running(p)
+	s.waitFor("all jobs are done", func() bool { return jobs.count("done") >= len(jids) })
+	jobs.exactlyOnce(jids)
+	if at := regexp.MustCompile(`^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ `); !at.MatchString(begin.line) {
+		s.Errorf("no time in the log: %s", begin.line)
+	}
+	s.waitFor("Sidekiq's own log", func() bool { return firstLine(dir+"/log/main/current") != "" })
 }
 
 // What the operator tells s6 while a service is watched is done: restarted, down, up; and the killer follows.

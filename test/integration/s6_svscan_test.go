@@ -18,7 +18,7 @@ type svscan struct {
 
 // svscan starts a command that becomes s6-svscan over service directories, which are links in its scan directory, as in s6-overlay. At the end
 // of the test all that it runs is told to end, and it exits.
-func (s *sandbox) svscan(command []string, env []string, dirs ...string) *svscan {
+func (s *sandbox) svscan(command []string, dirs ...string) *svscan {
 	s.Helper()
 	v := &svscan{s: s, dir: s.path("service"), out: s.path("s6-svscan.log")}
 	if err := os.MkdirAll(v.dir, 0o755); err != nil {
@@ -30,7 +30,6 @@ func (s *sandbox) svscan(command []string, env []string, dirs ...string) *svscan
 		}
 	}
 	c := s.command(command[0], append(command[1:], v.dir)...)
-	c.Env = append(c.Env, env...)
 	c.Stdout, c.Stderr = s.log("s6-svscan.log")
 	v.child = s.start(c)
 	s.Cleanup(func() {
@@ -95,47 +94,43 @@ next:
 
 // A container stands in for one of s6-overlay's: its environment, and with-contenv in the first line of the run scripts.
 // All else in them is as it is shipped.
-type container struct{ *shell }
+type container struct{ *sandbox }
 
-// inContainers runs a test with all scripts in each of the shells that they are for.
-func inContainers(t *testing.T, test func(*sandbox, container)) {
-	underShells(t, func(s *sandbox, sh *shell) {
-		s.need("s6-svscan")
-		s.make("environment")
-		// As the real one is seen to work: PATH stays, all else is what is in the files at that moment.
-		sh.script("with-contenv", fmt.Sprintf(`exec env -i PATH="$PATH" %s %s="$%[2]s" s6-envdir -Lf '%[3]s' "$@"
+func inContainer(t *testing.T) (*sandbox, container) {
+	t.Parallel()
+	s := newSandbox(t)
+	s.need("s6-svscan")
+	s.make("environment")
+	// As the real one is seen to work: PATH stays, all else is what is in the files at that moment.
+	s.script("with-contenv", fmt.Sprintf(`exec env -i PATH="$PATH" %s %s="$%[2]s" s6-envdir -Lf '%[3]s' "$@"
 `, s.mark, runVariable, s.path("environment")))
-		test(s, container{sh})
-	})
+	return s, container{s}
 }
 
 // sets puts variables into the container's environment, as docker run -e does.
 func (k container) sets(settings map[string]string) {
-	k.s.Helper()
+	k.Helper()
 	for name, value := range settings {
-		file := k.s.write("environment.new", value, 0o644)
-		if err := os.Rename(file, k.s.path("environment", name)); err != nil { // it is read at any time
-			k.s.Fatal(err)
+		file := k.write("environment.new", value, 0o644)
+		if err := os.Rename(file, k.path("environment", name)); err != nil { // it is read at any time
+			k.Fatal(err)
 		}
 	}
 }
 
 // service copies a service directory, and changes the first lines of its scripts alone.
 func (k container) service(from, to string) string {
-	k.s.Helper()
-	k.s.make(filepath.Dir(to))
-	dir := k.s.path(to)
-	k.s.must("cp", "-a", repo+"/"+from, dir)
-	k.s.logsTo(dir)
+	k.Helper()
+	k.make(filepath.Dir(to))
+	dir := k.serviceDir(from, to)
 	k.interprets(dir)
 	return dir
 }
 
 // interprets changes the first lines of the scripts in a folder.
 func (k container) interprets(folder string) {
-	k.s.Helper()
-	k.interpret(folder)
-	k.s.must("find", folder, "-type", "f", "-exec", "sed", "-i", "1s|^#!/command/with-contenv |#!"+k.s.path("with-contenv")+" |", "{}", "+")
+	k.Helper()
+	k.must("find", folder, "-type", "f", "-exec", "sed", "-i", "1s|^#!/command/with-contenv |#!"+k.path("with-contenv")+" |", "{}", "+")
 }
 
 // repo is the root of the source tree, wherever one is.
@@ -150,19 +145,18 @@ func (s *sandbox) repo() string {
 
 // overlay copies a service of s6-overlay's; s6-rc has them in servicedirs.
 func (k container) overlay(name string) string {
-	k.s.Helper()
+	k.Helper()
 	return k.service("s6/s6-overlay/etc/s6-overlay/s6-rc.d/"+name, "servicedirs/"+name)
 }
 
 // program is what stands in for Sidekiq.
 func (k container) program(text string) string {
-	k.s.Helper()
-	k.script("program", text)
-	return k.s.path("program")
+	k.Helper()
+	return k.script("program", text)
 }
 
 // starts starts its services.
 func (k container) starts(dirs ...string) *svscan {
-	k.s.Helper()
-	return k.s.svscan([]string{"s6-svscan"}, []string{"PATH=" + k.PATH}, dirs...)
+	k.Helper()
+	return k.svscan([]string{"s6-svscan"}, dirs...)
 }

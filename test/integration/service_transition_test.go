@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"os"
 	"testing"
 )
 
@@ -25,23 +24,6 @@ func TestServiceInTransition(t *testing.T) {
 			}
 		}
 	})
-}
-
-// The shortest of these moments: ./run has ended, and ./finish is not started yet. runsv 2.1.2 then says finish, with pid 0.
-func TestRunsvBetweenRunAndFinish(t *testing.T) {
-	t.Parallel()
-	s := newSandbox(t)
-	s.write("svc/run", "#!/bin/sh\nexec sleep 1000\n", 0o755)
-	v := s.runsv(s.path("svc"))
-	v.running()
-	status, err := os.ReadFile(v.dir + "/supervise/status")
-	if err != nil || len(status) != 20 {
-		s.Fatalf("status: % x, %v", status, err)
-	}
-	copy(status[12:16], []byte{0, 0, 0, 0})
-	status[19] = 2
-	s.write("svc/supervise/status", string(status), 0o644)
-	s.hasNoProcess(v.dir)
 }
 
 func (s *sandbox) isUpOrDown(target string) {

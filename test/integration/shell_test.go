@@ -4,19 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"testing"
 )
-
-// shell runs the programs that are scripts, by /bin/sh.
-type shell struct {
-	s    *sandbox
-	PATH string
-}
-
-func underShells(t *testing.T, test func(*sandbox, *shell)) {
-	s := newSandbox(t)
-	test(s, &shell{s: s, PATH: os.Getenv("PATH")})
-}
 
 func (s *sandbox) make(folders ...string) {
 	s.Helper()
@@ -41,11 +29,9 @@ func (s *sandbox) must(name string, args ...string) {
 	}
 }
 
-func (sh *shell) interpret(folder string) {}
-
-func (sh *shell) script(name, text string) {
-	sh.s.Helper()
-	sh.s.write(name, "#!/bin/sh\n"+text, 0o755)
+func (s *sandbox) script(name, text string) string {
+	s.Helper()
+	return s.write(name, "#!/bin/sh\n"+text, 0o755)
 }
 
 // pidOf is the pid of PID:START.

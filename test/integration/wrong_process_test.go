@@ -7,8 +7,21 @@ import (
 	"time"
 )
 
+const nobody = 65534
+
+// identityFile is what pgexec -f writes of a process.
+func identityFile(t *testing.T, p *child) string {
+	t.Helper()
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.id() + "\n" + string(boot)
+}
+
 // A process that got the pid of the target is never signalled and never watched.
 func TestRecycledPidIsNotTheProcess(t *testing.T) {
+	t.Parallel()
 	if !inPidNamespace(t) {
 		return
 	}
@@ -52,6 +65,7 @@ func TestRecycledPidIsNotTheProcess(t *testing.T) {
 
 // The identity file of pgexec stands for its process alone, when the pid is recycled by another pgexec too.
 func TestIdentityFileOfARecycledLeader(t *testing.T) {
+	t.Parallel()
 	if !inPidNamespace(t) {
 		return
 	}
@@ -75,87 +89,6 @@ func TestIdentityFileOfARecycledLeader(t *testing.T) {
 	}
 	s.wants(0, "pgsignal", s.path("second"), "KILL/5")
 	s.waitFor("the second group is gone", func() bool { return len(group(second.pid)) == 0 })
-}
-
-// A leader that has died leaves its members behind: by its identity the group is still found.
-func TestGroupOfADeadLeader(t *testing.T) {
-	t.Parallel()
-	s := newSandbox(t)
-	leader := s.start(s.command("sh", "-c", "sleep 1000 & sleep 1000 & exec sleep 1000"))
-	members := s.groupOf(leader.process, 3)
-	leader.kill()
-	<-leader.gone
-	s.wants(1, "svpid", leader.id())
-	s.wants(0, "pgsignal", leader.id(), "TERM/20/KILL/5")
-	for _, p := range members {
-		if p.alive() {
-			s.Errorf("left of the group: %v", p)
-		}
-	}
-}
-
-// A target that leads no group is signalled alone: its group is its supervisor's.
-func TestMemberIsSignalledAlone(t *testing.T) {
-	t.Parallel()
-	s := newSandbox(t)
-	leader := s.start(s.command("sh", "-c", "sleep 1000 & sleep 1000 & wait; wait; sleep 1000"))
-	for _, p := range s.groupOf(leader.process, 3) {
-		if p.pid == leader.pid {
-			continue
-		}
-		r := s.wants(0, "pgsignal", p.id(), "KILL/20")
-		if r.stderr == "" {
-			s.Error("no warning that the target leads no group")
-		}
-		if p.alive() {
-			s.Errorf("not signalled: %v", p)
-		}
-		break
-	}
-	if n := len(group(leader.pid)); n != 2 {
-		s.Errorf("%d of the group live, want 2: its leader and its other member", n)
-	}
-}
-
-// Who calls is never signalled, nor its group, nor process 1.
-func TestNeverOneself(t *testing.T) {
-	t.Parallel()
-	s := newSandbox(t)
-	for _, script := range []string{
-		"pgsignal $$ KILL", // the group of the caller
-		"pgsignal 0 KILL",
-		"pgsignal 1 WINCH", // harmless, should it be sent
-		"pgsignal -- -1 WINCH",
-	} {
-		c := s.command("sh", "-c", script+"; code=$?; echo alive; exit $code")
-		c.SysProcAttr = ownSession
-		r := s.runCommand(c)
-		if r.stdout != "alive\n" || r.code != 111 && r.code != 100 || r.stderr == "" {
-			s.Errorf("%s: exit %d, want 100 or 111, and a message\nstdout: %sstderr: %s", script, r.code, r.stdout, r.stderr)
-		}
-	}
-}
-
-// Nor is the supervisor that the caller runs under.
-func TestNeverTheSupervisor(t *testing.T) {
-	t.Parallel()
-	bothSupervisors(t, func(s *sandbox, dir string, start func() supervised) {
-		s.write("svc/run", `#!/bin/sh
-code=0
-pgsignal -p $PPID KILL || code=$?
-echo $code >code.new
-mv code.new code
-exec sleep 1000
-`, 0o755)
-		v := start()
-		s.waitFor("pgsignal has ended", func() bool { return firstLine(dir+"/code") != "" })
-		if code := firstLine(dir + "/code"); code != "111" {
-			s.Errorf("exit %s, want 111", code)
-		}
-		if !v.supervisor().alive() {
-			s.Error("the supervisor was signalled")
-		}
-	})
 }
 
 // nextTick waits until a process that starts now has another start time than one that started before.

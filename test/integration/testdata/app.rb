@@ -67,33 +67,6 @@ class StubbornJob
   end
 end
 
-# Lets go of all that LeakJob has kept.
-class ShrinkJob
-  include Sidekiq::Worker
-
-  def perform
-    note("start", jid)
-    LeakJob::KEPT.clear
-    GC.start
-    note("done", jid)
-  end
-end
-
-# Leaves garbage: a full GC gives it back.
-class GarbageJob
-  include Sidekiq::Worker
-  KEPT = []
-
-  def perform(pieces, megabytes)
-    note("start", jid)
-    GC.disable
-    pieces.times { KEPT << "x" * (megabytes << 20) }
-    KEPT.clear
-    GC.enable
-    note("done", jid)
-  end
-end
-
 class FailJob
   include Sidekiq::Worker
 
