@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds gracekit from source and installs it, removes it again, or shows what it does. release/build makes packages
-# from the tree that this installs.
+# Builds gracekit from source and installs it, removes it again, or shows what it does.
+# release/build makes packages from the tree that this installs.
 set -eu
 umask 022
 export LC_ALL=C
@@ -53,7 +53,8 @@ case $prefix in
 *) fatal 100 "--prefix: invalid path \"$prefix\" (want an absolute path such as /usr/local)" ;;
 esac
 dest=${DESTDIR-}
-manifest=$prefix/share/gracekit/manifest # every path that was put there, one a line; a folder has a slash at its end
+# Every path that was put there, one a line; a folder has a slash at its end.
+manifest=$prefix/share/gracekit/manifest
 cd -- "$(dirname -- "$0")"
 
 # check_writable: says at once that an install would fail, before anything is built.
@@ -64,29 +65,33 @@ check_writable() {
 	done
 	folder=${folder:-/}
 	[ -d "$folder" ] || fatal 111 "cannot install under $dest$prefix: $folder is not a folder"
-	[ -w "$folder" ] ||
-		fatal 111 "cannot install under $dest$prefix: $folder is not writable for $(id -un) (try sudo, or --prefix \$HOME/.local)"
+	if [ ! -w "$folder" ]; then
+		hint="try sudo, or --prefix \$HOME/.local"
+		fatal 111 "cannot install under $dest$prefix: $folder is not writable for $(id -un) ($hint)"
+	fi
 }
 
 check_go() {
 	need=$(sed -n 's/^go \([0-9]*\.[0-9]*\).*/\1/p' go.mod)
-	command -v go >/dev/null ||
-		fatal 127 "cannot run go: not found in PATH (want Go $need or newer, https://go.dev/dl, or a package of gracekit)"
+	want="want Go $need or newer, https://go.dev/dl, or a package of gracekit"
+	command -v go >/dev/null || fatal 127 "cannot run go: not found in PATH ($want)"
 	have=$(go env GOVERSION 2>/dev/null || GOTOOLCHAIN=local go version)
 	minor=${have#*go1.}
 	[ "${minor%%[!0-9]*}" -ge "${need#*.}" ] 2>/dev/null ||
-		fatal 111 "cannot build with $have (want Go $need or newer, https://go.dev/dl, or a package of gracekit)"
+		fatal 111 "cannot build with $have ($want)"
 }
 
 # stage DIR: everything as it will be under $dest.
 stage() {
 	root=$1$prefix
-	mkdir -p "$root/bin" "$root/share/man/man7" "$root/share/man/man8" "$root/share/doc/gracekit" "$root/share/gracekit/ruby"
+	mkdir -p "$root/bin" "$root/share/man/man7" "$root/share/man/man8" \
+		"$root/share/doc/gracekit" "$root/share/gracekit/ruby"
 	CGO_ENABLED=0 GOWORK=off go build -trimpath -buildvcs=false \
 		-ldflags "-s -w -buildid= -X gracekit/lib/cli.Version=$version" -o "$root/bin/" ./cmd/...
 	for folder in cmd/*/; do # a program that is a script has the name of its folder
-		script=$folder$(basename "$folder")
-		[ ! -f "$script" ] || sed "s/^version=0-unknown\$/version=$version/" "$script" >"$root/bin/$(basename "$folder")"
+		name=$(basename "$folder")
+		[ ! -f "$folder$name" ] ||
+			sed "s/^version=0-unknown\$/version=$version/" "$folder$name" >"$root/bin/$name"
 	done
 	chmod 755 "$root"/bin/*
 	cp lib/ruby/*.rb "$root/share/gracekit/ruby"
@@ -99,10 +104,11 @@ stage() {
 	chmod -R u+rwX,go+rX,go-w "$1"
 	# A page names files where they are installed.
 	there=$(printf '%s' "$prefix" | sed 's/[\\&|]/\\&/g')
-	find "$root/share" -type f -exec grep -lF /usr/local/share/gracekit {} + | while IFS= read -r file; do
-		sed "s|/usr/local/share/gracekit|$there/share/gracekit|g" "$file" >"$1/new"
-		cat "$1/new" >"$file"
-	done
+	find "$root/share" -type f -exec grep -lF /usr/local/share/gracekit {} + |
+		while IFS= read -r file; do
+			sed "s|/usr/local/share/gracekit|$there/share/gracekit|g" "$file" >"$1/new"
+			cat "$1/new" >"$file"
+		done
 	rm -f "$1/new"
 }
 
@@ -126,8 +132,8 @@ place() {
 	cp "$tmp/new" "$dest$manifest"
 }
 
-# remove: reads paths. What is in a folder goes before it, and the folder only when it is empty. A path that is not
-# under the prefix is in no manifest of ours.
+# remove: reads paths. What is in a folder goes before it, and the folder only when it is empty. A
+# path that is not under the prefix is in no manifest of ours.
 remove() {
 	sort -r | while IFS= read -r path; do
 		case $path in
@@ -145,11 +151,14 @@ remove() {
 
 # check_manifest: root removes nothing that another user could have written into the manifest.
 check_manifest() {
-	[ -f "$dest$manifest" ] || fatal 1 "cannot uninstall: $dest$manifest does not exist (want the --prefix it was installed with)"
+	[ -f "$dest$manifest" ] ||
+		fatal 1 "cannot uninstall: $dest$manifest does not exist (want the --prefix of the install)"
 	folder=$dest$prefix/share/gracekit
 	while [ -n "$folder" ] && [ "$folder" != "$dest" ]; do
-		bad=$(find "$dest$manifest" "$folder" -prune \( ! -user "$(id -u)" ! -user 0 -o -perm -0020 ! -group 0 -o -perm -0002 ! -perm -1000 \))
-		[ -z "$bad" ] || fatal 111 "cannot uninstall: $(echo "$bad" | head -n 1) can be written by other users, and so the manifest"
+		bad=$(find "$dest$manifest" "$folder" -prune \
+			\( ! -user "$(id -u)" ! -user 0 -o -perm -0020 ! -group 0 -o -perm -0002 ! -perm -1000 \))
+		bad=$(echo "$bad" | head -n 1)
+		[ -z "$bad" ] || fatal 111 "cannot uninstall: other users can write $bad, and so the manifest"
 		folder=${folder%/*}
 	done
 }
@@ -173,6 +182,7 @@ install)
 	trap 'exit 143' TERM
 	stage "$tmp/root"
 	place "$tmp/root"
-	echo "gracekit $version is installed under $dest$prefix: next, read $prefix/share/doc/gracekit/README.md or man 7 gracekit"
+	echo "gracekit $version is installed under $dest$prefix: next," \
+		"read $prefix/share/doc/gracekit/README.md or man 7 gracekit"
 	;;
 esac
