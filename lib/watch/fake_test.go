@@ -35,7 +35,6 @@ type fakeWorld struct {
 	state     []byte
 	successor func() *fakeProcess // what the supervisor starts, a second after an exit
 	ended     time.Duration       // when the loop is told to end
-	clockStep time.Duration       // by which somebody has set the time of day
 }
 
 // fakeEvent is something that happens at a time.

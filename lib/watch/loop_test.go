@@ -48,12 +48,6 @@ func TestWhenAProcessIsRestarted(t *testing.T) {
 				return 100
 			}, most: time.Hour,
 			want: []string{"0s over-soft", "5s under-soft", "8s over-soft", "18s grace-over", "18s restart-begin", "19s restart-done"}},
-		"somebody sets the clock: no timer asks for the time of day": {
-			size: constant(101), most: time.Hour, change: func(_ *Config, w *fakeWorld) {
-				w.script = []fakeEvent{{at: start + 3*time.Second, do: func() { w.clockStep = -1000 * time.Hour }},
-					{at: start + 6*time.Second, do: func() { w.clockStep = 1000 * time.Hour }}}
-			},
-			want: []string{"0s over-soft", "10s grace-over", "10s restart-begin", "11s restart-done"}},
 		"over the hard limit": {
 			size: between(90, 5*time.Second, 201), most: time.Hour,
 			want: []string{"5s over-soft", "5s over-hard", "5s restart-begin", "6s restart-done"}},

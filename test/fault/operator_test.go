@@ -36,42 +36,6 @@ func TestDownInTheGraceTime(t *testing.T) {
 // pass lets time pass in which nothing must happen.
 func (s *stage) pass(d time.Duration) { time.Sleep(d) }
 
-// Wanted down while its process does not end, a service is not restarted when its grace time is over: that is said.
-func TestDownAndNotEndingIsNotRestarted(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	target, j := s.worker("worker", "-ignore-term")
-	_, l := s.watched("watch", target, "-g 8s -i 50ms -r 200ms", j.restarter()) // time to say so before it is over
-	p := target.running(proc.ID{})
-	s.grow(p, j)
-	s.must(target.tell("d"))
-	l.event(`msg=restart-postponed .*why="the service is wanted down"`, 2)
-	s.must(p.Signal(unix.SIGKILL))
-	l.event(`msg=target-gone .*why="the service is wanted down"`, 1)
-	l.never("msg=restart-begin")
-	if len(j.of("RESTART")) > 0 || len(j.of("START")) > 1 {
-		s.Error("something was started")
-	}
-}
-
-// Paused by its operator, a service is not restarted before it goes on.
-func TestASvPauseIsRespected(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	target, j := s.worker("worker")
-	_, l := s.watched("watch", target, "-g 8s -i 50ms -r 200ms", j.restarter()) // time to say so before it is over
-	p := target.running(proc.ID{})
-	s.grow(p, j)
-	s.must(target.tell("p"))
-	l.event(`msg=restart-postponed .*why="the service is paused"`, 2)
-	if len(j.of("RESTART")) > 0 {
-		s.Error("restarted though paused")
-	}
-	s.must(target.tell("c"))
-	l.event("msg=restart-done", 1)
-	j.restartedOnce(p.ID)
-}
-
 // Taken down during its restart, a service is down when that is over, and stays so.
 func TestDownDuringTheRestart(t *testing.T) {
 	t.Parallel()
@@ -92,49 +56,6 @@ func TestDownDuringTheRestart(t *testing.T) {
 	if target.stat() != "down" || len(j.of("START")) != 1 {
 		s.Errorf("%s after %d starts", target.stat(), len(j.of("START")))
 	}
-}
-
-// Taken down while a restart that failed waits for its next try, there is no next try: that is said.
-func TestDownWhileARestartWaitsForItsNextTry(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	target, j := s.worker("worker", "-ignore-term")
-	prog := s.program(j, "", "-quiet 1h")
-	watcher, l := s.watched("watch", target, "-g 0 -i 50ms -r 5s", prog.name)
-	p := target.running(proc.ID{})
-	s.grow(p, j)
-	j.event("QUIET", 1)
-	s.must(s.noted("worker/supervise/gracewatch").Signal(unix.SIGKILL))
-	l.event("msg=restart-failed", 1)
-	s.must(target.tell("d"))
-	l.event(`msg=restart-postponed .*why="the service is wanted down"`, 1)
-	w := watcher.running(proc.ID{})
-	s.must(w.Signal(unix.SIGKILL)) // nor does the next gracewatch start anything
-	watcher.running(w.ID)
-	l.event("msg=watching", 2)
-	l.event(`msg=restart-postponed .*why="the service is wanted down"`, 2)
-	if len(j.of("RESTART")) != 1 {
-		s.Error("restarted though down")
-	}
-	s.must(target.tell("u")) // changed their mind: it is quiet, and must not stay so
-	s.waitFor("it goes on", func() bool { return len(j.of("RESTART")) == 2 })
-	s.must(p.Signal(unix.SIGKILL))
-	target.running(p.ID)
-}
-
-// Taken down before gracewatch starts, a service is waited for.
-func TestDownBeforeGracewatchStarts(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	target, j := s.worker("worker")
-	p := target.running(proc.ID{})
-	s.must(target.tell("d"))
-	s.waitFor("it is down", func() bool { return target.stat() == "down" })
-	_, l := s.watched("watch", target, "-g 0 -i 50ms", j.restarter())
-	l.event("msg=watching", 1)
-	s.must(target.tell("u"))
-	s.grow(target.running(p.ID), j)
-	l.event("msg=restart-done", 1)
 }
 
 // The operator of an s6 service wins, too: s6-svc -d in the grace time, and while the process does not end.

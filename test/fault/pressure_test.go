@@ -3,10 +3,7 @@ package fault
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
-	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -75,57 +72,4 @@ func TestUnderMemoryPressureTheCheckComesInTime(t *testing.T) {
 	hog.Signal(unix.SIGKILL)
 	s.must(l.Signal(unix.SIGTERM))
 	l.exits(0)
-}
-
-// gracewatch lowers its own oom_score_adj, and locks its memory; its program has the score that gracewatch was started
-// with. --no-lock leaves both alone.
-func TestTheOOMScoreIsForItselfAlone(t *testing.T) {
-	t.Parallel()
-	for name, c := range map[string]struct {
-		options []string
-		own     string
-		locks   bool
-	}{
-		"lowered":    {nil, "-900", true},
-		"left as is": {[]string{"--no-lock"}, "123", false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := newStage(t)
-			s.need("true")
-			if c.own == "-900" && exec.Command("sh", "-c", "echo -900 >/proc/self/oom_score_adj").Run() != nil {
-				s.Log("no score can be lowered here (CAP_SYS_RESOURCE is missing): it must stay as it was")
-				c.own = "123"
-			}
-			target, j := s.worker("worker")
-			prog := s.write("prog", "#!/bin/sh\ncat /proc/self/oom_score_adj >score\nexec "+j.restarter()+"\n", 0o755)
-			argv := append([]string{"sh", "-c", `echo 123 >/proc/self/oom_score_adj && exec gracewatch "$@"`, "sh"}, c.options...)
-			l := s.start("gracewatch.log", append(argv, "-s", fmt.Sprint(soft), "-g", "0", "-i", "50ms", target.dir, prog)...)
-			l.event("msg=watching", 1)
-			is := func(when string) {
-				s.Helper()
-				s.waitFor("its score is "+c.own+" "+when, func() bool {
-					return strings.TrimSpace(procFile(l.Process, "oom_score_adj")) == c.own
-				})
-				locked := !regexp.MustCompile(`VmLck:\s+0 kB`).MatchString(procFile(l.Process, "status"))
-				if locked != c.locks {
-					s.Errorf("its memory is locked %s: %v", when, locked)
-				}
-			}
-			s.polls(l.Process)
-			is("at first")
-			s.grow(target.running(proc.ID{}), j)
-			l.event("msg=target-up", 1)
-			s.polls(l.Process)
-			is("after a restart")
-			if score := strings.TrimSpace(s.read("score")); score != "123" {
-				s.Errorf("the program's score is %s", score)
-			}
-		})
-	}
-}
-
-func procFile(p *proc.Process, name string) string {
-	text, _ := p.ReadFile(name)
-	return string(text)
 }

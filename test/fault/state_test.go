@@ -6,7 +6,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -46,120 +45,6 @@ func (s *stage) alone() (*proc.Process, journal) {
 	c := s.start("worker.log", "worker", "serve", "-max", fmt.Sprint(large), j.file)
 	j.event("START", 1)
 	return c.Process, j
-}
-
-// A state file that is damaged, cut off, from another boot, of another target or of another process, or that somebody else
-// could have written, is told once, never acted on, and not resumed.
-func TestAStateFileThatIsOfNoUse(t *testing.T) {
-	t.Parallel()
-	boot, err := proc.Boot()
-	if err != nil {
-		t.Fatal(err)
-	}
-	// What a gracewatch believes starts a restart at once.
-	good := func(boot, target, id string) string {
-		return snapshot(boot, target, id, grace.State{Over: true, Since: 1000, GraceOver: true, Restarting: true, Reason: grace.Soft}, grace.Backoff{})
-	}
-	write := func(mode os.FileMode, text func(s *stage, id string) string) func(*stage, string, string) {
-		return func(s *stage, file, id string) {
-			s.must(os.WriteFile(file, []byte(text(s, id)), mode))
-			s.must(os.Chmod(file, mode))
-		}
-	}
-	right := func(s *stage, id string) string { return good(boot, id, id) }
-	for name, c := range map[string]struct {
-		make  func(s *stage, file, id string)
-		told  string
-		stays bool // and is never written
-	}{
-		"right":    {make: write(0o600, right)},
-		"damaged":  {make: write(0o600, func(s *stage, id string) string { return strings.Replace(right(s, id), `"id"`, `"di"`, 1) }), told: "it is damaged"},
-		"negative": {make: write(0o600, func(s *stage, id string) string { return strings.Replace(right(s, id), ":1000", ":-1", 1) }), told: "it is damaged"},
-		"binary":   {make: write(0o600, func(*stage, string) string { return "\x00\xff\x00\n\n\nend\n" }), told: "it is damaged"},
-		"empty":    {make: write(0o600, func(*stage, string) string { return "" }), told: "it is damaged|EOF"},
-		"cut off":  {make: write(0o600, func(s *stage, id string) string { return strings.TrimSuffix(right(s, id), "}") }), told: "it is damaged"},
-		"cut off in the middle": {make: write(0o600, func(s *stage, id string) string {
-			return right(s, id)[:100]
-		}), told: "it is damaged"},
-		"long":               {make: write(0o600, func(*stage, string) string { return strings.Repeat("boot x\n", 1<<18) }), told: "longer than"},
-		"from another boot":  {make: write(0o600, func(s *stage, id string) string { return good("5f0c6c52", id, id) }), told: "from another boot"},
-		"of another process": {make: write(0o600, func(s *stage, id string) string { return good(boot, id, strings.Replace(id, ":", ":1", 1)) }), told: ""},
-		"for everybody":      {make: write(0o666, right), told: "mode 06[62]"},
-		"for a group": {make: func(s *stage, file, id string) {
-			write(0o620, right)(s, file, id)
-			s.must(os.Chown(file, -1, 65534)) // gid 0 is trusted
-		}, told: "mode 06[62]|gid"},
-		"a link": {make: func(s *stage, file, id string) {
-			write(0o600, right)(s, file+".real", id)
-			s.must(os.Symlink(file+".real", file))
-		}, told: "symbolic link"},
-		"a directory": {make: func(s *stage, file, id string) { s.must(os.Mkdir(file, 0o700)) }, told: "regular file", stays: true},
-		"a FIFO":      {make: func(s *stage, file, id string) { s.must(unix.Mkfifo(file, 0o600)) }, told: "regular file", stays: true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := newStage(t)
-			p, j := s.alone()
-			c.make(s, s.path("state"), p.ID.String())
-			l := s.watch(p.ID.String(), "-g 1h -i 50ms -f state", j.restarter())
-			l.event("msg=watching", 1)
-			if name == "right" { // so that the others prove something
-				l.exits(0)
-				l.event("msg=restart-done", 1)
-				return
-			}
-			s.grow(p, j)
-			l.event("msg=over-soft", 1)
-			s.polls(l.Process)
-			if name != "of another process" {
-				l.times("not resumed", 1)
-				l.times("not resumed.*("+c.told+")", 1)
-			}
-			if len(j.of("RESTART")) > 0 && name != "of another process" {
-				s.Error("it was acted on")
-			}
-			if c.stays {
-				l.times("cannot keep the state", 1)
-				return
-			}
-			info, err := os.Lstat(s.path("state"))
-			s.must(err)
-			if text := s.read("state"); info.Mode() != 0o600 || !strings.Contains(text, p.ID.String()) || !strings.HasSuffix(text, "\n}\n") {
-				s.Errorf("afterwards it is %v: %q", info.Mode(), text)
-			}
-			if name == "a link" && !strings.Contains(s.read("state.real"), `"since":1000`) {
-				s.Error("what the link points to was written")
-			}
-		})
-	}
-}
-
-// Written by a clock that was ahead, a state file is not believed: nothing waits for a time that is far off.
-func TestAStateFileFromTheFuture(t *testing.T) {
-	t.Parallel()
-	boot, err := proc.Boot()
-	if err != nil {
-		t.Fatal(err)
-	}
-	future := proc.Now() * 1000
-	for name, c := range map[string]struct {
-		backoff grace.Backoff
-		state   grace.State
-	}{
-		"the back-off":    {grace.Backoff{Soft: grace.Streak{Count: 5, Last: future, Gap: time.Minute, Over: 1}}, grace.State{}},
-		"the grace timer": {grace.Backoff{}, grace.State{Over: true, Since: future}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := newStage(t)
-			p, j := s.alone()
-			s.write("state", snapshot(boot, p.ID.String(), p.ID.String(), c.state, c.backoff), 0o600)
-			s.grow(p, j)
-			l := s.watch(p.ID.String(), "-g 100ms -i 50ms -r 100ms -f state", j.restarter())
-			l.exits(0)
-			l.times("not resumed", 1)
-		})
-	}
 }
 
 // In a time namespace whose clock is another, a state file is of no use, is told, and is not acted on.
@@ -262,25 +147,4 @@ func TestAStateThatCanBeReadAlone(t *testing.T) {
 	l.exits(0)
 	l.event("msg=restart-done", 1)
 	l.times("cannot keep the state", 1)
-}
-
-// Two gracewatches for one service would restart it twice: the second is refused.
-func TestASecondGracewatchIsRefused(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	target, j := s.worker("worker")
-	first := s.watch(target.dir, "-g 0 -i 50ms", j.restarter())
-	first.event("msg=watching", 1)
-	second := s.start("second.log", "gracewatch", "-s", fmt.Sprint(soft), "-g", "0", "-i", "50ms", target.dir, "worker", "restart", j.file)
-	second.exits(111)
-	second.event("locked by another gracewatch", 1)
-	second.never("msg=watching")
-	p := target.running(proc.ID{})
-	s.grow(p, j)
-	first.event("msg=restart-done", 1)
-	j.restartedOnce(p.ID)
-	s.must(first.Signal(unix.SIGKILL)) // and as soon as it is gone
-	<-first.code
-	third := s.start("third.log", "gracewatch", "-s", fmt.Sprint(soft), target.dir, "true")
-	third.event("msg=watching", 1)
 }
