@@ -42,7 +42,7 @@ func findTargets(words []string) (targets []target, err error) {
 		for _, entry := range entries {
 			path := filepath.Join(folder, entry.Name())
 			real, err := filepath.EvalSymlinks(path)
-			if err != nil || seen[real] || strings.HasPrefix(entry.Name(), ".") {
+			if err != nil || seen[real] || isOfS6(entry.Name()) {
 				continue
 			}
 			if info, err := os.Stat(filepath.Join(real, "supervise")); err != nil || !info.IsDir() {
@@ -65,6 +65,12 @@ func findTargets(words []string) (targets []target, err error) {
 		}
 	}
 	return targets, nil
+}
+
+// isOfS6 tells whether a service is none of an operator's: s6-linux-init and
+// s6-rc, and so every container of s6-overlay, have their own among the others.
+func isOfS6(name string) bool {
+	return strings.HasPrefix(name, ".") || strings.HasPrefix(name, "s6-linux-init-") || strings.HasPrefix(name, "s6rc-")
 }
 
 // nameOf is how a target is called in the table: the last part of a path.
