@@ -31,7 +31,8 @@ SIDEKIQ_MEMORY_KILLER_PRIVATE_QUEUES, need not be served by others. The Sidekiqs
 of a TARGET are claimed together; the others are those outside it.
 
 Exit: that of prog; without prog 0 given; 1 there is no such instance; 75 not
-      now; 100 used wrongly; 111 Redis gave no answer, or cannot tell which
+      now; 100 used wrongly; 111 never, while nobody changes the settings or
+      starts other instances, or Redis gave no answer, or cannot tell which
       instance a process is; 126, 127 prog cannot be executed, was not found.
 `
 

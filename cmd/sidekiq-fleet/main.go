@@ -47,7 +47,7 @@ REDIS_SENTINEL_PASSWORD, REDIS_SENTINEL_TLS (1 or 0).
 
 Exit: 0 yes, or done; 1 no, or no such instance; 75 not now, try again later;
       100 used wrongly; 111 Redis gave no answer, or cannot tell which instance
-      a process is.
+      a process is, or what speaks against it will not pass by itself.
 `
 
 var commands = map[string]func(c *command, args []string) error{
@@ -135,7 +135,7 @@ func (c *command) checkTimeout() error {
 }
 
 // result is the error that ends the program for what Redis, or the look for an instance, answered. A plain no and a
-// "not now" are warnings; a "not now" that will not pass by itself is an error.
+// "not now" are warnings; what will not pass by itself is an error.
 func (c *command) result(err error) error {
 	code := cli.No
 	switch {
@@ -143,7 +143,7 @@ func (c *command) result(err error) error {
 		return nil
 	case errors.Is(err, fleet.ErrUnsatisfiable):
 		c.Error("%v", err)
-		return cli.Exit(cli.NotNow)
+		return cli.Exit(cli.Refused)
 	case errors.As(err, new(*cli.Error)):
 		return err
 	case errors.Is(err, fleet.ErrNotNow):

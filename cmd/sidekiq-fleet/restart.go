@@ -40,8 +40,9 @@ Environment, as for memory-killer:
                                             graceful-restart
 
 Exit: 0 it has exited; 1 there is no such instance, or the service is down;
-      75 not now, nothing was signalled; 100 used wrongly; 111 it has not exited,
-      or Redis gave no answer (75 if gracewatch runs this).
+      75 not now, nothing was signalled; 100 used wrongly; 111 it has not exited;
+      Redis gave no answer, or what speaks against it will not pass by itself (75
+      if gracewatch runs this).
 `
 
 func restart(above *command, args []string) error {

@@ -78,12 +78,10 @@ type answer struct {
 	Holder      string
 	Left        float64 // ms
 	Peers       int
-	OtherQueues int `json:"other_queues"`
-	Quiet       int
-	Claimed     int
-	Dead        int
-	Expected    int      // of those not available, how many serve one of the queues
+	OtherQueues int      `json:"other_queues"`
+	Expected    int      // of those not available, how many serve one of the queues, or may
 	Unserved    []string // queues whose other servers are not available now
+	Waiting     []string // some of those not available, and why
 	Nobodys     []string // queues that no other instance serves
 }
 
@@ -139,6 +137,7 @@ func (f *Fleet) Claim(r Request) (peers int, err error) {
 
 func (f *Fleet) verdict(r Request, a answer) error {
 	who := strings.Join(r.Identities, ", ")
+	slices.Sort(a.Waiting)
 	switch a.Answer {
 	case "granted":
 		return nil
@@ -159,15 +158,18 @@ func (f *Fleet) verdict(r Request, a answer) error {
 				"if these queues need no other server", who, ErrUnsatisfiable, f.where, strings.Join(a.Nobodys, ", "))
 		}
 		slices.Sort(a.Unserved)
-		return fmt.Errorf("%s: %w: the other instances that serve %s are claimed, quiet or without a heartbeat", who, ErrNotNow,
-			strings.Join(a.Unserved, ", "))
+		return fmt.Errorf("%s: %w: no other instance that serves %s is available; waiting for %s", who, ErrNotNow,
+			strings.Join(a.Unserved, ", "), strings.Join(slices.Compact(a.Waiting), ", "))
 	}
 	if a.Peers+a.Expected < r.MinPeers {
 		return fmt.Errorf("%s: %w: %d of %d other instances needed serve its queues in %s (of other queues: %d): start more, "+
-			"or set SIDEKIQ_MEMORY_KILLER_MIN_PEERS to %d", who, ErrUnsatisfiable, a.Peers+a.Expected, r.MinPeers, f.where, a.OtherQueues, a.Peers+a.Expected)
+			"or need only %d (claim --min, SIDEKIQ_MEMORY_KILLER_MIN_PEERS)", who, ErrUnsatisfiable, a.Peers+a.Expected, r.MinPeers, f.where, a.OtherQueues, a.Peers+a.Expected)
 	}
-	return fmt.Errorf("%s: %w: %d of %d other instances needed are available (claimed: %d, quiet: %d, without a heartbeat: %d, of other queues: %d)",
-		who, ErrNotNow, a.Peers, r.MinPeers, a.Claimed, a.Quiet, a.Dead, a.OtherQueues)
+	waiting := strings.Join(a.Waiting, ", ")
+	if more := a.Expected - len(a.Waiting); more > 0 {
+		waiting += fmt.Sprintf(" and %d more", more)
+	}
+	return fmt.Errorf("%s: %w: %d of %d other instances needed are available; waiting for %s", who, ErrNotNow, a.Peers, r.MinPeers, waiting)
 }
 
 // luaPattern is a pattern of path.Match as a pattern of Lua, but that * matches a slash too.

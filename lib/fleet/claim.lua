@@ -80,30 +80,33 @@ for _, instance in ipairs(r.instances) do
 end
 any = any or not shared -- where all queues are private, any instance is as good as another
 
-local n = { peers = 0, other_queues = 0, quiet = 0, claimed = 0, dead = 0, expected = 0 }
-local later = {} -- queues that an instance serves which is not available now
+local n = { peers = 0, other_queues = 0, expected = 0, waiting = {} }
+local later = {} -- queues that an instance serves which is not available now, and which
 for _, id in ipairs(redis.call('SMEMBERS', KEYS[1])) do
   if n.peers >= r.min_peers and (open == 0 or r.min_peers == 0) then break end -- Redis has others to serve
   if not mine[id] then
     local it = read(id)
     if failure then return redis.error_reply(failure) end
-    local kind = 'peers'
-    if not it or it.since >= r.fresh then kind = 'dead'
-    elseif it.holder then kind = 'claimed'
-    elseif it.quiet then kind = 'quiet'
+    local why -- it is not available
+    if not it or it.since >= r.fresh then why = ' (no heartbeat)'
+    elseif it.holder then why = ' (claimed)'
+    elseif it.quiet then why = ' (quiet)'
     end
     local shares = any
     for _, queue in ipairs(it and it.queues or {}) do
       if served[queue] ~= nil then
         shares = true
-        if kind ~= 'peers' then later[queue] = true
+        if why then later[queue] = later[queue] or id .. why
         elseif not served[queue] then served[queue], open = true, open - 1
         end
       end
     end
-    if kind == 'peers' and not shares then kind = 'other_queues' end
-    if kind ~= 'peers' and (shares or not it) then n.expected = n.expected + 1 end
-    n[kind] = n[kind] + 1
+    if it and not shares then n.other_queues = n.other_queues + 1
+    elseif not why then n.peers = n.peers + 1
+    else
+      n.expected = n.expected + 1
+      if #n.waiting < 3 then table.insert(n.waiting, id .. why) end
+    end
   end
 end
 
@@ -112,7 +115,9 @@ for queue, is in pairs(served) do
   if not is then table.insert(later[queue] and n.unserved or n.nobodys, queue) end
 end
 if n.peers < r.min_peers then n.answer = 'few'
-elseif r.min_peers > 0 and #n.unserved + #n.nobodys > 0 then n.answer = 'unserved'
+elseif r.min_peers > 0 and #n.unserved + #n.nobodys > 0 then
+  n.answer, n.waiting = 'unserved', {}
+  for _, queue in ipairs(n.unserved) do table.insert(n.waiting, later[queue]) end
 end
 -- A restart that has begun under a claim goes on: the instance takes no jobs, and otherwise would stay quiet forever.
 if begun then n.answer = 'granted' end
@@ -121,6 +126,7 @@ if n.answer == 'granted' then
     redis.call('HSET', prefix .. id, 'gracekit', string.format('%.0f %s', now + r.ttl, r.holder))
   end
 end
-if #n.unserved == 0 then n.unserved = nil end -- cjson's empty table is an object
-if #n.nobodys == 0 then n.nobodys = nil end
+for _, list in ipairs({ 'waiting', 'unserved', 'nobodys' }) do
+  if #n[list] == 0 then n[list] = nil end -- cjson's empty table is an object
+end
 return cjson.encode(n)

@@ -44,16 +44,19 @@ const (
 	// startSlop is how long after its heartbeat thread a Sidekiq may have written its start where the hostname does not
 	// confirm that it is this one: at its first heartbeat, which comes at once unless Redis is away.
 	startSlop = 10 * time.Second
+	// atOnce is how soon after the start of its heartbeat thread a Sidekiq writes its start, if the machine has time for
+	// it and its clock was not set since; and apart is how much further away the start of another instance must then be.
+	atOnce, apart = 500 * time.Millisecond, time.Second
 )
 
 // self is what is known of a local process that is a Sidekiq.
 type self struct {
-	pid     int       // in its own pid namespace
-	host    string    // empty: unknown, for noHost
-	noHost  error     // why
-	noted   string    // the identity in the note of the job hook, or ""
-	started time.Time // not later than what it wrote as its start
-	exact   bool      // started is that of its heartbeat thread
+	pid     int         // in its own pid namespace
+	host    string      // empty: unknown, for noHost
+	noHost  error       // why
+	noted   string      // the identity in the note of the job hook, or ""
+	started time.Time   // not later than what it wrote as its start
+	threads []time.Time // the start of its heartbeat thread, or, where threads have no names, of all
 }
 
 // Resolve finds the instance that a Sidekiq of this machine is. ErrGone if the process has ended; ErrDead, ErrAbsent or
@@ -91,11 +94,15 @@ func describe(p *proc.Process) (s self, err error) {
 		s.noted = note.Identity
 		return s, nil
 	}
-	since, exact, err := serving(p)
+	threads, err := serving(p)
 	if err != nil {
 		return s, err
 	}
-	s.started, s.exact = time.Now().Add(since-proc.Now()), exact
+	boot := time.Now().Add(-proc.Now())
+	for _, since := range threads {
+		s.threads = append(s.threads, boot.Add(since))
+	}
+	s.started = slices.MinFunc(s.threads, time.Time.Compare)
 	if s.host = os.Getenv("DYNO"); s.host != "" {
 		return s, nil
 	}
@@ -111,7 +118,8 @@ func describe(p *proc.Process) (s self, err error) {
 }
 
 // choose is the instance that the process is, among those with its pid: one that did not start before it, and of these
-// the one that started first. The hostname chooses among several, since a container on another host may have the same pid.
+// the one whose start is nearest to that of its heartbeat thread. The hostname chooses among several, since a container on
+// another host may have the same pid.
 //
 // The note of its job hook decides where there is one.
 func (s self) choose(found []Instance) (string, error) {
@@ -141,11 +149,15 @@ func (s self) choose(found []Instance) (string, error) {
 		}
 	}
 	candidates := slices.DeleteFunc(slices.Clone(alive), func(in Instance) bool { return !ofHost(in) })
-	if len(candidates) == 0 && s.exact { // its hostname is not the one that it calls itself by
-		candidates = slices.DeleteFunc(alive, func(in Instance) bool { return in.Started.After(s.started.Add(startSlop)) })
+	if len(candidates) == 0 { // its hostname is not the one that it calls itself by
+		slop := startSlop
+		if len(s.threads) > 1 {
+			slop = atOnce
+		}
+		candidates = slices.DeleteFunc(alive, func(in Instance) bool { return s.away(in) > slop })
 	}
 	slices.SortFunc(candidates, func(a, b Instance) int {
-		return cmp.Or(a.Started.Compare(b.Started), cmp.Compare(a.Identity, b.Identity))
+		return cmp.Or(cmp.Compare(s.away(a), s.away(b)), cmp.Compare(a.Identity, b.Identity))
 	})
 	why := ""
 	if s.noHost != nil {
@@ -156,10 +168,25 @@ func (s self) choose(found []Instance) (string, error) {
 		return "", fmt.Errorf("%s: %w", dead.Identity, dead.errDead())
 	case len(candidates) == 0:
 		return "", fmt.Errorf("%w: none with pid %d that started when it did (another Redis, database or --namespace?)%s", ErrAbsent, s.pid, why)
-	case len(candidates) > 1 && candidates[1].Started.Sub(candidates[0].Started) <= clockSlop:
+	case len(candidates) > 1 && !s.tells(candidates[0], candidates[1]):
 		return "", fmt.Errorf("%w: %s, %s%s", ErrAmbiguous, candidates[0].Identity, candidates[1].Identity, why)
 	}
 	return candidates[0].Identity, nil
+}
+
+// away is how far the start of an instance is from that of the heartbeat thread, or of what may be that thread.
+func (s self) away(in Instance) time.Duration {
+	away := in.Started.Sub(s.started).Abs()
+	for _, thread := range s.threads {
+		away = min(away, in.Started.Sub(thread).Abs())
+	}
+	return away
+}
+
+// tells is whether the first of two instances is so much nearer that the process must be that one.
+func (s self) tells(first, second Instance) bool {
+	further := s.away(second) - s.away(first)
+	return further > clockSlop || further >= apart && s.away(first) <= atOnce
 }
 
 // namespaceDepth is in how many nested pid namespaces, ours and those below it, the process has a pid.
@@ -191,47 +218,44 @@ var ErrBooting = fmt.Errorf("not a Sidekiq, or one that is still booting: it has
 // handlersFirst is how long the heartbeat thread may come after the signal handlers.
 const handlersFirst = 3 * time.Second
 
-// serving is since when, after boot of the machine, the process has been a Sidekiq: since the start of its heartbeat
-// thread. Without CLOCK ticks of that thread (JRuby has no names of threads) it is the start of the process, and a
-// handler for TSTP shows that it has booted, if the heartbeat thread does not follow it at once.
-func serving(p *proc.Process) (since time.Duration, exact bool, err error) {
+// serving is when, after boot of the machine, the heartbeat thread of a Sidekiq has started. Where it is not known which
+// thread that is (those of JRuby have no names of their own), it is the start of each, and a handler for TSTP shows that
+// Sidekiq has booted, if the heartbeat thread does not follow it at once.
+func serving(p *proc.Process) (since []time.Duration, err error) {
 	for until := time.Now().Add(handlersFirst); ; time.Sleep(50 * time.Millisecond) {
-		since, ok, err := heartbeatSince(p)
-		if err != nil || ok {
-			return since, ok, err
+		threads, err := p.Threads()
+		if err != nil {
+			return nil, err
+		}
+		since := startTimes(p, slices.DeleteFunc(slices.Clone(threads), func(thread proc.Thread) bool {
+			return thread.TID == p.ID.PID || thread.Name != "heartbeat" && thread.Name != "sidekiq.heartbe"
+		}))
+		if len(since) > 0 {
+			return since[:1], nil
 		}
 		status, err := p.Status()
 		if err != nil {
-			return 0, false, err
+			return nil, err
 		}
 		switch {
 		case !status.Catches(unix.SIGTSTP):
-			return 0, false, ErrBooting
+			return nil, ErrBooting
 		case time.Now().After(until):
-			return p.ID.StartTime(), false, nil
+			return append(startTimes(p, threads), p.ID.StartTime()), nil
 		}
 	}
 }
 
-// heartbeatSince is the start of the heartbeat thread, after boot of the machine.
-func heartbeatSince(p *proc.Process) (since time.Duration, ok bool, err error) {
-	threads, err := p.Threads()
-	if err != nil {
-		return 0, false, err
-	}
+// startTimes is when threads have started, but for those that have ended, after boot of the machine.
+func startTimes(p *proc.Process, threads []proc.Thread) (since []time.Duration) {
 	for _, thread := range threads {
-		if thread.TID == p.ID.PID || thread.Name != "heartbeat" && thread.Name != "sidekiq.heartbe" {
-			continue
-		}
 		text, err := p.ReadFile("task/" + strconv.Itoa(thread.TID) + "/stat")
 		if err != nil {
-			continue // the thread has ended
+			continue
 		}
-		s, err := proc.ParseStat(text)
-		if err != nil {
-			return 0, false, err
+		if s, err := proc.ParseStat(text); err == nil {
+			since = append(since, s.ID().StartTime())
 		}
-		return proc.ID{PID: s.PID, Start: s.Start}.StartTime(), true, nil
 	}
-	return 0, false, nil
+	return since
 }

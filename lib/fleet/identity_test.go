@@ -48,13 +48,14 @@ var start = time.Unix(1_800_000_000, 0)
 // Pid and start time decide which instance a process is; the hostname only chooses among several.
 func TestWhichInstanceAProcessIs(t *testing.T) {
 	const mine, other, third = "a:7:00000000000a", "b:7:00000000000b", "a:7:00000000000c"
-	self7 := self{pid: 7, host: "a", started: start, exact: true}
+	self7 := self{pid: 7, host: "a", started: start, threads: []time.Time{start}}
 	renamed := self7
 	renamed.host = "x"
 	unreadable := self7
 	unreadable.host, unreadable.noHost = "", errors.New("permission denied")
-	unnamed := renamed
-	unnamed.exact = false
+	unnamedHere, unnamed := self7, renamed
+	unnamedHere.threads = []time.Time{start, start.Add(time.Minute)}
+	unnamed.threads = unnamedHere.threads
 	dead := since(mine, time.Second)
 	dead.SinceHeartbeat = time.Hour
 	for name, c := range map[string]struct {
@@ -68,15 +69,19 @@ func TestWhichInstanceAProcessIs(t *testing.T) {
 		"none":                                     {self7, nil, "", ErrAbsent},
 		"one that had its pid before":              {self7, []Instance{since(mine, -time.Minute)}, "", ErrAbsent},
 		"of two replicas the older":                {self7, []Instance{since(third, time.Hour), since(mine, time.Second)}, mine, nil},
+		"of two replicas the younger":              {self7, []Instance{since(third, -1500*time.Millisecond), since(mine, 10*time.Millisecond)}, mine, nil},
+		"and it was a little slow":                 {self7, []Instance{since(third, -1500*time.Millisecond), since(mine, time.Second)}, "", ErrAmbiguous},
 		"of two hosts its own":                     {self7, []Instance{since(other, time.Second), since(mine, 10*time.Minute)}, mine, nil},
 		"two that started together":                {self7, []Instance{since(third, time.Second), since(mine, time.Second)}, "", ErrAmbiguous},
 		"only Ruby knows its hostname":             {renamed, []Instance{since(other, time.Second)}, other, nil},
 		"it calls itself otherwise, and so others": {renamed, []Instance{since(other, time.Hour), since(mine, time.Second)}, mine, nil},
+		"of two without names of threads":          {unnamedHere, []Instance{since(third, time.Hour), since(mine, time.Minute)}, mine, nil},
 		"two of other names that started together": {renamed, []Instance{since(other, time.Second), since(mine, time.Second)}, "", ErrAmbiguous},
 		"somebody else's pid, in another Redis":    {renamed, []Instance{since(other, time.Hour)}, "", ErrAbsent},
 		"its hostname cannot be read":              {unreadable, []Instance{since(other, time.Second)}, other, nil},
 		"nor decide":                               {unreadable, []Instance{since(other, time.Second), since(mine, time.Second)}, "", ErrAmbiguous},
-		"without names of threads":                 {unnamed, []Instance{since(other, time.Second)}, "", ErrAbsent},
+		"no thread has a name, one is its own":     {unnamed, []Instance{since(other, time.Minute)}, other, nil},
+		"no thread has a name, nor is it its own":  {unnamed, []Instance{since(other, time.Second)}, "", ErrAbsent},
 		"it has no heartbeat any more":             {self7, []Instance{dead}, "", ErrDead},
 	} {
 		got, err := c.self.choose(c.found)

@@ -20,7 +20,7 @@ func (f *Fleet) Signal(identity, name string) error {
 		return err
 	}
 	if in.Embedded {
-		return fmt.Errorf("%s: %w: it is embedded in another program and takes no signals", identity, ErrUnsatisfiable)
+		return fmt.Errorf("%s: %w: it is embedded in another program and takes no signals through Redis: restart that program on its host", identity, ErrUnsatisfiable)
 	}
 	ctx, cancel := f.context()
 	defer cancel()

@@ -92,7 +92,7 @@ func TestRestartLeavesTheLastOne(t *testing.T) {
 	}
 	r.command("SREM", "processes", s.enrolledAs(a.process).identity()) // as Sidekiq does when it exits
 	got := r.fleetRestart(b.id())
-	if got.code != 75 || !b.alive() || !strings.Contains(got.stderr, "error: "+s.enrolledAs(b.process).identity()+": not possible: 0 of 1 other instances") {
+	if got.code != 111 || !b.alive() || !strings.Contains(got.stderr, "error: "+s.enrolledAs(b.process).identity()+": not possible: 0 of 1 other instances") {
 		s.Errorf("the last one: exit %d, it lives: %v\n%s", got.code, b.alive(), got.stderr)
 	}
 	if got := r.fleetRestart(b.id(), minPeers+"=0"); got.code != 0 || b.alive() {
@@ -361,7 +361,7 @@ func TestARoundLeavesTheLastOne(t *testing.T) {
 	r := s.redis()
 	e := enrolled{host: "web", pid: 1, nonce: "0123456789ab", rss: 300000, started: time.Now().Add(-time.Hour)}
 	r.beats(e)
-	if got := r.sweep(); got.code != 0 || !strings.Contains(got.stderr, "not possible: 0 of 1 other instances") || r.command("EXISTS", e.identity()+"-signals") != "0" {
+	if got := r.sweep(); got.code != 111 || !strings.Contains(got.stderr, "not possible: 0 of 1 other instances") || r.command("EXISTS", e.identity()+"-signals") != "0" {
 		s.Errorf("exit %d\n%s", got.code, got.stderr)
 	}
 }
