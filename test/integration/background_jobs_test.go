@@ -17,6 +17,7 @@ type app struct {
 	redis *redis
 	dir   string
 	env   []string
+	hide  string // programs that are not there, as where they are not installed
 }
 
 // background makes an app whose service directories come from this checkout: share/gracekit is beside the programs' folder.
@@ -55,7 +56,12 @@ func (a *app) path(name string) string { return a.dir + "/" + name }
 // call is bin/background_jobs, from anywhere.
 func (a *app) call(args ...string) *exec.Cmd {
 	a.s.Helper()
-	c := a.s.command(a.path("bin/background_jobs"), args...)
+	args = append([]string{a.path("bin/background_jobs")}, args...)
+	if a.hide != "" {
+		hide := `for program in ` + a.hide + `; do mount --bind /dev/null "$(command -v "$program")"; done; exec "$@"`
+		args = append([]string{"unshare", "--mount", "sh", "-ec", hide, "sh"}, args...)
+	}
+	c := a.s.command(args[0], args[1:]...)
 	c.Dir, c.Env = "/", append(c.Env, a.env...)
 	return c
 }
@@ -180,34 +186,59 @@ func TestBackgroundJobsWithTheMemoryKiller(t *testing.T) {
 	a.nothingLeft()
 }
 
-// Whatever of it is killed, there is one Sidekiq afterwards, and stop ends everything.
+// Whatever of it is killed, there is one Sidekiq afterwards, and stop ends everything. On s6 where runit is not installed.
 func TestBackgroundJobsKilled(t *testing.T) {
 	t.Parallel()
+	for supervisor, hide := range map[string]string{"runsv": "", "s6-supervise": "runsvdir sv chpst"} {
+		t.Run(supervisor, func(t *testing.T) {
+			t.Parallel()
+			if hide != "" && os.Getuid() != 0 {
+				t.Skip("only root can hide programs")
+			}
+			s := newSandbox(t)
+			a := s.background()
+			s.need(supervisor)
+			a.hide = hide
+			a.wants(0, "start")
+			first := a.running("sidekiq")
+			parent, _ := look(first.ppid)
+			if title(parent) != supervisor+"\x00sidekiq" {
+				s.Fatalf("the parent is %q, want %s", title(parent), supervisor)
+			}
+			parent.kill() // the supervisor above starts another one
+			second := a.running("sidekiq", first)
+			if first.alive() {
+				s.Errorf("two Sidekiqs after %s was killed", supervisor)
+			}
+			above, _ := look(pidOf(firstLine(a.path("tmp/pids/supervisor.id"))))
+			above.kill()
+			a.wants(0, "start") // ends what has no supervisor, and starts
+			third := a.running("sidekiq", first, second)
+			if second.alive() {
+				s.Error("two Sidekiqs after the supervisor above was killed")
+			}
+			killer, _ := look(pidOf(firstLine(a.path("tmp/pids/sv/sidekiq-memory-killer/supervise/pgid"))))
+			parent, _ = look(killer.ppid)
+			parent.kill()
+			a.wants(0, "stop")
+			a.nothingLeft()
+			if third.alive() {
+				s.Error("it runs after stop")
+			}
+		})
+	}
+}
+
+// How long stop waits for a Sidekiq is what that was started with, whatever the caller has set.
+func TestStopUsesTheTimeoutOfStart(t *testing.T) {
+	t.Parallel()
 	s := newSandbox(t)
-	a := s.background()
+	hung := s.write("hung", "#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 1; done\n", 0o755)
+	a := s.background("SIDEKIQ_TIMEOUT=1", "SIDEKIQ_COMMAND="+hung)
 	a.wants(0, "start")
-	first := a.running("sidekiq")
-	supervisor, _ := look(first.ppid)
-	if title(supervisor) != "runsv\x00sidekiq" {
-		s.Fatalf("the parent is %q, want runsv", title(supervisor))
-	}
-	supervisor.kill() // runsvdir starts another one
-	second := a.running("sidekiq", first)
-	if first.alive() {
-		s.Error("two Sidekiqs after runsv was killed")
-	}
-	above, _ := look(pidOf(firstLine(a.path("tmp/pids/supervisor.id"))))
-	above.kill()
-	a.wants(0, "start") // ends what has no supervisor, and starts
-	third := a.running("sidekiq", first, second)
-	if second.alive() {
-		s.Error("two Sidekiqs after runsvdir was killed")
-	}
+	a.env = append(a.env, "SIDEKIQ_TIMEOUT=100")
 	a.wants(0, "stop")
 	a.nothingLeft()
-	if third.alive() {
-		s.Error("it runs after stop")
-	}
 }
 
 // SIDEKIQ_WORKERS processes, each with a killer and a pidfile.
