@@ -16,15 +16,18 @@ const maxFile = 1 << 20
 var errTooLong = errors.New("file too long")
 
 // ReadFile reads /proc/PID/name of this very process. ErrGone if it has ended.
-func (p *Process) ReadFile(name string) ([]byte, error) {
+func (p *Process) ReadFile(name string) ([]byte, error) { return p.AppendFile(nil, name) }
+
+// AppendFile is ReadFile into a buffer, which grows if it must, for those that
+// read again and again.
+func (p *Process) AppendFile(text []byte, name string) ([]byte, error) {
 	fd, err := p.open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer unix.Close(fd)
-	var text []byte
 	for len(text) < maxFile {
-		text = slices.Grow(text, max(512, len(text)))
+		text = slices.Grow(text, 512)
 		n, err := unix.Read(fd, text[len(text):cap(text)])
 		switch {
 		case err == unix.EINTR:

@@ -17,20 +17,24 @@ var notedPrefixes = []string{"", "MEMORY_KILLER_", "SIDEKIQ_MEMORY_KILLER_"}
 // overwritten a part of it: what is cut off has no name that is known.
 func (n *BootNotes) noteEnviron(environ []byte) {
 	for text := range bytes.SplitSeq(environ, []byte{0}) {
-		name, value, ok := strings.Cut(string(text), "=")
-		if !ok {
+		name, value, ok := bytes.Cut(text, []byte{'='})
+		if !ok || !isNoted(name) {
 			continue
 		}
-		for _, prefix := range notedPrefixes {
-			if rest, ok := strings.CutPrefix(name, prefix); ok && slices.Contains(noted, rest) {
-				if n.Environ == nil {
-					n.Environ = map[string]string{}
-				}
-				n.Environ[name] = value
-				break
-			}
+		if n.Environ == nil {
+			n.Environ = map[string]string{}
+		}
+		n.Environ[string(name)] = string(value)
+	}
+}
+
+func isNoted(name []byte) bool {
+	for _, prefix := range notedPrefixes {
+		if rest, ok := bytes.CutPrefix(name, []byte(prefix)); ok && slices.Contains(noted, string(rest)) {
+			return true
 		}
 	}
+	return false
 }
 
 // noteArgv takes the value of -t or --timeout out of /proc/PID/cmdline: the last

@@ -51,6 +51,25 @@ func TestACheckOfOneProcessAllocatesNothing(t *testing.T) {
 	}
 }
 
+// Garbage is collected late, and what is resident stays locked: a process that
+// never shows a title is looked at for ten minutes.
+func TestALookAtABootingProcessMakesLittleGarbage(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector allocates: test/run runs this without it")
+	}
+	p, err := proc.Open(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &machineProcess{real: p}
+	defer h.Close()
+	var notes BootNotes
+	h.Look(&notes) // the buffer gets its size
+	if n := testing.AllocsPerRun(10, func() { h.Look(&notes) }); n > 12 {
+		t.Errorf("%v allocations a look", n)
+	}
+}
+
 func ownStart(t *testing.T) uint64 {
 	p, err := proc.Open(os.Getpid())
 	if err != nil {

@@ -93,7 +93,7 @@ func (h *host) Target() (process, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &machineProcess{p, h}, nil
+	return &machineProcess{real: p, host: h}, nil
 }
 
 func (h *host) Wanted() (service.WantedState, error) { return h.cfg.Target.WantedState() }
@@ -127,7 +127,7 @@ func (h *host) Open(id proc.ID) (process, error) {
 		p.Close()
 		return nil, err
 	}
-	return &machineProcess{p, h}, nil
+	return &machineProcess{real: p, host: h}, nil
 }
 
 // enoughFiles tells whether descriptors are left when an instance is watched: it
@@ -145,6 +145,7 @@ func enoughFiles(p *proc.Process) error {
 type machineProcess struct {
 	real *proc.Process
 	host *host
+	text []byte // what Look reads, again and again while the process boots
 }
 
 func (p *machineProcess) ID() proc.ID { return p.real.ID }
@@ -167,20 +168,20 @@ func (p *machineProcess) Size() (int64, error) {
 func (p *machineProcess) Available() (int64, error) { return cgroup.Available(p.real.ID.PID) }
 
 func (p *machineProcess) Look(notes *BootNotes) (a appearance) {
-	cmdline, err := p.real.ReadFile("cmdline")
-	if err != nil {
+	var err error
+	if p.text, err = p.real.AppendFile(p.text[:0], "cmdline"); err != nil {
 		return a
 	}
-	if _, err := sidekiq.ParseTitle(cmdline); err != sidekiq.ErrNoTitle {
-		a.titled = true
+	if _, err := sidekiq.ParseTitle(p.text); err != sidekiq.ErrNoTitle {
+		a.titled, p.text = true, nil // it is not looked at many times more
 		return a
 	}
-	notes.noteArgv(cmdline)
-	if environ, err := p.real.ReadFile("environ"); err == nil {
-		notes.noteEnviron(environ)
+	notes.noteArgv(p.text)
+	if p.text, err = p.real.AppendFile(p.text[:0], "environ"); err == nil {
+		notes.noteEnviron(p.text)
 	}
-	name, _ := p.real.ReadFile("comm")
-	a.booting = string(name) == "sidekiq\n"
+	p.text, err = p.real.AppendFile(p.text[:0], "comm")
+	a.booting = err == nil && string(p.text) == "sidekiq\n"
 	return a
 }
 

@@ -63,7 +63,8 @@ func (d *instance) measure(most int64) error {
 }
 
 const (
-	lookEvery = time.Second      // between two looks for a title
+	lookEvery = time.Second      // between two looks for a title, at least
+	lookParts = 30               // and so much of its age: a boot that took long is not timed to the second
 	longBoot  = 10 * time.Minute // a process that has shown no title by then has none
 )
 
@@ -71,8 +72,11 @@ const (
 // show before its title overwrites them, and how large it is when the title
 // appears. It tells whether something was learned that must be kept.
 func (d *instance) lookAtBoot(at time.Duration) bool {
-	young := at-d.id.StartTime() <= longBoot
-	if d.footprint.IsFinal() || !young && d.footprint.BootKB == 0 || d.lookedAt > 0 && at-d.lookedAt < lookEvery {
+	age := at - d.id.StartTime()
+	if d.footprint.IsFinal() || age > longBoot && d.footprint.BootKB == 0 {
+		return false
+	}
+	if d.lookedAt > 0 && at-d.lookedAt < max(lookEvery, age/lookParts) {
 		return false
 	}
 	before, wasTitled := d.notes, d.footprint
