@@ -107,7 +107,8 @@ func (s *sandbox) command(name string, args ...string) *exec.Cmd {
 
 // debian has the package of each real thing.
 var debian = map[string]string{"runsv": "runit", "s6-supervise": "s6", "s6-svc": "s6", "s6-svstat": "s6",
-	"redis-server": "redis-server", "redis-cli": "redis-tools", "sidekiq": "ruby-sidekiq", "puma": "puma"}
+	"redis-server": "redis-server", "redis-cli": "redis-tools", "sidekiq": "ruby-sidekiq", "puma": "puma",
+	"unicorn": "unicorn", "tini": "tini"}
 
 // need skips a test whose real thing is not installed.
 func (s *sandbox) need(name string) {

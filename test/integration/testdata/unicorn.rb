@@ -1,0 +1,3 @@
+# unicorn with two workers.
+worker_processes 2
+listen ENV.fetch("PUMA_SOCKET")
