@@ -203,6 +203,9 @@ func TestTiniAsPid1(t *testing.T) {
 			s.Errorf("%v: exit %d: %s%s", command, r.code, r.stdout, r.stderr)
 		}
 	}
+	if mb := strings.TrimSpace(inside("rssprobe", "-m", "-S", "sidekiq", "1").stdout); len(mb) < 2 {
+		s.Errorf("rssprobe says that Sidekiq has %q MB, want at least 10", mb)
+	}
 	if text := w.String(); strings.Contains(text, "pid 1") {
 		s.Errorf("a warning of pid 1 below tini:\n%s", text)
 	}
