@@ -21,8 +21,9 @@ func isPidfile(t service.Target) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// readFile reads a small file of a service directory that can be trusted.
-func readFile(dir, name string, most int) ([]byte, error) {
+// readFile reads a small file of a service directory that can be trusted, by a
+// method of its folder.
+func readFile(dir, name string, most int, read func(*service.Dir, string, int) ([]byte, error)) ([]byte, error) {
 	target, err := service.Parse(dir)
 	if err != nil {
 		return nil, err
@@ -32,7 +33,7 @@ func readFile(dir, name string, most int) ([]byte, error) {
 		return nil, err
 	}
 	defer d.Close()
-	return d.ReadFile(filepath.Base(name), most)
+	return read(d, filepath.Base(name), most)
 }
 
 // openLockFile opens a file of a service directory for locking.

@@ -59,7 +59,7 @@ func (f *finder) conf(name string) (string, bool) {
 	if name == argvTimeout {
 		return "", false
 	}
-	text, err := readFile(f.place.dir, "conf/"+name, maxConf)
+	text, err := readFile(f.place.dir, "conf/"+name, maxConf, (*service.Dir).ReadLinked)
 	if err != nil || len(text) == 0 {
 		f.warnUnread(err)
 		return "", false
@@ -118,7 +118,7 @@ func (f *finder) snapshot() *watch.Snapshot {
 	if f.place.dir == "" {
 		return nil
 	}
-	text, err := readFile(f.place.dir, "supervise/gracewatch", maxSnapshot)
+	text, err := readFile(f.place.dir, "supervise/gracewatch", maxSnapshot, (*service.Dir).ReadFile)
 	var snapshot watch.Snapshot
 	if err != nil || json.Unmarshal(text, &snapshot) != nil {
 		return nil

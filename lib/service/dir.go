@@ -14,7 +14,7 @@ import (
 
 // Dir is a directory that was checked (see checkTrust) and is open: all that is
 // read and written in it goes there, even if its path leads elsewhere by now.
-// No file in it is opened through a link.
+// No file in it is opened through a link, but by ReadLinked.
 type Dir struct {
 	path  string // as it was given, for messages
 	fd    int    // O_PATH
@@ -150,9 +150,49 @@ var (
 	errNotRegular = errors.New("not a regular file")
 )
 
+// openLinked opens a file to read it, also where it is a link that root or the
+// caller made in a directory of theirs.
+func (d *Dir) openLinked(name string) (*os.File, error) {
+	if err := checkName(name); err != nil {
+		return nil, err
+	}
+	p, err := walk(d.fd, name)
+	if err != nil {
+		return nil, err
+	}
+	defer p.close()
+	if err := p.checkLinks(); err != nil {
+		return nil, err
+	}
+	fd, st, err := p.open(unix.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	if err = checkTrust(&st, d.users...); err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
+		err = errNotRegular
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), d.file(name)), nil
+}
+
 // ReadFile reads a file that is root's or the caller's, no longer than max bytes.
 func (d *Dir) ReadFile(name string, max int) ([]byte, error) {
 	f, err := d.openFile(name, unix.O_RDONLY, 0)
+	return d.readAll(f, err, name, max)
+}
+
+// ReadLinked reads a file as ReadFile does, or what a link in its place leads to:
+// settings may be links, as they may for chpst and s6-envdir, if root or the caller
+// made them in a directory of theirs.
+func (d *Dir) ReadLinked(name string, max int) ([]byte, error) {
+	f, err := d.openLinked(name)
+	return d.readAll(f, err, name, max)
+}
+
+func (d *Dir) readAll(f *os.File, err error, name string, max int) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read %s: %w", d.file(name), err)
 	}

@@ -116,6 +116,29 @@ func TestAReaderFindsAFileWhole(t *testing.T) {
 	}
 }
 
+// Settings may be links, of root or of the caller: the owner of a directory has not chosen what root reads.
+func TestReadLinked(t *testing.T) {
+	d := openDir(t, tempDir(t))
+	must(t, os.Mkdir(d.file("sub"), 0o755), os.WriteFile(d.file("sub/value"), []byte("25"), 0o644), os.Symlink("sub", d.file("data")),
+		os.Symlink("data/value", d.file("link")), os.Symlink("sub", d.file("folder")))
+	if text, err := d.ReadLinked("link", 100); err != nil || string(text) != "25" {
+		t.Errorf("a link: %q, %v", text, err)
+	}
+	if _, err := d.ReadLinked("folder", 100); !errors.Is(err, errNotRegular) {
+		t.Errorf("a link to a folder: %v", err)
+	}
+	if isRoot() {
+		must(t, os.Lchown(d.file("data"), nobody, nobody))
+		if text, err := d.ReadLinked("link", 100); err == nil || !strings.Contains(err.Error(), "cannot follow the symbolic link data: it is owned by uid") {
+			t.Errorf("a link through one of another user: %q, %v", text, err)
+		}
+		must(t, os.Lchown(d.file("data"), 0, 0), os.Chown(d.file("sub/value"), nobody, nobody))
+		if text, err := d.ReadLinked("link", 100); err == nil || !strings.Contains(err.Error(), "owned by uid") {
+			t.Errorf("a link to a file of another user: %q, %v", text, err)
+		}
+	}
+}
+
 func TestALinkIsReplacedAndNotFollowed(t *testing.T) {
 	d := openDir(t, tempDir(t))
 	must(t, os.WriteFile(d.file("other"), []byte("precious"), 0o644), os.Symlink(d.file("other"), d.file("state")))
