@@ -48,7 +48,7 @@ func balloonMain(in io.Reader, out io.Writer) int {
 	return 0
 }
 
-// heartbeat is the name of the thread by which Sidekiq 6 is recognised.
+// heartbeat is the name of the thread by which Sidekiq is recognised.
 const heartbeat = "heartbeat"
 
 // startThread starts a thread of that name, which stays.

@@ -345,7 +345,7 @@ func TestSignalsAndJobsThroughRedis(t *testing.T) {
 
 	p.fleetWants(0, "", "signal", "-w", "60", id, "TSTP")
 	p.is(old, "quiet")
-	p.fleetWants(75, "0 of 1 other instances needed are available (claimed: 0, quiet: 1,", "claim", other.dir)
+	p.fleetWants(75, "0 of 1 other instances needed are available; waiting for "+id+" (quiet)", "claim", other.dir)
 	p.fleetWants(1, told, "jobs", "--idle", id)
 	s.write("release", "", 0o644)
 	p.fleetWants(0, "", "jobs", "--idle", "-w", "60", id)

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
+	"regexp"
 )
 
 // A sidekiq is a real Sidekiq with testdata/app.rb, under a real runsv, from a copy of runit/sidekiq.
@@ -70,9 +70,9 @@ func (k *sidekiq) working(not ...process) process {
 }
 
 // booted: from its first heartbeat on Sidekiq has its title, and handlers for all signals.
-func booted(p process) bool {
-	return strings.HasPrefix(title(p), "sidekiq 6")
-}
+func booted(p process) bool { return bootedTitle.MatchString(title(p)) }
+
+var bootedTitle = regexp.MustCompile(`^sidekiq [0-9]`)
 
 func title(p process) string {
 	cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.pid))
