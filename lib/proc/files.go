@@ -2,7 +2,6 @@ package proc
 
 import (
 	"errors"
-	"os"
 	"slices"
 	"strings"
 
@@ -40,15 +39,6 @@ func (p *Process) AppendFile(text []byte, name string) ([]byte, error) {
 		}
 	}
 	return text[:maxFile], nil
-}
-
-// OpenFile opens /proc/PID/name of this very process. ErrGone if it has ended.
-func (p *Process) OpenFile(name string) (*os.File, error) {
-	fd, err := p.open(name)
-	if err != nil {
-		return nil, err
-	}
-	return os.NewFile(uintptr(fd), name), nil
 }
 
 // readOnce reads a file of the process's directory that the kernel makes in one

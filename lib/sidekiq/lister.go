@@ -3,10 +3,10 @@ package sidekiq
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path"
-	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"gracekit/lib/proc"
 )
@@ -16,9 +16,8 @@ import (
 // for one caller that lists again and again.
 type Lister struct {
 	scan      *proc.Scanner
-	target    proc.ID  // the last target that was a Sidekiq itself
-	heartbeat *os.File // the name of the thread that showed it, /proc/PID/task/TID/comm
-	name      [16]byte // of that thread, at the last listing
+	target    proc.ID // the last target that was a Sidekiq itself
+	heartbeat int     // the id of the thread that showed it
 	found     []proc.ID
 }
 
@@ -64,28 +63,21 @@ func (l *Lister) List(target *proc.Process) ([]proc.ID, error) {
 	return l.found, nil
 }
 
-// isSidekiq is IsSidekiq for the target of each listing. A file that stays open
-// makes it cost as little as reading the memory of the target does.
+// isSidekiq is IsSidekiq for the target of each listing. While the thread that
+// showed it lives, it is a Sidekiq: an exec would have ended that thread. Signal 0
+// asks for less than what a file of /proc costs. It is refused where the process is
+// another user's, and the thread is searched for again.
 func (l *Lister) isSidekiq(target *proc.Process) (bool, error) {
-	if l.heartbeat != nil {
-		n, _ := l.heartbeat.ReadAt(l.name[:], 0) // nothing if the thread has ended
-		if l.target == target.ID && n > 0 && isHeartbeat(string(l.name[:n-1])) {
-			return true, nil
-		}
-		l.heartbeat.Close()
-		l.heartbeat = nil
+	if l.target == target.ID && l.heartbeat != 0 && unix.Tgkill(target.ID.PID, l.heartbeat, 0) == nil {
+		return true, nil
 	}
 	s, err := target.Stat()
 	if err != nil {
 		return false, err
 	}
-	tid, err := findHeartbeat(target, s)
-	if err != nil || tid == 0 {
-		return false, err
-	}
 	l.target = target.ID
-	l.heartbeat, _ = target.OpenFile("task/" + strconv.Itoa(tid) + "/comm") // without it, the next listing searches again
-	return true, nil
+	l.heartbeat, err = findHeartbeat(target, s)
+	return l.heartbeat != 0, err
 }
 
 // IsSidekiq tells whether a process is a Sidekiq: it has a heartbeat thread.

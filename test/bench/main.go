@@ -27,6 +27,7 @@ func main() {
 	watch(target)
 	flat(target)
 	family()
+	sidekiq()
 	fleet()
 	sizes()
 }
@@ -144,6 +145,33 @@ func family() {
 	}
 	memory("gracewatch RSS, 500 children : 50", watchers[2].status("VmRSS"), watchers[0].status("VmRSS"), 6*mb)
 	for _, p := range append(watchers, parents...) {
+		p.kill()
+	}
+}
+
+// sidekiq: the CPU time of a check of scope sidekiq beside one of scope process,
+// where the process is the Sidekiq; and what it takes a process, where the Sidekiq
+// is one of many below.
+func sidekiq() {
+	worker := start("./crowd", "0", "self")
+	worker.waitReady()
+	watchers := []process{
+		start("bin/gracewatch", "-q", "-S", "sidekiq", "-s", "1T", "-i", "10ms", worker.pid()),
+		start("bin/gracewatch", "-q", "-S", "process", "-s", "1T", "-i", "10ms", worker.pid()),
+	}
+	processes := append(watchers, worker)
+	sizes := []int{50, 500}
+	for _, below := range sizes {
+		parent := start("./crowd", fmt.Sprint(below), "child")
+		parent.waitReady()
+		watcher := start("bin/gracewatch", "-q", "-S", "sidekiq", "-s", "1T", "-i", "100ms", parent.pid())
+		watchers, processes = append(watchers, watcher), append(processes, watcher, parent)
+	}
+	time.Sleep(2 * time.Second) // what they do at their start is not a check
+	spent := cpuPerSecond(watchers, 20)
+	compare("gracewatch check, -S sidekiq : process", spent[0]/100, spent[1]/100, 1.2)
+	compare("gracewatch -S sidekiq a process, of 500 : 50", spent[3]/10/500, spent[2]/10/50, 1.2)
+	for _, p := range processes {
 		p.kill()
 	}
 }
