@@ -140,20 +140,18 @@ func (c *checker) target(t service.Target) error {
 		return nil
 	}
 	defer p.Close()
-	if p.ID.PID == 1 {
-		c.warn("the target is pid 1, which is never signalled: put an init before it (docker run --init, tini)")
-	}
-	if s, err := p.Stat(); err == nil && s.PGID != s.PID {
-		c.warn("%v leads no process group, so what its jobs start cannot be ended with it: start it by pgexec -s or chpst -P", p.ID)
-	}
 	workers := []*proc.Process{p}
 	ids, err := sidekiq.NewLister().List(p)
+	wrapped := len(ids) > 0 && ids[0] != p.ID
+	if p.ID.PID != 1 || !wrapped { // an init, with Sidekiq below it, is not what is restarted
+		c.leader(p)
+	}
 	switch {
 	case err != nil:
 		c.warn("cannot look for the Sidekiqs below %v: %v", p.ID, err)
 	case len(ids) == 0 && c.values.Scope == "sidekiq" && c.values.Match == "":
 		c.warn("no Sidekiq is at or below %v (one that is booting has no heartbeat yet), so the process itself is watched: set MEMORY_KILLER_MATCH for other workers", p.ID)
-	case len(ids) > 0 && ids[0] != p.ID:
+	case wrapped:
 		c.cmd.Info("%v is a wrapper: the Sidekiqs below it are watched", p.ID)
 	}
 	if len(ids) > 0 {
@@ -169,6 +167,16 @@ func (c *checker) target(t service.Target) error {
 		c.worker(w)
 	}
 	return nil
+}
+
+// leader checks whether the target can be signalled, and its group with it.
+func (c *checker) leader(p *proc.Process) {
+	if p.ID.PID == 1 {
+		c.warn("the target is pid 1, which is never signalled: put an init before it (docker run --init, tini)")
+	}
+	if s, err := p.Stat(); err == nil && s.PGID != s.PID {
+		c.warn("%v leads no process group, so what its jobs start cannot be ended with it: start it by pgexec -s or chpst -P", p.ID)
+	}
 }
 
 // worker checks one process that is watched.
