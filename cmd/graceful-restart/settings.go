@@ -24,13 +24,23 @@ type setting[T any] struct {
 
 var (
 	waitSetting    = setting[units.Duration]{[]string{"SHUTDOWN_WAIT", "SIDEKIQ_MEMORY_KILLER_SHUTDOWN_WAIT", "MEMORY_KILLER_SHUTDOWN_WAIT"}, "--wait", units.ParseDuration, units.Duration.String}
-	timeoutSetting = setting[units.Duration]{[]string{argvTimeout, "SIDEKIQ_TIMEOUT"}, "--timeout", units.ParseDuration, units.Duration.String}
+	timeoutSetting = setting[units.Duration]{[]string{argvTimeout, "SIDEKIQ_TIMEOUT"}, "--timeout", parseTimeout, units.Duration.String}
 	quietSetting   = setting[unix.Signal]{[]string{"QUIET_SIGNAL"}, "--quiet", parseQuiet, showSignal}
 	stopSetting    = setting[unix.Signal]{[]string{"STOP_SIGNAL"}, "--stop", schedule.ParseSignal, showSignal}
 )
 
 // argvTimeout is the name of -t in a command line, beside the variables.
 const argvTimeout = "-t"
+
+// parseTimeout reads a duration above 0: with none the worker would be killed at
+// its stop signal, before it has given its jobs back.
+func parseTimeout(text string) (units.Duration, error) {
+	d, err := units.ParseDuration(text)
+	if err == nil && d == 0 {
+		err = fmt.Errorf("invalid duration %q (want 25 or 90s, more than 0)", text)
+	}
+	return d, err
+}
 
 // parseQuiet reads a signal, or nothing for none.
 func parseQuiet(text string) (unix.Signal, error) {

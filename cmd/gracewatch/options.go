@@ -147,11 +147,11 @@ func (o *options) complete(cmd *cli.Command) error {
 		return errors.New("--once: needs --state FILE, where the grace timer is kept between two checks")
 	case o.Once && o.Control != "":
 		return errors.New("--once cannot be combined with --control")
-	case o.Once && o.InPlace && len(o.Prog) == 0, o.InPlace && len(o.Prog) == 0:
+	case o.InPlace && len(o.Prog) == 0:
 		return errors.New("--in-place: needs a program")
 	case o.interval == 0 && o.Control == "" && !o.Once:
 		return errors.New(`--interval: "0" (only on command) needs --control FIFO`)
-	case o.interval > 0 && o.interval < units.Duration(time.Millisecond):
+	case o.interval > 0 && o.interval < units.Duration(time.Millisecond), o.interval == units.Never: // never is no watch
 		return fmt.Errorf("--interval: invalid duration %q (want 3 or 500ms, at least 1ms)", o.interval)
 	case o.retry < units.Duration(100*time.Millisecond):
 		return fmt.Errorf("--retry: invalid duration %q (want 60, at least 100ms)", o.retry)

@@ -55,6 +55,9 @@ func run(cmd *cli.Command) error {
 	if len(words) > 0 {
 		file = words[0]
 	}
+	if file == "" {
+		return cli.Misuse(errors.New(`invalid file "" (want a path such as supervise/pgid)`))
+	}
 	if len(words) > 1 && words[1] != "" {
 		if pgid, err = parsePGID(words[1]); err != nil {
 			return cli.Misuse(err)

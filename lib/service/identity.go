@@ -21,7 +21,9 @@ func WriteID(d *Dir, name string, id proc.ID) error {
 		err = d.WriteFile(name, fmt.Appendf(nil, "%v\n%s\n", id, boot), 0o644)
 	}
 	if err != nil && !errors.Is(err, errNotRegular) {
-		return errors.Join(err, d.Remove(name))
+		if left := d.Remove(name); left != nil {
+			return fmt.Errorf("%w, and %w", err, left)
+		}
 	}
 	return err
 }

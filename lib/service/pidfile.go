@@ -17,8 +17,10 @@ const maxPidfile = 128
 // openPidfile opens the process that a pidfile, or an identity file of pgexec,
 // names. A plain pid whose process started after the file was written is stale.
 func openPidfile(at *place) (*proc.Process, error) {
-	if at.linked {
-		return nil, errors.New("a pidfile must not be a symbolic link")
+	if at.linked { // a user's own link would have root read a file that the user cannot
+		if err := at.checkLinks(); err != nil {
+			return nil, err
+		}
 	}
 	fd, st, err := at.open(unix.O_RDONLY)
 	if err != nil {

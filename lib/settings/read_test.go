@@ -86,6 +86,7 @@ func TestWrongValuesAreNamed(t *testing.T) {
 		"SIDEKIQ_MEMORY_KILLER_MAX_RSS=2e+06":        `SIDEKIQ_MEMORY_KILLER_MAX_RSS: invalid size "2e+06" (want 2000000, 1500M or 80%)`,
 		"MEMORY_KILLER_HARD_LIMIT_RSS=101%":          `MEMORY_KILLER_HARD_LIMIT_RSS: invalid size "101%" (want 2000000, 1500M or 80%)`,
 		"SIDEKIQ_MEMORY_KILLER_CHECK_INTERVAL=0":     `SIDEKIQ_MEMORY_KILLER_CHECK_INTERVAL: invalid duration "0" (want 3 or 500ms, at least 1ms)`,
+		"SIDEKIQ_MEMORY_KILLER_CHECK_INTERVAL=inf":   `SIDEKIQ_MEMORY_KILLER_CHECK_INTERVAL: invalid duration "inf" (want 3 or 500ms, at least 1ms)`,
 		"SIDEKIQ_MEMORY_KILLER_CHECK_INTERVAL=often": `SIDEKIQ_MEMORY_KILLER_CHECK_INTERVAL: invalid duration "often" (want 90, 0.5, 500ms, 15m, 1h30m or inf)`,
 		"SIDEKIQ_MEMORY_KILLER_GRACE_TIME=-1":        `SIDEKIQ_MEMORY_KILLER_GRACE_TIME: invalid duration "-1" (want 90, 0.5, 500ms, 15m, 1h30m or inf)`,
 		"SHUTDOWN_WAIT=long":                         `SHUTDOWN_WAIT: invalid duration "long" (want 90, 0.5, 500ms, 15m, 1h30m or inf)`,

@@ -172,7 +172,7 @@ func interval(to *units.Duration, text string) error {
 	if err := to.Set(text); err != nil {
 		return err
 	}
-	if *to < units.Duration(time.Millisecond) {
+	if *to < units.Duration(time.Millisecond) || *to == units.Never {
 		return fmt.Errorf("invalid duration %q (want 3 or 500ms, at least 1ms)", text)
 	}
 	return nil
