@@ -26,6 +26,7 @@ type fakeWorld struct {
 	set       time.Duration // how far somebody has set the time of day
 	target    *fakeProcess  // nil: down
 	children  []*fakeProcess
+	largest   int64 // KB, of what is below the target
 	refused   error
 	wanted    service.WantedState
 	script    []fakeEvent   // what happens, in order of time
@@ -190,7 +191,9 @@ func (w *fakeWorld) Open(id proc.ID) (process, error) {
 	return nil, proc.ErrGone
 }
 
-func (w *fakeWorld) LargestBelow(process) (proc.ID, int64) { return proc.ID{}, 0 }
+func (w *fakeWorld) LargestBelow(process) (proc.ID, int64) {
+	return proc.ID{PID: 101, Start: 1}, w.largest
+}
 
 func (w *fakeWorld) Store() (*store, error) {
 	return &store{files: w, boot: "boot", self: "1:1", control: "fifo"}, nil

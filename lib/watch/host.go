@@ -294,9 +294,14 @@ func (f *foundProg) Reap() exit {
 	return exit{}
 }
 
-// LargestBelow is the largest process below the target.
+// LargestBelow is the largest process below the target; none while a Sidekiq boots
+// there.
 func (h *host) LargestBelow(target process) (id proc.ID, kb int64) {
-	h.scan.Walk(target.(*machineProcess).real, func(p *proc.Process, s proc.Stat) {
+	real := target.(*machineProcess).real
+	if h.lister.IsBooting(real) {
+		return proc.ID{}, 0
+	}
+	h.scan.Walk(real, func(p *proc.Process, s proc.Stat) {
 		if usage, err := p.Memory(proc.RSS); err == nil && usage.RSS > kb {
 			id, kb = s.ID(), usage.RSS
 		}
