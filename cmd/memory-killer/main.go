@@ -6,6 +6,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -139,6 +140,9 @@ func (k *killer) watch(word string) error {
 	if err != nil {
 		return cli.Misuse(err)
 	}
+	if isMissingName(word) && target.Service() == "" {
+		return &wrongSetting{fmt.Errorf("--target: no service %q (want a name of /etc/service, /run/service or /service, or a path)", word)}
+	}
 	control, err := k.control(target.Service())
 	if err != nil {
 		return err
@@ -149,6 +153,13 @@ func (k *killer) watch(word string) error {
 		argv = append(argv, "--state", k.values.State)
 	}
 	return k.exec(append(append(argv, word), k.restart()...))
+}
+
+// isMissingName tells whether a word is neither a path, a file nor a process. Only a path is waited for: a name may be
+// misspelled, and under a supervisor gracewatch would refuse it each second.
+func isMissingName(word string) bool {
+	_, err := os.Stat(word)
+	return errors.Is(err, fs.ErrNotExist) && !strings.Contains(word, "/") && strings.Trim(word, "0123456789:") != ""
 }
 
 // gracewatch is the part of its command line that does not depend on the target.
