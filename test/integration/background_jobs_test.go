@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"gracekit/test/harness"
 	"os"
 	"os/exec"
 	"slices"
@@ -23,26 +24,26 @@ type app struct {
 // background makes an app whose service directories come from this checkout: share/gracekit is beside the programs' folder.
 func (s *sandbox) background(env ...string) *app {
 	s.Helper()
-	s.need("sidekiq")
-	s.need("runsvdir")
+	s.Need("sidekiq")
+	s.Need("runsvdir")
 	program, err := exec.LookPath("background_jobs")
 	if err != nil {
 		s.Fatal(err)
 	}
 	// As installed: bin beside share/gracekit.
-	s.make("usr/share", "shop/bin", "shop/config")
-	s.must("cp", "-a", strings.TrimSuffix(program, "/background_jobs"), s.path("usr/bin"))
-	s.make("usr/share/gracekit")
+	s.Mkdir("usr/share", "shop/bin", "shop/config")
+	s.Must("cp", "-a", strings.TrimSuffix(program, "/background_jobs"), s.Path("usr/bin"))
+	s.Mkdir("usr/share/gracekit")
 	for _, kind := range []string{"runit", "s6"} {
-		s.must("cp", "-a", repo+"/"+kind, s.path("usr/share/gracekit", kind))
+		s.Must("cp", "-a", repo+"/"+kind, s.Path("usr/share/gracekit", kind))
 	}
-	s.link(s.path("usr/bin/background_jobs"), "shop/bin/background_jobs")
-	a := &app{s: s, redis: s.redis(), ledger: ledger{s, s.path("ledger")}, dir: s.path("shop")}
-	a.env = append([]string{"REDIS_URL=" + a.redis.url(), "LEDGER=" + a.file, "SIDEKIQ_TIMEOUT=3", "SIDEKIQ_USER=root",
+	s.Link(s.Path("usr/bin/background_jobs"), "shop/bin/background_jobs")
+	a := &app{s: s, redis: s.redis(), ledger: ledger{s, s.Path("ledger")}, dir: s.Path("shop")}
+	a.env = append([]string{"REDIS_URL=" + a.redis.URL(), "LEDGER=" + a.file, "SIDEKIQ_TIMEOUT=3", "SIDEKIQ_USER=root",
 		"SIDEKIQ_COMMAND=sidekiq -c 2 -r " + s.app()}, env...)
 	s.Cleanup(func() {
-		if r := a.do("stop"); r.code != 0 {
-			s.Errorf("stop at the end: exit %d: %s", r.code, r.stderr)
+		if r := a.do("stop"); r.Code != 0 {
+			s.Errorf("stop at the end: exit %d: %s", r.Code, r.Stderr)
 		}
 		if log, _ := os.ReadFile(a.path("log/sidekiq.log")); s.Failed() {
 			s.Logf("log/sidekiq.log:\n%s", log)
@@ -61,45 +62,41 @@ func (a *app) call(args ...string) *exec.Cmd {
 		hide := `for program in ` + a.hide + `; do mount --bind /dev/null "$(command -v "$program")"; done; exec "$@"`
 		args = append([]string{"unshare", "--mount", "sh", "-ec", hide, "sh"}, args...)
 	}
-	c := a.s.command(args[0], args[1:]...)
+	c := a.s.Command(args[0], args[1:]...)
 	c.Dir, c.Env = "/", append(c.Env, a.env...)
 	return c
 }
 
-func (a *app) do(args ...string) result {
+func (a *app) do(args ...string) harness.Result {
 	a.s.Helper()
-	return a.s.runCommand(a.call(args...))
+	return a.s.RunCommand(a.call(args...))
 }
 
-func (a *app) wants(code int, args ...string) result {
+func (a *app) wants(code int, args ...string) harness.Result {
 	a.s.Helper()
 	r := a.do(args...)
-	if r.code != code {
-		a.s.Fatalf("background_jobs %v: exit %d, want %d\nstdout: %sstderr: %s", args, r.code, code, r.stdout, r.stderr)
+	if r.Code != code {
+		a.s.Fatalf("background_jobs %v: exit %d, want %d\nstdout: %sstderr: %s", args, r.Code, code, r.Stdout, r.Stderr)
 	}
 	return r
 }
 
 // running waits for the Sidekiq of a service that has booted, other than the given ones: by its plain pidfile.
-func (a *app) running(service string, not ...process) (p process) {
+func (a *app) running(service string, not ...harness.Process) (p harness.Process) {
 	a.s.Helper()
-	a.s.waitFor("another "+service+" has booted", func() bool {
+	a.s.Eventually("another "+service+" has booted", func() bool {
 		var alive bool
-		p, alive = look(pidOf(firstLine(a.path("tmp/pids/"+service+".pid")) + ":"))
-		return alive && booted(p) && !slices.ContainsFunc(not, func(old process) bool { return old.id() == p.id() })
+		p, alive = harness.Look(harness.PIDOf(harness.FirstLine(a.path("tmp/pids/"+service+".PID")) + ":"))
+		return alive && booted(p) && !slices.ContainsFunc(not, func(old harness.Process) bool { return old.ID() == p.ID() })
 	})
-	a.s.mu.Lock()
-	defer a.s.mu.Unlock()
-	a.s.sessions[p.sid] = true // its title has overwritten the mark in its environment
+	a.s.Adopt(p)
 	return p
 }
 
 // left is what is left of it but for Redis.
-func (a *app) left() (left []process) {
-	a.s.mu.Lock()
-	defer a.s.mu.Unlock()
-	for _, p := range processesWith(a.s.mark, a.s.sessions) {
-		if !strings.HasPrefix(title(p), "redis-server") {
+func (a *app) left() (left []harness.Process) {
+	for _, p := range a.s.Left() {
+		if !strings.HasPrefix(p.Title(), "redis-server") {
 			left = append(left, p)
 		}
 	}
@@ -108,9 +105,9 @@ func (a *app) left() (left []process) {
 
 func (a *app) nothingLeft() {
 	a.s.Helper()
-	a.s.waitFor("nothing of it is left", func() bool { return len(a.left()) == 0 })
-	if _, err := os.Stat(a.path("tmp/pids/sidekiq.pid")); err == nil {
-		a.s.Error("tmp/pids/sidekiq.pid is left")
+	a.s.Eventually("nothing of it is left", func() bool { return len(a.left()) == 0 })
+	if _, err := os.Stat(a.path("tmp/pids/sidekiq.PID")); err == nil {
+		a.s.Error("tmp/pids/sidekiq.PID is left")
 	}
 }
 
@@ -123,22 +120,22 @@ func TestBackgroundJobs(t *testing.T) {
 	a.wants(0, "stop")
 	a.wants(0, "start")
 	first := a.running("sidekiq")
-	if r := a.wants(0, "status"); r.stdout != "sidekiq "+first.id()+"\n"+strings.SplitN(r.stdout, "\n", 2)[1] {
-		s.Errorf("status: %q, want %s", r.stdout, first.id())
+	if r := a.wants(0, "status"); r.Stdout != "sidekiq "+first.ID()+"\n"+strings.SplitN(r.Stdout, "\n", 2)[1] {
+		s.Errorf("status: %q, want %s", r.Stdout, first.ID())
 	}
 	a.wants(1, "start")
-	first.kill()
+	first.Kill()
 	second := a.running("sidekiq", first)
-	jids := a.redis.enqueue(2, "LeakJob", 1, 0)
-	s.waitFor("jobs are done", func() bool { return a.count("done") == 2 })
+	jids := a.redis.Enqueue(2, "LeakJob", 1, 0)
+	s.Eventually("jobs are done", func() bool { return a.count("done") == 2 })
 	a.exactlyOnce(jids)
 	a.wants(0, "restart")
 	third := a.running("sidekiq", first, second)
-	if second.alive() {
+	if second.Alive() {
 		s.Error("restart has left the old process")
 	}
 	a.wants(0, "stop")
-	if third.alive() {
+	if third.Alive() {
 		s.Error("it runs after stop")
 	}
 	a.nothingLeft()
@@ -151,16 +148,16 @@ func TestOfManyStartsOneWins(t *testing.T) {
 	s := newSandbox(t)
 	a := s.background()
 	var all sync.WaitGroup
-	results := make([]result, 3)
+	results := make([]harness.Result, 3)
 	for i := range results {
 		c := a.call("start")
-		all.Go(func() { results[i] = s.runCommand(c) })
+		all.Go(func() { results[i] = s.RunCommand(c) })
 	}
 	all.Wait()
 	a.running("sidekiq")
 	codes := []int{}
 	for _, r := range results {
-		codes = append(codes, r.code)
+		codes = append(codes, r.Code)
 	}
 	slices.Sort(codes)
 	if !slices.Equal(codes, []int{0, 1, 1}) {
@@ -176,11 +173,11 @@ func TestBackgroundJobsWithTheMemoryKiller(t *testing.T) {
 		"SIDEKIQ_MEMORY_KILLER_GRACE_TIME=1", "SIDEKIQ_MEMORY_KILLER_CHECK_INTERVAL=1")
 	a.wants(0, "start")
 	first := a.running("sidekiq")
-	jids := a.redis.enqueue(1, "LeakJob", beyondLimit, 3)
-	s.waitFor("the job is running", func() bool { return a.count("start") == 1 })
-	jids = append(jids, a.redis.enqueue(4, "LeakJob", 1, 0.1)...)
+	jids := a.redis.Enqueue(1, "LeakJob", beyondLimit, 3)
+	s.Eventually("the job is running", func() bool { return a.count("start") == 1 })
+	jids = append(jids, a.redis.Enqueue(4, "LeakJob", 1, 0.1)...)
 	a.running("sidekiq", first)
-	s.waitFor("all jobs are done", func() bool { return a.count("done") == len(jids) })
+	s.Eventually("all jobs are done", func() bool { return a.count("done") == len(jids) })
 	a.exactlyOnce(jids)
 	a.wants(0, "stop")
 	a.nothingLeft()
@@ -197,32 +194,32 @@ func TestBackgroundJobsKilled(t *testing.T) {
 			}
 			s := newSandbox(t)
 			a := s.background()
-			s.need(supervisor)
+			s.Need(supervisor)
 			a.hide = hide
 			a.wants(0, "start")
 			first := a.running("sidekiq")
-			parent, _ := look(first.ppid)
-			if title(parent) != supervisor+"\x00sidekiq" {
-				s.Fatalf("the parent is %q, want %s", title(parent), supervisor)
+			parent, _ := harness.Look(first.PPID)
+			if parent.Title() != supervisor+"\x00sidekiq" {
+				s.Fatalf("the parent is %q, want %s", parent.Title(), supervisor)
 			}
-			parent.kill() // the supervisor above starts another one
+			parent.Kill() // the supervisor above starts another one
 			second := a.running("sidekiq", first)
-			if first.alive() {
+			if first.Alive() {
 				s.Errorf("two Sidekiqs after %s was killed", supervisor)
 			}
-			above, _ := look(pidOf(firstLine(a.path("tmp/pids/supervisor.id"))))
-			above.kill()
+			above, _ := harness.Look(harness.PIDOf(harness.FirstLine(a.path("tmp/pids/supervisor.id"))))
+			above.Kill()
 			a.wants(0, "start") // ends what has no supervisor, and starts
 			third := a.running("sidekiq", first, second)
-			if second.alive() {
+			if second.Alive() {
 				s.Error("two Sidekiqs after the supervisor above was killed")
 			}
-			killer, _ := look(pidOf(firstLine(a.path("tmp/pids/sv/sidekiq-memory-killer/supervise/pgid"))))
-			parent, _ = look(killer.ppid)
-			parent.kill()
+			killer, _ := harness.Look(harness.PIDOf(harness.FirstLine(a.path("tmp/pids/sv/sidekiq-memory-killer/supervise/pgid"))))
+			parent, _ = harness.Look(killer.PPID)
+			parent.Kill()
 			a.wants(0, "stop")
 			a.nothingLeft()
-			if third.alive() {
+			if third.Alive() {
 				s.Error("it runs after stop")
 			}
 		})
@@ -233,7 +230,7 @@ func TestBackgroundJobsKilled(t *testing.T) {
 func TestStopUsesTheTimeoutOfStart(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
-	hung := s.write("hung", "#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 1; done\n", 0o755)
+	hung := s.Write("hung", "#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 1; done\n", 0o755)
 	a := s.background("SIDEKIQ_TIMEOUT=1", "SIDEKIQ_COMMAND="+hung)
 	a.wants(0, "start")
 	a.env = append(a.env, "SIDEKIQ_TIMEOUT=100")
@@ -247,11 +244,11 @@ func TestManyBackgroundWorkers(t *testing.T) {
 	s := newSandbox(t)
 	a := s.background("SIDEKIQ_WORKERS=2")
 	a.wants(0, "start")
-	if first, second := a.running("sidekiq"), a.running("sidekiq-2"); first.pid == second.pid {
+	if first, second := a.running("sidekiq"), a.running("sidekiq-2"); first.PID == second.PID {
 		s.Errorf("one process: %v", first)
 	}
-	if r := a.wants(0, "status"); strings.Count(r.stdout, "\n") != 4 {
-		s.Errorf("status: %q, want two Sidekiqs and two killers", r.stdout)
+	if r := a.wants(0, "status"); strings.Count(r.Stdout, "\n") != 4 {
+		s.Errorf("status: %q, want two Sidekiqs and two killers", r.Stdout)
 	}
 	a.wants(0, "stop")
 	a.nothingLeft()
@@ -267,8 +264,8 @@ func TestAStartThatFails(t *testing.T) {
 		"SIDEKIQ_COMMAND=no-such-program": 111} {
 		a.env = append(slices.Clone(good), setting)
 		r := a.wants(code, "start")
-		if name, value, _ := strings.Cut(setting, "="); !strings.Contains(r.stderr, value) || code == 100 && !strings.Contains(r.stderr, name) {
-			s.Errorf("%s: %s", setting, r.stderr)
+		if name, value, _ := strings.Cut(setting, "="); !strings.Contains(r.Stderr, value) || code == 100 && !strings.Contains(r.Stderr, name) {
+			s.Errorf("%s: %s", setting, r.Stderr)
 		}
 		a.nothingLeft()
 	}
@@ -285,22 +282,22 @@ func TestRootInTheAppOfAnOrdinaryUser(t *testing.T) {
 	}
 	s := newSandbox(t)
 	a := s.background()
-	s.must("chmod", "755", s.dir)
-	s.must("chmod", "777", a.redis.socket)
-	s.write("ledger", "", 0o666)
-	s.must("cp", s.app(), s.path("shop/app.rb")) // the checkout may be where others cannot read
-	s.must("chown", "-Rh", "nobody", a.dir)
+	s.Must("chmod", "755", s.Dir)
+	s.Must("chmod", "777", a.redis.Socket)
+	s.Write("ledger", "", 0o666)
+	s.Must("cp", s.app(), s.Path("shop/app.rb")) // the checkout may be where others cannot read
+	s.Must("chown", "-Rh", "nobody", a.dir)
 	a.env = append(a.env, "SIDEKIQ_USER=", "SIDEKIQ_COMMAND=sidekiq -c 2 -r ./app.rb")
 	a.wants(0, "start")
 	p := a.running("sidekiq")
-	for _, file := range []string{"tmp/pids", "log/sidekiq.log", "tmp/pids/sidekiq.pid", "tmp/pids/supervisor.id"} {
+	for _, file := range []string{"tmp/pids", "log/sidekiq.log", "tmp/pids/sidekiq.PID", "tmp/pids/supervisor.id"} {
 		info, err := os.Stat(a.path(file))
 		if err != nil || info.Sys().(*syscall.Stat_t).Uid == 0 {
 			s.Errorf("%s: %v, or root's", file, err)
 		}
 	}
 	for _, q := range append(a.left(), p) {
-		if info, err := os.Stat("/proc/" + strings.Split(q.id(), ":")[0]); err == nil && info.Sys().(*syscall.Stat_t).Uid == 0 {
+		if info, err := os.Stat("/proc/" + strings.Split(q.ID(), ":")[0]); err == nil && info.Sys().(*syscall.Stat_t).Uid == 0 {
 			s.Errorf("runs as root: %v", q)
 		}
 	}
@@ -313,14 +310,14 @@ func TestBackgroundJobsInTheForeground(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
 	a := s.background()
-	c := s.start(a.call("start_foreground"))
+	c := s.Start(a.call("start_foreground"))
 	p := a.running("sidekiq")
-	if p.pid != c.pid {
-		s.Errorf("Sidekiq is %v, want %v itself", p, c.process)
+	if p.PID != c.PID {
+		s.Errorf("Sidekiq is %v, want %v itself", p, c.Process)
 	}
-	if r := a.wants(1, "start"); !strings.Contains(r.stderr, p.id()) {
-		s.Errorf("start does not say what runs: %s", r.stderr)
+	if r := a.wants(1, "start"); !strings.Contains(r.Stderr, p.ID()) {
+		s.Errorf("start does not say what runs: %s", r.Stderr)
 	}
-	syscall.Kill(p.pid, syscall.SIGTERM)
-	<-c.gone
+	syscall.Kill(p.PID, syscall.SIGTERM)
+	<-c.Done
 }

@@ -3,6 +3,7 @@ package integration
 import (
 	"bufio"
 	"fmt"
+	"gracekit/test/harness"
 	"io"
 	"os"
 	"os/exec"
@@ -15,7 +16,7 @@ import (
 // A balloon is a process of exactly the size it is told to have: it grows and shrinks by whole mappings, so that
 // its RSS has changed when it answers. On TERM it ends.
 type balloon struct {
-	*child
+	*harness.Child
 	in  io.Writer
 	out *bufio.Reader
 }
@@ -84,17 +85,13 @@ func (s *sandbox) worker() *balloon {
 func (s *sandbox) balloon() *balloon {
 	s.Helper()
 	c := exec.Command(os.Args[0])
-	c.Env = append(os.Environ(), s.mark, roleVariable+"="+roleBalloon)
+	c.Env = append(os.Environ(), s.Mark, harness.Role+"="+roleBalloon)
 	in, err := c.StdinPipe()
-	if err != nil {
-		s.Fatal(err)
-	}
+	s.Check(err)
 	r, w, err := os.Pipe() // StdoutPipe is closed by Wait, which start calls
-	if err != nil {
-		s.Fatal(err)
-	}
+	s.Check(err)
 	c.Stdout = w
-	b := &balloon{s.start(c), in, bufio.NewReader(r)}
+	b := &balloon{s.Start(c), in, bufio.NewReader(r)}
 	w.Close()
 	s.Cleanup(func() { r.Close() })
 	b.holds(s, 0)

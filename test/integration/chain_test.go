@@ -3,6 +3,7 @@ package integration
 import (
 	"bytes"
 	"fmt"
+	"gracekit/test/harness"
 	"io"
 	"os"
 	"os/exec"
@@ -17,11 +18,11 @@ import (
 )
 
 // watcherOf waits for the gracewatch that memory-killer has started for a process.
-func (s *sandbox) watcherOf(p process) (watcher process) {
+func (s *sandbox) watcherOf(p harness.Process) (watcher harness.Process) {
 	s.Helper()
-	s.waitFor(fmt.Sprintf("process %d is watched", p.pid), func() bool {
-		for _, w := range processesWith(s.mark, nil) {
-			if title := title(w); strings.HasPrefix(title, "gracewatch\x00") && strings.Contains(title, "\x00"+p.id()+"\x00") {
+	s.Eventually(fmt.Sprintf("process %d is watched", p.PID), func() bool {
+		for _, w := range s.Left() {
+			if title := w.Title(); strings.HasPrefix(title, "gracewatch\x00") && strings.Contains(title, "\x00"+p.ID()+"\x00") {
 				watcher = w
 				return true
 			}
@@ -38,9 +39,9 @@ func children(pid int) string {
 }
 
 // open lists what a process has open, by descriptor.
-func opened(p process) map[string]string {
+func opened(p harness.Process) map[string]string {
 	files := map[string]string{}
-	links, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", p.pid))
+	links, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", p.PID))
 	for _, l := range links {
 		files[filepath.Base(l)], _ = os.Readlink(l)
 	}
@@ -51,31 +52,29 @@ func opened(p process) map[string]string {
 func TestTheWatcherHoldsNothingOfTheProgram(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
-	lock, err := os.Create(s.path("lock"))
+	lock, err := os.Create(s.Path("lock"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
+	s.Check(unix.Flock(int(lock.Fd()), unix.LOCK_EX))
 	ready, readyWriter := s.pipe()
 	high, highWriter := s.pipe()
 	logger, stdout := s.pipe()
 
-	c := s.command("pgexec", "-s", "memory-killer", "sh", "-c", `trap "" HUP; exec sleep 1000`)
+	c := s.Command("pgexec", "-s", "memory-killer", "sh", "-c", `trap "" HUP; exec sleep 1000`)
 	c.Env = append(c.Env, "SIDEKIQ_DAEMON_MEMORY_KILLER=1", "SIDEKIQ_MEMORY_KILLER_MAX_RSS=100000000")
 	c.Stdin, c.Stdout = logger, stdout
-	_, c.Stderr = s.log("stderr")
+	_, c.Stderr = s.Output("stderr")
 	c.ExtraFiles = make([]*os.File, 198)
 	c.ExtraFiles[0], c.ExtraFiles[6], c.ExtraFiles[197] = readyWriter, lock, highWriter // 3, 9, 200
-	prog := s.start(c)
+	prog := s.Start(c)
 	for _, f := range []*os.File{readyWriter, highWriter, stdout, lock} {
 		f.Close()
 	}
-	watcher := s.watcherOf(prog.process)
-	s.waitFor("the program runs", func() bool { return strings.HasPrefix(title(prog.process), "sleep") })
+	watcher := s.watcherOf(prog.Process)
+	s.Eventually("the program runs", func() bool { return strings.HasPrefix(prog.Process.Title(), "sleep") })
 
-	mine := opened(prog.process)
+	mine := opened(prog.Process)
 	for _, fd := range []string{"3", "9", "200"} {
 		if mine[fd] == "" {
 			s.Errorf("the program has lost its descriptor %s", fd)
@@ -87,37 +86,37 @@ func TestTheWatcherHoldsNothingOfTheProgram(t *testing.T) {
 			s.Errorf("descriptor %s of the watcher is %s; the program has %v", fd, file, mine)
 		}
 	}
-	if cwd, _ := os.Readlink(fmt.Sprintf("/proc/%d/cwd", watcher.pid)); cwd != "/" {
+	if cwd, _ := os.Readlink(fmt.Sprintf("/proc/%d/cwd", watcher.PID)); cwd != "/" {
 		s.Errorf("the watcher works in %s", cwd)
 	}
-	if watcher.sid != watcher.pid || watcher.pgid != watcher.pid || watcher.ppid == prog.pid {
+	if watcher.SID != watcher.PID || watcher.PGID != watcher.PID || watcher.PPID == prog.PID {
 		s.Errorf("no session of its own: %v", watcher)
 	}
-	if left := children(prog.pid); left != "" {
+	if left := children(prog.PID); left != "" {
 		s.Errorf("the program has children that it knows nothing of: %s", left)
 	}
-	if err := syscall.Kill(-prog.pid, syscall.SIGHUP); err != nil { // as from a terminal that is closed
+	if err := syscall.Kill(-prog.PID, syscall.SIGHUP); err != nil { // as from a terminal that is closed
 		t.Fatal(err)
 	}
 
 	// What the program held is free when it ends, even if its watcher cannot get to its own end.
-	syscall.Kill(watcher.pid, syscall.SIGSTOP)
-	s.waitFor("the watcher is stopped", func() bool { w, _ := look(watcher.pid); return w.state == 'T' })
-	prog.kill()
+	syscall.Kill(watcher.PID, syscall.SIGSTOP)
+	s.Eventually("the watcher is stopped", func() bool { w, _ := harness.Look(watcher.PID); return w.State == 'T' })
+	prog.Kill()
 	for name, r := range map[string]*os.File{"3": ready, "200": high, "1": logger} {
-		r.SetReadDeadline(time.Now().Add(patience))
+		r.SetReadDeadline(time.Now().Add(harness.Patience))
 		if _, err := r.Read(make([]byte, 1)); err != io.EOF {
 			s.Errorf("descriptor %s is still held: %v", name, err)
 		}
 	}
-	s.wants(0, "flock", "-w", "60", s.path("lock"), "true")
-	syscall.Kill(watcher.pid, syscall.SIGCONT)
-	s.waitFor("the watcher has ended with its process", func() bool { return !watcher.alive() })
+	s.Wants(0, "flock", "-w", "60", s.Path("lock"), "true")
+	syscall.Kill(watcher.PID, syscall.SIGCONT)
+	s.Eventually("the watcher has ended with its process", func() bool { return !watcher.Alive() })
 }
 
 // terminal is the one that could send signals to a process; 0: none.
-func terminal(p process) string {
-	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.pid))
+func terminal(p harness.Process) string {
+	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID))
 	if f := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:]); len(f) > 4 {
 		return string(f[4]) // field 7
 	}
@@ -128,9 +127,7 @@ func terminal(p process) string {
 func (s *sandbox) pipe() (r, w *os.File) {
 	s.Helper()
 	r, w, err := os.Pipe()
-	if err != nil {
-		s.Fatal(err)
-	}
+	s.Check(err)
 	s.Cleanup(func() { r.Close(); w.Close() })
 	return r, w
 }
@@ -140,24 +137,24 @@ func TestCtrlCDoesNotReachTheWatcher(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
 	// script(1) gives its command a terminal, from which it passes on what it reads.
-	s.write("run", `#!/bin/sh
+	s.Write("run", `#!/bin/sh
 trap : INT
 SIDEKIQ_DAEMON_MEMORY_KILLER=1 SIDEKIQ_MEMORY_KILLER_MAX_RSS=100000000 memory-killer sleep 1000
-echo $? >`+s.path("code")+`
-cat >`+s.path("rest")+`
+echo $? >`+s.Path("code")+`
+cat >`+s.Path("rest")+`
 `, 0o755)
 	if _, err := exec.LookPath("script"); err != nil {
 		t.Skip("script(1) is not installed")
 	}
-	c := s.command("script", "-qec", s.path("run"), "/dev/null")
+	c := s.Command("script", "-qec", s.Path("run"), "/dev/null")
 	in, keys := s.pipe()
 	c.Stdin = in
-	c.Stdout, c.Stderr = s.log("terminal")
-	s.start(c)
-	var prog process
-	s.waitFor("the program runs", func() bool {
-		for _, p := range processesWith(s.mark, nil) {
-			if title(p) == "sleep\x001000" {
+	c.Stdout, c.Stderr = s.Output("terminal")
+	s.Start(c)
+	var prog harness.Process
+	s.Eventually("the program runs", func() bool {
+		for _, p := range s.Left() {
+			if p.Title() == "sleep\x001000" {
 				prog = p
 				return true
 			}
@@ -169,8 +166,8 @@ cat >`+s.path("rest")+`
 		s.Errorf("the program's terminal is %s, the watcher's %s; want one and none", terminal(prog), terminal(watcher))
 	}
 	keys.WriteString("\x03")
-	s.waitFor("Ctrl-C has ended the program", func() bool { return firstLine(s.path("code")) == "130" })
-	s.waitFor("the watcher has ended with its process", func() bool { return !watcher.alive() })
+	s.Eventually("Ctrl-C has ended the program", func() bool { return harness.FirstLine(s.Path("code")) == "130" })
+	s.Eventually("the watcher has ended with its process", func() bool { return !watcher.Alive() })
 }
 
 // Pid 1 is never signalled: that is said when it starts, not when it has grown too large at night.
@@ -180,10 +177,10 @@ func TestPid1IsWarnedOf(t *testing.T) {
 	if out, err := exec.Command("unshare", "--pid", "--fork", "--mount-proc", "true").CombinedOutput(); err != nil {
 		t.Skipf("no pid namespaces here: %s", out)
 	}
-	if r := s.wants(0, "unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "memory-killer", "true"); !strings.Contains(r.stderr, "memory-killer: warning: this is pid 1") {
-		s.Errorf("no warning: %s", r.stderr)
+	if r := s.Wants(0, "unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "memory-killer", "true"); !strings.Contains(r.Stderr, "memory-killer: warning: this is pid 1") {
+		s.Errorf("no warning: %s", r.Stderr)
 	}
-	if r := s.wants(0, "memory-killer", "true"); strings.Contains(r.stderr, "pid 1") {
-		s.Errorf("a warning where it is not pid 1: %s", r.stderr)
+	if r := s.Wants(0, "memory-killer", "true"); strings.Contains(r.Stderr, "pid 1") {
+		s.Errorf("a warning where it is not pid 1: %s", r.Stderr)
 	}
 }

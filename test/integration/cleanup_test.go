@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"gracekit/test/harness"
 	"os"
 	"strconv"
 	"strings"
@@ -24,23 +25,23 @@ func TestFinishEndsTheGroupThatS6Names(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSandbox(t)
-			s.write("svc/run", "#!/bin/sh\necho $$ >pid\n"+c.run+"\n", 0o755)
-			s.write("svc/finish", "#!/bin/sh\nread -r pgid <pid\n"+c.finish+"group-cleanup supervise/pgid \"$pgid\"\n", 0o755)
+			s.Write("svc/run", "#!/bin/sh\necho $$ >pid\n"+c.run+"\n", 0o755)
+			s.Write("svc/finish", "#!/bin/sh\nread -r pgid <pid\n"+c.finish+"group-cleanup supervise/pgid \"$pgid\"\n", 0o755)
 			v := s.s6Service("svc")
-			leader := v.running()
+			leader := v.Running()
 			n := 2
 			if strings.HasPrefix(name, "two") {
 				n = 3
 			}
 			members := s.sleepers(n)
 			for _, p := range members {
-				s.Cleanup(p.kill)
+				s.Cleanup(p.Kill)
 			}
-			syscall.Kill(leader.pid, syscall.SIGKILL)
-			next := v.running(leader)
+			syscall.Kill(leader.PID, syscall.SIGKILL)
+			next := v.Running(leader)
 			for _, p := range members {
-				if p.alive() {
-					s.Errorf("left behind when the next one (%d) runs: %v", next.pid, p)
+				if p.Alive() {
+					s.Errorf("left behind when the next one (%d) runs: %v", next.PID, p)
 				}
 			}
 			s.sleepers(n) // those of the next one are named somewhere, too, and so end with it
@@ -49,11 +50,11 @@ func TestFinishEndsTheGroupThatS6Names(t *testing.T) {
 }
 
 // sleepers waits until so many processes of the test sleep, and returns them.
-func (s *sandbox) sleepers(n int) (found []process) {
+func (s *sandbox) sleepers(n int) (found []harness.Process) {
 	s.Helper()
-	s.waitFor(fmt.Sprintf("%d sleep", n), func() bool {
+	s.Eventually(fmt.Sprintf("%d sleep", n), func() bool {
 		found = nil
-		for _, p := range processesWith(s.mark, nil) {
+		for _, p := range s.Left() {
 			if text := p.String(); strings.HasSuffix(text, "sleep 1000") && !strings.Contains(text, "sh -c") {
 				found = append(found, p)
 			}
@@ -64,73 +65,71 @@ func (s *sandbox) sleepers(n int) (found []process) {
 }
 
 // s6Service starts s6-supervise over a service directory, with time for finish on a busy machine.
-func (s *sandbox) s6Service(name string) *s6 {
+func (s *sandbox) s6Service(name string) *harness.S6 {
 	s.Helper()
-	s.write(name+"/timeout-finish", "60000\n", 0o644)
-	return s.s6(s.path(name))
+	s.Write(name+"/timeout-finish", "60000\n", 0o644)
+	return s.S6(s.Path(name))
 }
 
 // Nothing is signalled by a number that is another process's by now, or that of a group older than the supervisor.
 func TestFinishSparesGroupsOfOtherProcesses(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
-	older := s.start(s.command("sh", "-c", "sleep 1000 & exec sleep 1000")) // leads a group, and started before s6-supervise
-	orphans := s.start(s.command("sh", "-c", "sleep 1000 & echo $! >orphan"))
-	<-orphans.gone // a group without its leader
-	orphan, _ := look(s.pidIn("orphan"))
-	s.Cleanup(orphan.kill)
+	older := s.Start(s.Command("sh", "-c", "sleep 1000 & exec sleep 1000")) // leads a group, and started before s6-supervise
+	orphans := s.Start(s.Command("sh", "-c", "sleep 1000 & echo $! >orphan"))
+	<-orphans.Done // a group without its leader
+	orphan, _ := harness.Look(s.pidIn("orphan"))
+	s.Cleanup(orphan.Kill)
 	s.waitATick()
-	s.write("svc/run", "#!/bin/sh\nexec sleep 1000\n", 0o755)
-	s.write("svc/finish", "#!/bin/sh\nread -r pgid <given\ncode=0\ngroup-cleanup supervise/pgid $pgid 2>said || code=$?\necho $code >code.new && mv code.new code\n", 0o755)
+	s.Write("svc/run", "#!/bin/sh\nexec sleep 1000\n", 0o755)
+	s.Write("svc/finish", "#!/bin/sh\nread -r pgid <given\ncode=0\ngroup-cleanup supervise/pgid $pgid 2>said || code=$?\necho $code >code.new && mv code.new code\n", 0o755)
 	v := s.s6Service("svc")
-	younger := s.start(s.command("sh", "-c", "sleep 1000 & exec sleep 1000")) // as a process that got the number since
-	members := append(append(s.groupOf(older.process, 2), s.groupOf(younger.process, 2)...), orphan)
-	var before []process
-	for _, given := range []int{older.pid, orphans.pid, younger.pid, v.process.pid, os.Getpid()} {
-		s.write("svc/given", fmt.Sprintln(given), 0o644)
-		p := v.running(before...)
+	younger := s.Start(s.Command("sh", "-c", "sleep 1000 & exec sleep 1000")) // as a process that got the number since
+	members := append(append(s.groupOf(older.Process, 2), s.groupOf(younger.Process, 2)...), orphan)
+	var before []harness.Process
+	for _, given := range []int{older.PID, orphans.PID, younger.PID, v.Process.PID, os.Getpid()} {
+		s.Write("svc/given", fmt.Sprintln(given), 0o644)
+		p := v.Running(before...)
 		before = append(before, p)
-		p.kill()
-		s.waitFor("finish has ended", func() bool { _, err := os.Stat(s.path("svc/code")); return err == nil })
-		if got := firstLine(s.path("svc/code")); got != "0" {
-			logged, _ := os.ReadFile(s.path("svc/said"))
+		p.Kill()
+		s.Eventually("finish has ended", func() bool { _, err := os.Stat(s.Path("svc/code")); return err == nil })
+		if got := harness.FirstLine(s.Path("svc/code")); got != "0" {
+			logged, _ := os.ReadFile(s.Path("svc/said"))
 			s.Errorf("PGID %d: exit %s, want 0\n%s", given, got, logged)
 		}
-		os.Remove(s.path("svc/code"))
+		os.Remove(s.Path("svc/code"))
 		for _, m := range members {
-			if !m.alive() {
+			if !m.Alive() {
 				s.Fatalf("PGID %d: signalled", given)
 			}
 		}
 	}
 	// By hand, under no s6-supervise, a group of any age ends, but only that of a dead leader.
-	for _, given := range []process{older.process, orphans.process} {
-		if r := s.wants(0, "group-cleanup", s.path("none"), fmt.Sprint(given.pid)); r.stderr != "" {
-			s.Errorf("by hand: %s", r.stderr)
+	for _, given := range []harness.Process{older.Process, orphans.Process} {
+		if r := s.Wants(0, "group-cleanup", s.Path("none"), fmt.Sprint(given.PID)); r.Stderr != "" {
+			s.Errorf("by hand: %s", r.Stderr)
 		}
 	}
-	if !older.alive() || orphan.alive() {
-		s.Errorf("by hand: the group with a leader lives: %v, that without one: %v", older.alive(), orphan.alive())
+	if !older.Alive() || orphan.Alive() {
+		s.Errorf("by hand: the group with a leader lives: %v, that without one: %v", older.Alive(), orphan.Alive())
 	}
 }
 
 func (s *sandbox) pidIn(name string) int {
 	s.Helper()
-	pid, err := strconv.Atoi(firstLine(s.path(name)))
-	if err != nil {
-		s.Fatal(err)
-	}
+	pid, err := strconv.Atoi(harness.FirstLine(s.Path(name)))
+	s.Check(err)
 	return pid
 }
 
 // waitATick: what starts from now on has a later start time.
 func (s *sandbox) waitATick() {
 	s.Helper()
-	first := s.start(s.command("sleep", "1000"))
-	s.waitFor("a clock tick has gone by", func() bool {
-		next := s.start(s.command("sleep", "1000"))
-		defer next.kill()
-		return next.process.start != first.process.start
+	first := s.Start(s.Command("sleep", "1000"))
+	s.Eventually("a clock tick has gone by", func() bool {
+		next := s.Start(s.Command("sleep", "1000"))
+		defer next.Kill()
+		return next.Process.StartTime != first.Process.StartTime
 	})
-	first.kill()
+	first.Kill()
 }

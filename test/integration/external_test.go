@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"gracekit/test/harness"
 	"os"
 	"syscall"
 	"testing"
@@ -15,38 +16,38 @@ func TestExternalProcessesEndWithSidekiq(t *testing.T) {
 	for name, end := range map[string]func(s *sandbox, k *sidekiq){
 		"by a restart": func(s *sandbox, k *sidekiq) {
 			_, events := k.watched(quickWatch)
-			k.redis.enqueue(1, "LeakJob", beyondLimit, 0)
-			events.event("restart-done", 1)
+			k.redis.Enqueue(1, "LeakJob", beyondLimit, 0)
+			events.Event("restart-done", 1)
 		},
 		"when the leader dies without one": func(s *sandbox, k *sidekiq) {
-			syscall.Kill(k.pid(), syscall.SIGKILL)
+			syscall.Kill(k.MainPID(), syscall.SIGKILL)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSandbox(t)
 			// A service that notes each signal it gets.
-			s.write("witness/run", `#!/bin/sh
+			s.Write("witness/run", `#!/bin/sh
 for signal in HUP INT QUIT USR1 USR2 ALRM TERM CONT TSTP TTIN TTOU WINCH; do
 	trap "echo $signal >>signals" $signal
 done
 while [ ! -e end ]; do sleep 0.1; done
 `, 0o755)
-			s.write("witness/log/run", "#!/bin/sh\nmkdir -p ./main && exec svlogd ./main\n", 0o755)
-			witness := s.runsv(s.path("witness"))
-			s.Cleanup(func() { s.write("witness/end", "", 0o644) })
+			s.Write("witness/log/run", "#!/bin/sh\nmkdir -p ./main && exec svlogd ./main\n", 0o755)
+			witness := s.Runsv(s.Path("witness"))
+			s.Cleanup(func() { s.Write("witness/end", "", 0o644) })
 
 			k := s.sidekiq(nil)
 			old := k.working()
-			others := []process{k.runsv.process, k.logger(), witness.process, witness.logger(), witness.running()}
-			children := s.path("children")
-			k.redis.enqueue(1, "OrphanJob", children)
-			s.waitFor("the job has left processes", func() bool { return len(s.pidsIn(children)) == 2 })
-			var left []process
+			others := []harness.Process{k.Runsv.Process, k.Logger(), witness.Process, witness.Logger(), witness.Running()}
+			children := s.Path("children")
+			k.redis.Enqueue(1, "OrphanJob", children)
+			s.Eventually("the job has left processes", func() bool { return len(s.pidsIn(children)) == 2 })
+			var left []harness.Process
 			for _, pid := range s.pidsIn(children) {
-				p, alive := look(pid)
-				if !alive || p.pgid != old.pid {
-					s.Fatalf("want a process of group %d: %v", old.pid, p)
+				p, alive := harness.Look(pid)
+				if !alive || p.PGID != old.PID {
+					s.Fatalf("want a process of group %d: %v", old.PID, p)
 				}
 				left = append(left, p)
 			}
@@ -54,23 +55,23 @@ while [ ! -e end ]; do sleep 0.1; done
 			end(s, k)
 			next := k.working(old)
 			for _, p := range left {
-				if p.alive() {
+				if p.Alive() {
 					s.Errorf("outlived its Sidekiq: %v", p)
 				}
 			}
 			for _, p := range others {
-				if !p.alive() {
-					s.Errorf("ended, though nobody told it to: %s", p.id())
+				if !p.Alive() {
+					s.Errorf("ended, though nobody told it to: %s", p.ID())
 				}
 			}
-			if signals, err := os.ReadFile(s.path("witness/signals")); err == nil {
+			if signals, err := os.ReadFile(s.Path("witness/signals")); err == nil {
 				s.Errorf("the service beside it got signals:\n%s", signals)
 			}
 			// and the next one works
-			jids := k.redis.enqueue(1, "LeakJob", 0, 0)
-			s.waitFor("the next one takes jobs", func() bool { return len(k.of(jids[0], "done")) == 1 })
-			if pid := k.of(jids[0], "done")[0].pid; pid != next.pid {
-				s.Errorf("the job was done by %d, want %d", pid, next.pid)
+			jids := k.redis.Enqueue(1, "LeakJob", 0, 0)
+			s.Eventually("the next one takes jobs", func() bool { return len(k.of(jids[0], "done")) == 1 })
+			if pid := k.of(jids[0], "done")[0].pid; pid != next.PID {
+				s.Errorf("the job was done by %d, want %d", pid, next.PID)
 			}
 		})
 	}

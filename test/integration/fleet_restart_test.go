@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"gracekit/test/harness"
 	"os"
 	"os/exec"
 	"strconv"
@@ -34,44 +35,36 @@ func (r *redis) beats(e enrolled) {
 	stamp := func(t time.Time) float64 { return float64(t.UnixMicro()) / 1e6 }
 	info, err := json.Marshal(map[string]any{"hostname": e.host, "started_at": stamp(e.started), "pid": e.pid, "tag": "", "concurrency": 2,
 		"queues": []string{"default"}, "labels": []string{}, "identity": e.identity()})
-	if err != nil {
-		r.s.Fatal(err)
-	}
-	r.command("SADD", "processes", e.identity())
-	r.command("HSET", e.identity(), "info", string(info), "busy", strconv.Itoa(len(e.jobs)), "beat", fmt.Sprint(stamp(now)),
+	r.s.Check(err)
+	r.Command("SADD", "processes", e.identity())
+	r.Command("HSET", e.identity(), "info", string(info), "busy", strconv.Itoa(len(e.jobs)), "beat", fmt.Sprint(stamp(now)),
 		"quiet", strconv.FormatBool(e.quiet), "rss", strconv.Itoa(e.rss), "rtt_us", "300")
 	if e.claimedBy != "" {
-		r.command("HSET", e.identity(), "gracekit", fmt.Sprintf("%d %s", now.Add(time.Hour).UnixMilli(), e.claimedBy))
+		r.Command("HSET", e.identity(), "gracekit", fmt.Sprintf("%d %s", now.Add(time.Hour).UnixMilli(), e.claimedBy))
 	}
-	r.command("EXPIRE", e.identity(), "60")
+	r.Command("EXPIRE", e.identity(), "60")
 	for jid, class := range e.jobs {
 		payload, err := json.Marshal(map[string]any{"class": class, "jid": jid, "queue": "default", "args": []int{}})
-		if err != nil {
-			r.s.Fatal(err)
-		}
+		r.s.Check(err)
 		job, err := json.Marshal(map[string]any{"queue": "default", "payload": string(payload), "run_at": now.Unix() - 7})
-		if err != nil {
-			r.s.Fatal(err)
-		}
-		r.command("HSET", e.identity()+":workers", jid, string(job))
+		r.s.Check(err)
+		r.Command("HSET", e.identity()+":workers", jid, string(job))
 	}
 }
 
 // enrolledAs is a process of this machine as Sidekiq would enroll it.
-func (s *sandbox) enrolledAs(p process) enrolled {
+func (s *sandbox) enrolledAs(p harness.Process) enrolled {
 	host, err := os.Hostname()
-	if err != nil {
-		s.Fatal(err)
-	}
-	return enrolled{host: host, pid: p.pid, nonce: fmt.Sprintf("%012x", p.pid), started: time.Now(), rss: 100000}
+	s.Check(err)
+	return enrolled{host: host, pid: p.PID, nonce: fmt.Sprintf("%012x", p.PID), started: time.Now(), rss: 100000}
 }
 
 // fleetRestart runs sidekiq-fleet restart for a process that knows no quiet signal.
-func (r *redis) fleetRestart(target string, env ...string) result {
+func (r *redis) fleetRestart(target string, env ...string) harness.Result {
 	r.s.Helper()
-	c := r.s.command("sidekiq-fleet", "restart", target)
-	c.Env = append(append(c.Env, "REDIS_URL="+r.url(), "QUIET_SIGNAL=", "SHUTDOWN_WAIT=0", "SIDEKIQ_TIMEOUT=5", minPeers+"=1"), env...)
-	return r.s.runCommand(c)
+	c := r.s.Command("sidekiq-fleet", "restart", target)
+	c.Env = append(append(c.Env, "REDIS_URL="+r.URL(), "QUIET_SIGNAL=", "SHUTDOWN_WAIT=0", "SIDEKIQ_TIMEOUT=5", minPeers+"=1"), env...)
+	return r.s.RunCommand(c)
 }
 
 const (
@@ -85,18 +78,18 @@ func TestRestartLeavesTheLastOne(t *testing.T) {
 	s := newSandbox(t)
 	r := s.redis()
 	a, b := s.worker(), s.worker()
-	r.beats(s.enrolledAs(a.process))
-	r.beats(s.enrolledAs(b.process))
-	if got := r.fleetRestart(a.id()); got.code != 0 || a.alive() || !b.alive() {
-		s.Errorf("exit %d, it lives: %v, the other: %v\n%s", got.code, a.alive(), b.alive(), got.stderr)
+	r.beats(s.enrolledAs(a.Process))
+	r.beats(s.enrolledAs(b.Process))
+	if got := r.fleetRestart(a.ID()); got.Code != 0 || a.Alive() || !b.Alive() {
+		s.Errorf("exit %d, it lives: %v, the other: %v\n%s", got.Code, a.Alive(), b.Alive(), got.Stderr)
 	}
-	r.command("SREM", "processes", s.enrolledAs(a.process).identity()) // as Sidekiq does when it exits
-	got := r.fleetRestart(b.id())
-	if got.code != 111 || !b.alive() || !strings.Contains(got.stderr, "error: "+s.enrolledAs(b.process).identity()+": not possible: 0 of 1 other instances") {
-		s.Errorf("the last one: exit %d, it lives: %v\n%s", got.code, b.alive(), got.stderr)
+	r.Command("SREM", "processes", s.enrolledAs(a.Process).identity()) // as Sidekiq does when it exits
+	got := r.fleetRestart(b.ID())
+	if got.Code != 111 || !b.Alive() || !strings.Contains(got.Stderr, "error: "+s.enrolledAs(b.Process).identity()+": not possible: 0 of 1 other instances") {
+		s.Errorf("the last one: exit %d, it lives: %v\n%s", got.Code, b.Alive(), got.Stderr)
 	}
-	if got := r.fleetRestart(b.id(), minPeers+"=0"); got.code != 0 || b.alive() {
-		s.Errorf("others are not needed: exit %d, it lives: %v\n%s", got.code, b.alive(), got.stderr)
+	if got := r.fleetRestart(b.ID(), minPeers+"=0"); got.Code != 0 || b.Alive() {
+		s.Errorf("others are not needed: exit %d, it lives: %v\n%s", got.Code, b.Alive(), got.Stderr)
 	}
 }
 
@@ -105,7 +98,7 @@ func TestRestartWithoutAnAnswer(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
 	r := s.redis()
-	away := "REDIS_URL=unix://" + s.path("nobody.sock")
+	away := "REDIS_URL=unix://" + s.Path("nobody.sock")
 	const alone, hard, soft, long = hardWithoutPeers + "=1", "GRACE_REASON=hard", "GRACE_REASON=soft", "LONG_WORKERS=Import*"
 	const expired, expires = "GRACE_OVER_SECONDS=900", "GRACE_OVER_SECONDS=899"
 	for _, c := range []struct {
@@ -131,8 +124,8 @@ func TestRestartWithoutAnAnswer(t *testing.T) {
 		{0, false, []string{away, soft, minPeers + "=0"}},
 	} {
 		b := s.worker()
-		if got := r.fleetRestart(b.id(), c.env...); got.code != c.code || b.alive() != c.alive {
-			s.Errorf("%v: exit %d, it lives: %v; want %d, %v\n%s", c.env, got.code, b.alive(), c.code, c.alive, got.stderr)
+		if got := r.fleetRestart(b.ID(), c.env...); got.Code != c.code || b.Alive() != c.alive {
+			s.Errorf("%v: exit %d, it lives: %v; want %d, %v\n%s", c.env, got.Code, b.Alive(), c.code, c.alive, got.Stderr)
 		}
 	}
 }
@@ -142,7 +135,7 @@ func TestLongWorkersPostponeARestart(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
 	r := s.redis()
-	other := s.enrolledAs(s.worker().process)
+	other := s.enrolledAs(s.worker().Process)
 	r.beats(other)
 	for _, c := range []struct {
 		code int
@@ -154,18 +147,18 @@ func TestLongWorkersPostponeARestart(t *testing.T) {
 		{0, []string{"LONG_WORKERS=Import*", "GRACE_REASON=hard"}},
 	} {
 		b := s.worker()
-		e := s.enrolledAs(b.process)
+		e := s.enrolledAs(b.Process)
 		e.jobs = map[string]string{"00112233445566778899aabb": "ImportUsers"}
 		r.beats(e)
-		got := r.fleetRestart(b.id(), c.env...)
-		logged := strings.Contains(got.stderr, "info: running_jobs of "+b.id()+": jid=00112233445566778899aabb class=ImportUsers queue=default seconds=")
-		if got.code != c.code || b.alive() != (c.code != 0) || !logged {
-			s.Errorf("%v: exit %d, it lives: %v, jobs logged: %v; want exit %d\n%s", c.env, got.code, b.alive(), logged, c.code, got.stderr)
+		got := r.fleetRestart(b.ID(), c.env...)
+		logged := strings.Contains(got.Stderr, "info: running_jobs of "+b.ID()+": jid=00112233445566778899aabb class=ImportUsers queue=default seconds=")
+		if got.Code != c.code || b.Alive() != (c.code != 0) || !logged {
+			s.Errorf("%v: exit %d, it lives: %v, jobs logged: %v; want exit %d\n%s", c.env, got.Code, b.Alive(), logged, c.code, got.Stderr)
 		}
-		if c.code == 75 && !strings.Contains(got.stderr, "not now: job 00112233445566778899aabb (ImportUsers), one of LONG_WORKERS") {
-			s.Errorf("%v: it is not said what will pass:\n%s", c.env, got.stderr)
+		if c.code == 75 && !strings.Contains(got.Stderr, "not now: job 00112233445566778899aabb (ImportUsers), one of LONG_WORKERS") {
+			s.Errorf("%v: it is not said what will pass:\n%s", c.env, got.Stderr)
 		}
-		r.command("SREM", "processes", e.identity())
+		r.Command("SREM", "processes", e.identity())
 	}
 }
 
@@ -175,20 +168,20 @@ func TestAFailedRestartIsReleased(t *testing.T) {
 	s := newSandbox(t)
 	r := s.redis()
 	a, b := s.worker(), s.worker()
-	quiet := "redis-cli -s " + r.socket + " HSET " + s.enrolledAs(a.process).identity() + " quiet true >/dev/null; "
+	quiet := "redis-cli -s " + r.Socket + " HSET " + s.enrolledAs(a.Process).identity() + " quiet true >/dev/null; "
 	for _, c := range []struct {
 		end     string
 		code    int
 		claimed int // afterwards
 	}{{"exit 111", 111, 0}, {"exit 1", 1, 0}, {"kill -9 $$", 137, 0}, {quiet + "exit 111", 111, 1}, {quiet + "kill -HUP $$", 129, 1}} {
-		r.command("FLUSHALL")
-		r.beats(s.enrolledAs(a.process))
-		r.beats(s.enrolledAs(b.process))
-		s.write("bin/graceful-restart", "#!/bin/sh\nsidekiq-fleet ps >"+s.path("during")+"\n"+c.end+"\n", 0o755)
-		got := r.fleetRestart(a.id(), "PATH="+s.path("bin")+":"+os.Getenv("PATH"))
-		during, _ := os.ReadFile(s.path("during"))
-		if got.code != c.code || strings.Count(string(during), " claimed ") != 1 {
-			s.Errorf("%s: exit %d, want %d; meanwhile:\n%s%s", c.end, got.code, c.code, during, got.stderr)
+		r.Command("FLUSHALL")
+		r.beats(s.enrolledAs(a.Process))
+		r.beats(s.enrolledAs(b.Process))
+		s.Write("bin/graceful-restart", "#!/bin/sh\nsidekiq-fleet ps >"+s.Path("during")+"\n"+c.end+"\n", 0o755)
+		got := r.fleetRestart(a.ID(), "PATH="+s.Path("bin")+":"+os.Getenv("PATH"))
+		during, _ := os.ReadFile(s.Path("during"))
+		if got.Code != c.code || strings.Count(string(during), " claimed ") != 1 {
+			s.Errorf("%s: exit %d, want %d; meanwhile:\n%s%s", c.end, got.Code, c.code, during, got.Stderr)
 		}
 		if after := r.ps(); strings.Count(after, " claimed ") != c.claimed || strings.Count(after, "\n") != 2 {
 			s.Errorf("%s: afterwards:\n%s", c.end, after)
@@ -199,9 +192,9 @@ func TestAFailedRestartIsReleased(t *testing.T) {
 // ps is what sidekiq-fleet ps prints.
 func (r *redis) ps(args ...string) string {
 	r.s.Helper()
-	c := r.s.command("sidekiq-fleet", append([]string{"ps"}, args...)...)
-	c.Env = append(c.Env, "REDIS_URL="+r.url())
-	return r.s.runCommand(c).stdout
+	c := r.s.Command("sidekiq-fleet", append([]string{"ps"}, args...)...)
+	c.Env = append(c.Env, "REDIS_URL="+r.URL())
+	return r.s.RunCommand(c).Stdout
 }
 
 // A restart of one worker of a service claims all its Sidekiqs: they are not each other's peers.
@@ -210,15 +203,15 @@ func TestAServiceIsClaimedAsAWhole(t *testing.T) {
 	s := newSandbox(t)
 	r := s.redis()
 	parent, stranger := s.parentOfWorkers(2), s.worker()
-	for _, p := range append(parent.workers, stranger.process) {
+	for _, p := range append(parent.workers, stranger.Process) {
 		r.beats(s.enrolledAs(p))
 	}
-	s.write("bin/graceful-restart", "#!/bin/sh\nsidekiq-fleet ps >"+s.path("during")+"\nexit 1\n", 0o755)
+	s.Write("bin/graceful-restart", "#!/bin/sh\nsidekiq-fleet ps >"+s.Path("during")+"\nexit 1\n", 0o755)
 	restart := func(env ...string) (code, claimed int) {
-		os.Remove(s.path("during"))
-		got := r.fleetRestart(parent.workers[0].id(), append(env, "GRACE_SERVICE="+parent.id(), "PATH="+s.path("bin")+":"+os.Getenv("PATH"))...)
-		during, _ := os.ReadFile(s.path("during"))
-		return got.code, strings.Count(string(during), " claimed ")
+		os.Remove(s.Path("during"))
+		got := r.fleetRestart(parent.workers[0].ID(), append(env, "GRACE_SERVICE="+parent.ID(), "PATH="+s.Path("bin")+":"+os.Getenv("PATH"))...)
+		during, _ := os.ReadFile(s.Path("during"))
+		return got.Code, strings.Count(string(during), " claimed ")
 	}
 	if code, claimed := restart(minPeers + "=1"); code != 1 || claimed != 2 {
 		s.Errorf("exit %d, %d claimed; want both of the service", code, claimed)
@@ -233,28 +226,26 @@ func TestAServiceIsClaimedAsAWhole(t *testing.T) {
 
 // A parent is a process with workers below it.
 type parent struct {
-	process
-	workers []process
+	harness.Process
+	workers []harness.Process
 }
 
 func (s *sandbox) parentOfWorkers(n int) parent {
 	s.Helper()
 	c := exec.Command("sh", "-c", `for i in $(seq `+strconv.Itoa(n)+`); do mkfifo in$i; "$0" <in$i >out$i & eval "exec $((i + 2))>in$i"; echo heartbeat >&$((i + 2)); done; wait`, os.Args[0])
-	c.Dir = s.dir
-	c.Env = append(os.Environ(), s.mark, roleVariable+"="+roleBalloon)
-	f := parent{process: s.start(c).process}
+	c.Dir = s.Dir
+	c.Env = append(os.Environ(), s.Mark, harness.Role+"="+roleBalloon)
+	f := parent{Process: s.Start(c).Process}
 	for i := range n {
-		s.waitFor("a worker", func() bool {
-			text, _ := os.ReadFile(s.path(fmt.Sprintf("out%d", i+1)))
+		s.Eventually("a worker", func() bool {
+			text, _ := os.ReadFile(s.Path(fmt.Sprintf("out%d", i+1)))
 			return string(text) == heartbeat+"\n"
 		})
 	}
-	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", f.pid, f.pid))
-	if err != nil {
-		s.Fatal(err)
-	}
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", f.PID, f.PID))
+	s.Check(err)
 	for _, pid := range strings.Fields(string(children)) {
-		p, ok := look(pidOf(pid))
+		p, ok := harness.Look(harness.PIDOf(pid))
 		if !ok {
 			s.Fatalf("no process %s", pid)
 		}
@@ -267,7 +258,7 @@ func (s *sandbox) parentOfWorkers(n int) parent {
 // What it got is noted in the list "test:log".
 func (r *redis) obey(ids ...string) {
 	r.s.Helper()
-	client := goredis.NewClient(&goredis.Options{Network: "unix", Addr: r.socket})
+	client := goredis.NewClient(&goredis.Options{Network: "unix", Addr: r.Socket})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	r.s.Cleanup(func() { cancel(); <-done; client.Close() })
@@ -292,11 +283,11 @@ func (r *redis) obey(ids ...string) {
 }
 
 // sweep runs a round with a limit of 200000 KB.
-func (r *redis) sweep(args ...string) result {
+func (r *redis) sweep(args ...string) harness.Result {
 	r.s.Helper()
-	c := r.s.command("sidekiq-fleet", append([]string{"sweep", "--over", "200000"}, args...)...)
-	c.Env = append(c.Env, "REDIS_URL="+r.url(), "SIDEKIQ_TIMEOUT=1", "SHUTDOWN_WAIT=1")
-	return r.s.runCommand(c)
+	c := r.s.Command("sidekiq-fleet", append([]string{"sweep", "--over", "200000"}, args...)...)
+	c.Env = append(c.Env, "REDIS_URL="+r.URL(), "SIDEKIQ_TIMEOUT=1", "SHUTDOWN_WAIT=1")
+	return r.s.RunCommand(c)
 }
 
 // A round over the fleet: what an earlier round has claimed is finished first, then the worst comes first. What is too
@@ -324,13 +315,13 @@ func TestARoundOverTheFleet(t *testing.T) {
 		r.beats(e)
 		ids = append(ids, e.identity())
 		if e.host == "dead" {
-			r.command("HSET", e.identity(), "beat", "1700000000")
+			r.Command("HSET", e.identity(), "beat", "1700000000")
 		}
 	}
 	r.obey(ids...)
 	dry := r.sweep("-n")
-	if n := strings.Count(dry.stdout, "\n"); dry.code != 0 || n != 5 || r.command("EXISTS", "test:log") != "0" {
-		s.Errorf("-n: exit %d, %d lines, want 5\n%s", dry.code, n, dry.stdout)
+	if n := strings.Count(dry.Stdout, "\n"); dry.Code != 0 || n != 5 || r.Command("EXISTS", "test:log") != "0" {
+		s.Errorf("-n: exit %d, %d lines, want 5\n%s", dry.Code, n, dry.Stdout)
 	}
 	got := r.sweep()
 	want := ""
@@ -341,16 +332,16 @@ func TestARoundOverTheFleet(t *testing.T) {
 		}
 		want += "TERM " + id + "\n"
 	}
-	if did := r.command("LRANGE", "test:log", "0", "-1") + "\n"; did != want || got.code != 0 {
-		s.Errorf("exit %d, want 0; signals:\n%swant:\n%s%s", got.code, did, want, got.stderr)
+	if did := r.Command("LRANGE", "test:log", "0", "-1") + "\n"; did != want || got.Code != 0 {
+		s.Errorf("exit %d, want 0; signals:\n%swant:\n%s%s", got.Code, did, want, got.Stderr)
 	}
-	if strings.Count(got.stderr, "error: ") != 1 || !strings.Contains(got.stderr, "error: young:5:0123456789ab has 600000 KB ") {
-		s.Errorf("stderr: %s", got.stderr)
+	if strings.Count(got.Stderr, "error: ") != 1 || !strings.Contains(got.Stderr, "error: young:5:0123456789ab has 600000 KB ") {
+		s.Errorf("stderr: %s", got.Stderr)
 	}
 
-	r.command("SET", "gracekit:lock:sweep", "another", "PX", "60000")
-	if got := r.sweep(); got.code != 75 {
-		s.Errorf("while another round is under way: exit %d\n%s", got.code, got.stderr)
+	r.Command("SET", "gracekit:lock:sweep", "another", "PX", "60000")
+	if got := r.sweep(); got.Code != 75 {
+		s.Errorf("while another round is under way: exit %d\n%s", got.Code, got.Stderr)
 	}
 }
 
@@ -361,8 +352,8 @@ func TestARoundLeavesTheLastOne(t *testing.T) {
 	r := s.redis()
 	e := enrolled{host: "web", pid: 1, nonce: "0123456789ab", rss: 300000, started: time.Now().Add(-time.Hour)}
 	r.beats(e)
-	if got := r.sweep(); got.code != 111 || !strings.Contains(got.stderr, "not possible: 0 of 1 other instances") || r.command("EXISTS", e.identity()+"-signals") != "0" {
-		s.Errorf("exit %d\n%s", got.code, got.stderr)
+	if got := r.sweep(); got.Code != 111 || !strings.Contains(got.Stderr, "not possible: 0 of 1 other instances") || r.Command("EXISTS", e.identity()+"-signals") != "0" {
+		s.Errorf("exit %d\n%s", got.Code, got.Stderr)
 	}
 }
 
@@ -377,14 +368,14 @@ func TestAGraceTimeBetweenRounds(t *testing.T) {
 	r.beats(large)
 	r.beats(small)
 	r.obey(large.identity())
-	did := func() string { return r.command("LRANGE", "test:log", "0", "-1") }
+	did := func() string { return r.Command("LRANGE", "test:log", "0", "-1") }
 	r.sweep("--grace", "1h")
 	if did() != "" {
 		s.Errorf("in the first round: %s", did())
 	}
-	r.command("HSET", large.identity(), "rss", "1000")
+	r.Command("HSET", large.identity(), "rss", "1000")
 	r.sweep("--grace", "1ms")
-	r.command("HSET", large.identity(), "rss", "300000")
+	r.Command("HSET", large.identity(), "rss", "300000")
 	if r.sweep("--grace", "1ms"); did() != "" {
 		s.Errorf("after it was under the limit: %s", did())
 	}
@@ -405,18 +396,18 @@ func TestARoundTakesNothingForATarget(t *testing.T) {
 		{"1234 x:1:0123456789a", "99999999999999 sidekiq-fleet-sweep"},
 		{"web:1:0123456789ab", ""},
 	} {
-		r.command("SADD", "processes", e.identity)
-		r.command("HSET", e.identity, "info", `{"queues":["default"],"started_at":1700000000}`, "busy", "0", "rss", "900000",
+		r.Command("SADD", "processes", e.identity)
+		r.Command("HSET", e.identity, "info", `{"queues":["default"],"started_at":1700000000}`, "busy", "0", "rss", "900000",
 			"beat", strconv.FormatInt(time.Now().Unix(), 10), "quiet", "false", "gracekit", e.mark)
 	}
 	young := enrolled{host: `a\nb`, pid: 1, nonce: "0123456789ab", started: time.Now(), rss: 900000}
 	r.beats(young)
 	got := r.sweep("-n")
-	if !strings.HasPrefix(got.stdout, "web:1:0123456789ab ") || strings.Count(got.stdout, "\n") != 1 || got.code != 0 {
-		s.Errorf("exit %d, want 0; it would restart:\n%s%s", got.code, got.stdout, got.stderr)
+	if !strings.HasPrefix(got.Stdout, "web:1:0123456789ab ") || strings.Count(got.Stdout, "\n") != 1 || got.Code != 0 {
+		s.Errorf("exit %d, want 0; it would restart:\n%s%s", got.Code, got.Stdout, got.Stderr)
 	}
-	if strings.Count(got.stderr, "\n") != 1 || !strings.Contains(got.stderr, young.identity()) {
-		s.Errorf("a message is one line, whatever an instance calls itself:\n%s", got.stderr)
+	if strings.Count(got.Stderr, "\n") != 1 || !strings.Contains(got.Stderr, young.identity()) {
+		s.Errorf("a message is one line, whatever an instance calls itself:\n%s", got.Stderr)
 	}
 }
 
@@ -431,16 +422,16 @@ func TestTheServiceOfTheFleetEndsBetweenTwoRestarts(t *testing.T) {
 		r.beats(e)
 		ids = append(ids, e.identity())
 	}
-	dir := s.serviceDir("runit/sidekiq-fleet-sweep", "sidekiq-fleet-sweep")
-	s.conf(dir, map[string]string{"REDIS_URL": r.url(), "SWEEP_OVER": "200000", "SIDEKIQ_TIMEOUT": "1"})
-	v := s.runsv(dir)
-	s.waitFor("the first restart", func() bool { return r.command("LRANGE", ids[2]+"-signals", "0", "-1") == "TSTP" })
-	v.control("d")
-	s.waitFor("TERM has come", func() bool { return strings.Contains(v.stat(), "got TERM") })
+	dir := s.ServiceDir("runit/sidekiq-fleet-sweep", "sidekiq-fleet-sweep")
+	s.Conf(dir, map[string]string{"REDIS_URL": r.URL(), "SWEEP_OVER": "200000", "SIDEKIQ_TIMEOUT": "1"})
+	v := s.Runsv(dir)
+	s.Eventually("the first restart", func() bool { return r.Command("LRANGE", ids[2]+"-signals", "0", "-1") == "TSTP" })
+	v.Control("d")
+	s.Eventually("TERM has come", func() bool { return strings.Contains(v.Stat(), "got TERM") })
 	time.Sleep(200 * time.Millisecond) // TERM has come to the round as well, or comes while the first instance goes
 	r.obey(ids...)
-	s.waitFor("it is down", func() bool { return v.stat() == "down" })
-	if did, want := r.command("LRANGE", "test:log", "0", "-1"), "TSTP "+ids[2]+"\nTERM "+ids[2]; did != want || r.command("EXISTS", "gracekit:lock:sweep") != "0" {
+	s.Eventually("it is down", func() bool { return v.Stat() == "down" })
+	if did, want := r.Command("LRANGE", "test:log", "0", "-1"), "TSTP "+ids[2]+"\nTERM "+ids[2]; did != want || r.Command("EXISTS", "gracekit:lock:sweep") != "0" {
 		s.Errorf("%s\nwant:\n%s", did, want)
 	}
 }
@@ -452,20 +443,18 @@ func TestAnInstanceThatExitsBeforeTERM(t *testing.T) {
 	r := s.redis()
 	e := enrolled{host: "web", pid: 1, nonce: "0123456789ab", started: time.Now(), quiet: true, jobs: map[string]string{"aa": "Import"}}
 	r.beats(e)
-	c := s.command("sidekiq-fleet", "restart", e.identity())
-	c.Env = append(c.Env, "REDIS_URL="+r.url(), "SHUTDOWN_WAIT=inf", "SIDEKIQ_TIMEOUT=1")
-	stderr, err := os.Create(s.path("said"))
-	if err != nil {
-		s.Fatal(err)
-	}
+	c := s.Command("sidekiq-fleet", "restart", e.identity())
+	c.Env = append(c.Env, "REDIS_URL="+r.URL(), "SHUTDOWN_WAIT=inf", "SIDEKIQ_TIMEOUT=1")
+	stderr, err := os.Create(s.Path("said"))
+	s.Check(err)
 	defer stderr.Close()
 	c.Stderr = stderr
-	restart := s.start(c)
-	said := func() string { text, _ := os.ReadFile(s.path("said")); return string(text) }
-	s.waitFor("its jobs are waited for", func() bool { return strings.Contains(said(), "waiting for its jobs") })
-	r.command("SREM", "processes", e.identity()) // as Sidekiq does when it exits
-	<-restart.gone
-	if restart.code != 0 || !strings.HasSuffix(said(), "sidekiq-fleet: info: "+e.identity()+" has exited\n") {
-		s.Errorf("exit %d, want 0\n%s", restart.code, said())
+	restart := s.Start(c)
+	said := func() string { text, _ := os.ReadFile(s.Path("said")); return string(text) }
+	s.Eventually("its jobs are waited for", func() bool { return strings.Contains(said(), "waiting for its jobs") })
+	r.Command("SREM", "processes", e.identity()) // as Sidekiq does when it exits
+	<-restart.Done
+	if restart.Code != 0 || !strings.HasSuffix(said(), "sidekiq-fleet: info: "+e.identity()+" has exited\n") {
+		s.Errorf("exit %d, want 0\n%s", restart.Code, said())
 	}
 }

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"gracekit/test/harness"
 	"os"
 	"slices"
 	"strconv"
@@ -13,28 +14,28 @@ import (
 // which SIDEKIQ stands for the command line of Sidekiq.
 func (s *sandbox) wrapped(line string) (*redis, ledger) {
 	s.Helper()
-	s.need("sidekiq")
-	redis, jobs := s.redis(), ledger{s, s.path("ledger")}
+	s.Need("sidekiq")
+	redis, jobs := s.redis(), ledger{s, s.Path("ledger")}
 	line = strings.ReplaceAll(line, "SIDEKIQ", "sidekiq -r "+s.app()+" -c 2 -t 20")
-	s.write("svc/run", fmt.Sprintf("#!/bin/sh\nexec 2>&1 >>%s\ncd %s\nexport REDIS_URL=%s LEDGER=%s\n%s\n",
-		s.path("sidekiq.log"), s.dir, redis.url(), jobs.file, line), 0o755)
-	v := s.runsv(s.path("svc"))
+	s.Write("svc/run", fmt.Sprintf("#!/bin/sh\nexec 2>&1 >>%s\ncd %s\nexport REDIS_URL=%s LEDGER=%s\n%s\n",
+		s.Path("sidekiq.log"), s.Dir, redis.URL(), jobs.file, line), 0o755)
+	v := s.Runsv(s.Path("svc"))
 	s.Cleanup(func() { // runsv ends what stands in front alone
-		v.control("d")
-		s.waitFor("the service is down", func() bool {
+		v.Control("d")
+		s.Eventually("the service is down", func() bool {
 			for _, p := range s.sidekiqs() {
-				p.kill()
+				p.Kill()
 			}
-			return v.stat() == "down"
+			return v.Stat() == "down"
 		})
 	})
 	return redis, jobs
 }
 
 // sidekiqs lists the Sidekiqs with a title that work on this sandbox's jobs.
-func (s *sandbox) sidekiqs() (found []process) {
-	for _, p := range processes() {
-		if cwd, _ := os.Readlink(fmt.Sprintf("/proc/%d/cwd", p.pid)); cwd == s.dir && booted(p) {
+func (s *sandbox) sidekiqs() (found []harness.Process) {
+	for _, p := range harness.Processes() {
+		if cwd, _ := os.Readlink(fmt.Sprintf("/proc/%d/cwd", p.PID)); cwd == s.Dir && booted(p) {
 			found = append(found, p)
 		}
 	}
@@ -57,24 +58,24 @@ func TestWhatStandsInFrontOfSidekiqCutsNoJob(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSandbox(t)
-			s.need(c.needs)
+			s.Need(c.needs)
 			redis, jobs := s.wrapped(c.line)
-			s.waitFor("Sidekiq has booted", func() bool { return len(s.sidekiqs()) == 1 })
+			s.Eventually("Sidekiq has booted", func() bool { return len(s.sidekiqs()) == 1 })
 			old := s.sidekiqs()[0]
-			jids := redis.enqueue(1, "LeakJob", 0, 9)
-			s.waitFor("the job runs", func() bool { return jobs.count("start") == 1 })
+			jids := redis.Enqueue(1, "LeakJob", 0, 9)
+			s.Eventually("the job runs", func() bool { return jobs.count("start") == 1 })
 
-			command := s.command("graceful-restart", s.path("svc"))
+			command := s.Command("graceful-restart", s.Path("svc"))
 			command.Env = append(command.Env, "SHUTDOWN_WAIT=0.2")
-			r := s.runCommand(command)
-			if r.code != 0 {
-				s.Errorf("exit %d\n%s", r.code, r.stderr)
+			r := s.RunCommand(command)
+			if r.Code != 0 {
+				s.Errorf("exit %d\n%s", r.Code, r.Stderr)
 			}
-			if old.alive() {
+			if old.Alive() {
 				s.Error("the old Sidekiq is still there")
 			}
 			jobs.exactlyOnce(jids)
-			s.waitFor("there is a new Sidekiq", func() bool { return len(s.sidekiqs()) == 1 && s.sidekiqs()[0].id() != old.id() })
+			s.Eventually("there is a new Sidekiq", func() bool { return len(s.sidekiqs()) == 1 && s.sidekiqs()[0].ID() != old.ID() })
 		})
 	}
 }
@@ -88,52 +89,52 @@ func TestACluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	redis, jobs := s.wrapped("exec chpst -P ruby " + cluster + "/testdata/cluster.rb 2 SIDEKIQ")
-	s.waitFor("two Sidekiqs have booted", func() bool { return len(s.sidekiqs()) == 2 })
+	s.Eventually("two Sidekiqs have booted", func() bool { return len(s.sidekiqs()) == 2 })
 	old := s.sidekiqs()
-	var metrics process
-	for _, line := range strings.Fields(readFile(s.path("cluster.pids"))) {
+	var metrics harness.Process
+	for _, line := range strings.Fields(readFile(s.Path("cluster.pids"))) {
 		pid, _ := strconv.Atoi(line)
-		metrics, _ = look(pid) // the last one
+		metrics, _ = harness.Look(pid) // the last one
 	}
-	jids := redis.enqueue(4, "LeakJob", 0, 14) // beyond the 10 s that the parent gives its children
-	s.waitFor("all jobs run", func() bool { return jobs.count("start") == 4 })
-	one := s.command("graceful-restart", old[0].id()) // as gracewatch runs it for one of them
-	one.Env = append(one.Env, "SHUTDOWN_WAIT=100", "GRACE_SERVICE="+s.path("svc"))
-	if r := s.runCommand(one); r.code != 0 {
-		s.Errorf("exit %d\n%s", r.code, r.stderr)
+	jids := redis.Enqueue(4, "LeakJob", 0, 14) // beyond the 10 s that the parent gives its children
+	s.Eventually("all jobs run", func() bool { return jobs.count("start") == 4 })
+	one := s.Command("graceful-restart", old[0].ID()) // as gracewatch runs it for one of them
+	one.Env = append(one.Env, "SHUTDOWN_WAIT=100", "GRACE_SERVICE="+s.Path("svc"))
+	if r := s.RunCommand(one); r.Code != 0 {
+		s.Errorf("exit %d\n%s", r.Code, r.Stderr)
 	}
 	for _, p := range append(slices.Clone(old), metrics) {
-		if p.alive() {
+		if p.Alive() {
 			s.Errorf("still there: %v", p)
 		}
 	}
 	jobs.exactlyOnce(jids)
-	s.waitFor("there are two new ones", func() bool { return len(s.sidekiqs()) == 2 })
+	s.Eventually("there are two new ones", func() bool { return len(s.sidekiqs()) == 2 })
 }
 
 // unicorn ends its requests by QUIT, and cuts them by TERM.
 func TestUnicornEndsByQuit(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
-	s.need("unicorn")
-	s.write("config.ru", `run lambda { |env|
+	s.Need("unicorn")
+	s.Write("config.ru", `run lambda { |env|
 		File.write("began", ""); sleep 3; [200, {"Content-Type" => "text/plain"}, ["answered"]] }`, 0o644)
-	s.write("unicorn.rb", "listen '"+s.path("unicorn.sock")+"'\nworker_processes 1\ntimeout 60\n", 0o644)
-	u := s.start(s.command("unicorn", "-c", "unicorn.rb", "-l", s.path("unicorn.sock"), "config.ru"))
-	s.waitFor("unicorn listens", func() bool { _, err := os.Stat(s.path("unicorn.sock")); return err == nil })
-	answer, log := s.log("answer")
-	request := s.command("curl", "-s", "--unix-socket", s.path("unicorn.sock"), "http://localhost/")
+	s.Write("unicorn.rb", "listen '"+s.Path("unicorn.sock")+"'\nworker_processes 1\ntimeout 60\n", 0o644)
+	u := s.Start(s.Command("unicorn", "-c", "unicorn.rb", "-l", s.Path("unicorn.sock"), "config.ru"))
+	s.Eventually("unicorn listens", func() bool { _, err := os.Stat(s.Path("unicorn.sock")); return err == nil })
+	answer, log := s.Output("answer")
+	request := s.Command("curl", "-s", "--unix-socket", s.Path("unicorn.sock"), "http://localhost/")
 	request.Stdout, request.Stderr = answer, log
-	asked := s.start(request)
-	s.waitFor("the request has begun", func() bool { _, err := os.Stat(s.path("began")); return err == nil })
+	asked := s.Start(request)
+	s.Eventually("the request has begun", func() bool { _, err := os.Stat(s.Path("began")); return err == nil })
 
-	c := s.command("graceful-restart", u.id())
+	c := s.Command("graceful-restart", u.ID())
 	c.Env = append(c.Env, "QUIET_SIGNAL=", "STOP_SIGNAL=QUIT", "SIDEKIQ_TIMEOUT=30")
-	if r := s.runCommand(c); r.code != 0 {
-		s.Errorf("exit %d\n%s", r.code, r.stderr)
+	if r := s.RunCommand(c); r.Code != 0 {
+		s.Errorf("exit %d\n%s", r.Code, r.Stderr)
 	}
-	<-asked.gone
-	if text := readFile(s.path("answer")); text != "answered" {
+	<-asked.Done
+	if text := readFile(s.Path("answer")); text != "answered" {
 		s.Errorf("the request got %q", text)
 	}
 }

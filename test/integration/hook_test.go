@@ -2,6 +2,7 @@ package integration
 
 import (
 	"errors"
+	"gracekit/test/harness"
 	"os"
 	"strings"
 	"syscall"
@@ -12,26 +13,24 @@ import (
 )
 
 // hookedSidekiq starts a Sidekiq with the job hook; as another user, if that can be.
-func (s *sandbox) hookedSidekiq(env ...string) (p *child, r *redis, jobs ledger) {
+func (s *sandbox) hookedSidekiq(env ...string) (p *harness.Child, r *redis, jobs ledger) {
 	s.Helper()
-	s.need("sidekiq")
+	s.Need("sidekiq")
 	r = s.redis()
-	jobs = ledger{s, s.path("ledger")}
+	jobs = ledger{s, s.Path("ledger")}
 	words := []string{"sidekiq", "-c", "3", "-r", s.hooked(), "--timeout", "5", "--environment", "production"}
 	if os.Getuid() == 0 {
-		s.need("chpst")
+		s.Need("chpst")
 		words = append([]string{"chpst", "-u", "nobody"}, words...)
-		for _, name := range []string{s.dir, r.socket} {
-			if err := os.Chmod(name, 0o777); err != nil {
-				s.Fatal(err)
-			}
+		for _, name := range []string{s.Dir, r.Socket} {
+			s.Check(os.Chmod(name, 0o777))
 		}
 	}
-	c := s.command(words[0], words[1:]...)
-	c.Env = append(append(c.Env, "REDIS_URL="+r.url(), "LEDGER="+jobs.file), env...)
-	c.Stdout, c.Stderr = s.log("sidekiq.log")
-	p = s.start(c)
-	s.waitFor("Sidekiq has booted", func() bool { return booted(p.process) })
+	c := s.Command(words[0], words[1:]...)
+	c.Env = append(append(c.Env, "REDIS_URL="+r.URL(), "LEDGER="+jobs.file), env...)
+	c.Stdout, c.Stderr = s.Output("sidekiq.log")
+	p = s.Start(c)
+	s.Eventually("Sidekiq has booted", func() bool { return booted(p.Process) })
 	return p, r, jobs
 }
 
@@ -39,15 +38,15 @@ func (s *sandbox) hookedSidekiq(env ...string) (p *child, r *redis, jobs ledger)
 func TestNoJobMindsTheHook(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
-	fifo := s.path("fifo")
+	fifo := s.Path("fifo")
 	p, redis, jobs := s.hookedSidekiq("SIDEKIQ_MEMORY_KILLER_MAX_RSS=1", "MEMORY_KILLER_CONTROL="+fifo)
 	var jids []string
 	work := func(what string) {
 		t.Helper()
 		begun := time.Now()
-		now := redis.enqueue(30, "LeakJob", 0, 0)
+		now := redis.Enqueue(30, "LeakJob", 0, 0)
 		jids = append(jids, now...)
-		s.waitFor(what+": all jobs are done", func() bool { return jobs.count("done") == len(jids) })
+		s.Eventually(what+": all jobs are done", func() bool { return jobs.count("done") == len(jids) })
 		t.Logf("%s: %v", what, time.Since(begun))
 	}
 	mkfifo := func(mode uint32) (fd int) {
@@ -60,9 +59,7 @@ func TestNoJobMindsTheHook(t *testing.T) {
 		if err == nil {
 			fd, err = unix.Open(fifo, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 		}
-		if err != nil {
-			s.Fatal(err)
-		}
+		s.Check(err)
 		return fd
 	}
 	letters := func(fd int) string {
@@ -103,14 +100,14 @@ func TestNoJobMindsTheHook(t *testing.T) {
 
 	// Neither a file, nor what a link points to, is written.
 	os.Remove(fifo)
-	s.write("fifo", "mine\n", 0o666)
+	s.Write("fifo", "mine\n", 0o666)
 	work("a file")
 	if text, _ := os.ReadFile(fifo); string(text) != "mine\n" {
 		s.Errorf("the file now holds %q", text)
 	}
 	fd = mkfifo(0o666)
-	os.Rename(fifo, s.path("other"))
-	os.Symlink(s.path("other"), fifo)
+	os.Rename(fifo, s.Path("other"))
+	os.Symlink(s.Path("other"), fifo)
 	work("a link")
 	if got := letters(fd); got != "" {
 		s.Errorf("what the link points to got %q", got)
@@ -121,19 +118,19 @@ func TestNoJobMindsTheHook(t *testing.T) {
 	work("a directory")
 
 	jobs.exactlyOnce(jids)
-	if got := redis.command("LLEN", "queue:default"); got != "0" {
+	if got := redis.Command("LLEN", "queue:default"); got != "0" {
 		s.Errorf("%s jobs are left in Redis", got)
 	}
 
 	// A job that fails fails as ever, and its end is seen too.
-	redis.enqueue(5, "FailJob")
-	s.waitFor("the failed jobs are taken", func() bool { return jobs.count("start") == len(jids)+5 })
-	syscall.Kill(p.pid, syscall.SIGTERM)
-	<-p.gone
-	if p.code != 0 {
-		s.Errorf("Sidekiq: exit %d", p.code)
+	redis.Enqueue(5, "FailJob")
+	s.Eventually("the failed jobs are taken", func() bool { return jobs.count("start") == len(jids)+5 })
+	syscall.Kill(p.PID, syscall.SIGTERM)
+	<-p.Done
+	if p.Code != 0 {
+		s.Errorf("Sidekiq: exit %d", p.Code)
 	}
-	if got := redis.command("GET", "stat:failed"); got != "5" {
+	if got := redis.Command("GET", "stat:failed"); got != "5" {
 		s.Errorf("%s jobs have failed, want 5", got)
 	}
 }
@@ -143,28 +140,28 @@ func TestTitleOfAQuietSidekiqIsTrueAtOnce(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
 	p, redis, jobs := s.hookedSidekiq("NO_BEATS=1")
-	jids := append(redis.enqueue(1, "WaitJob", s.path("first")), redis.enqueue(1, "WaitJob", s.path("second"))...)
-	s.waitFor("both jobs run", func() bool { return jobs.count("start") == 2 })
-	syscall.Kill(p.pid, syscall.SIGTSTP)
+	jids := append(redis.Enqueue(1, "WaitJob", s.Path("first")), redis.Enqueue(1, "WaitJob", s.Path("second"))...)
+	s.Eventually("both jobs run", func() bool { return jobs.count("start") == 2 })
+	syscall.Kill(p.PID, syscall.SIGTSTP)
 	// No heartbeat comes: what the title says is the hook's word.
-	s.waitFor("it is quiet", func() bool { return strings.HasSuffix(title(p.process), "[2 of 3 busy] stopping") })
+	s.Eventually("it is quiet", func() bool { return strings.HasSuffix(p.Process.Title(), "[2 of 3 busy] stopping") })
 
-	s.write("first", "", 0o644)
-	s.waitFor("one job is left", func() bool { return strings.HasSuffix(title(p.process), "[1 of 3 busy] stopping") })
+	s.Write("first", "", 0o644)
+	s.Eventually("one job is left", func() bool { return strings.HasSuffix(p.Process.Title(), "[1 of 3 busy] stopping") })
 
-	waiter := s.start(s.command("sidekiq-idle", "-w", "60", p.id()))
-	if happens(waiter.gone, 300*time.Millisecond) {
-		s.Fatalf("-w returned %d with a job running", waiter.code)
+	waiter := s.Start(s.Command("sidekiq-idle", "-w", "60", p.ID()))
+	if harness.Happens(waiter.Done, 300*time.Millisecond) {
+		s.Fatalf("-w returned %d with a job running", waiter.Code)
 	}
-	s.write("second", "", 0o644)
-	<-waiter.gone
-	s.waitFor("no job is left", func() bool { return strings.HasSuffix(title(p.process), "[0 of 3 busy] stopping") })
-	if waiter.code != 0 {
-		s.Errorf("-w: exit %d, want 0", waiter.code)
+	s.Write("second", "", 0o644)
+	<-waiter.Done
+	s.Eventually("no job is left", func() bool { return strings.HasSuffix(p.Process.Title(), "[0 of 3 busy] stopping") })
+	if waiter.Code != 0 {
+		s.Errorf("-w: exit %d, want 0", waiter.Code)
 	}
 	jobs.exactlyOnce(jids)
-	syscall.Kill(p.pid, syscall.SIGTERM)
-	<-p.gone
+	syscall.Kill(p.PID, syscall.SIGTERM)
+	<-p.Done
 }
 
 // An idle Sidekiq is known to be idle soon after the quiet signal.
@@ -172,9 +169,9 @@ func TestIdleSidekiqWithTheHookIsKnownAtOnce(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
 	p, _, _ := s.hookedSidekiq("NO_BEATS=1")
-	syscall.Kill(p.pid, syscall.SIGTSTP)
-	s.waitFor("its title says so, without a heartbeat", func() bool { return strings.HasSuffix(title(p.process), "[0 of 3 busy] stopping") })
-	s.wants(0, "sidekiq-idle", "-w", "60", p.id())
-	syscall.Kill(p.pid, syscall.SIGTERM)
-	<-p.gone
+	syscall.Kill(p.PID, syscall.SIGTSTP)
+	s.Eventually("its title says so, without a heartbeat", func() bool { return strings.HasSuffix(p.Process.Title(), "[0 of 3 busy] stopping") })
+	s.Wants(0, "sidekiq-idle", "-w", "60", p.ID())
+	syscall.Kill(p.PID, syscall.SIGTERM)
+	<-p.Done
 }

@@ -92,8 +92,8 @@ func (l ledger) exactlyOnce(jids []string) {
 func (l ledger) leaks(redis *redis, seconds float64, enough func() bool) (jids []string) {
 	l.s.Helper()
 	for done := 0; !enough(); {
-		jids = append(jids, redis.enqueue(8, "LeakJob", 10, seconds)...)
-		l.s.waitFor("jobs are taken", func() bool {
+		jids = append(jids, redis.Enqueue(8, "LeakJob", 10, seconds)...)
+		l.s.Eventually("jobs are taken", func() bool {
 			n := l.count("done")
 			if n > done {
 				done = n
@@ -101,9 +101,9 @@ func (l ledger) leaks(redis *redis, seconds float64, enough func() bool) (jids [
 			}
 			return false
 		})
-		l.s.waitFor("not too many jobs wait", func() bool { return len(jids)-l.count("done") < 8 })
+		l.s.Eventually("not too many jobs wait", func() bool { return len(jids)-l.count("done") < 8 })
 	}
-	l.s.waitFor("all jobs are done", func() bool { return l.count("done") >= len(jids) })
+	l.s.Eventually("all jobs are done", func() bool { return l.count("done") >= len(jids) })
 	l.exactlyOnce(jids)
 	return jids
 }

@@ -3,6 +3,7 @@ package integration
 import (
 	"encoding/json"
 	"fmt"
+	"gracekit/test/harness"
 	"os"
 	"path/filepath"
 	"testing"
@@ -14,16 +15,14 @@ import (
 func (s *sandbox) hooked() string {
 	s.Helper()
 	app, err := filepath.Abs("testdata/hooked.rb")
-	if err != nil {
-		s.Fatal(err)
-	}
+	s.Check(err)
 	return app
 }
 
 // legacy starts Sidekiq with the job hook, and its watcher in legacy mode, as two services.
-func (s *sandbox) legacy(grace string) (k *sidekiq, events *gracewatch) {
+func (s *sandbox) legacy(grace string) (k *sidekiq, events *harness.Log) {
 	s.Helper()
-	fifo := s.path("control", "fifo") // its directory is made
+	fifo := s.Path("control", "fifo") // its directory is made
 	k = s.sidekiq(map[string]string{
 		"SIDEKIQ_COMMAND":               "sidekiq -c 2 -r " + s.hooked(),
 		"SIDEKIQ_MEMORY_KILLER_MAX_RSS": softKB,
@@ -35,7 +34,7 @@ func (s *sandbox) legacy(grace string) (k *sidekiq, events *gracewatch) {
 		"SIDEKIQ_MEMORY_KILLER_GRACE_TIME": grace,
 		"MEMORY_KILLER_CONTROL":            fifo, // both must have it
 	})
-	events.event("watching", 1)
+	events.Event("watching", 1)
 	k.working()
 	return k, events
 }
@@ -45,13 +44,13 @@ func TestLegacyModeLosesNoJob(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
 	k, events := s.legacy("1")
-	k.ledger.leaks(k.redis, 0.1, func() bool { return events.count("restart-done") >= 2 })
-	for _, e := range events.seen() {
-		if e.name == "restart-begin" && e.fields["reason"] != "legacy" {
-			s.Errorf("reason is %q, want legacy: %s", e.fields["reason"], e.line)
+	k.ledger.leaks(k.redis, 0.1, func() bool { return events.Count("restart-done") >= 2 })
+	for _, e := range events.Seen() {
+		if e.Name == "restart-begin" && e.Fields["reason"] != "legacy" {
+			s.Errorf("reason is %q, want legacy: %s", e.Fields["reason"], e.Line)
 		}
 	}
-	if st, err := os.Stat(s.path("control")); err != nil || st.Mode().Perm() != 0o755 {
+	if st, err := os.Stat(s.Path("control")); err != nil || st.Mode().Perm() != 0o755 {
 		s.Errorf("the directory of the FIFO: %v, %v; want 0755", st.Mode(), err)
 	}
 }
@@ -60,98 +59,86 @@ func TestLegacyModeLosesNoJob(t *testing.T) {
 // group write it, and tells the hook. Each watcher has its own, while the one before may still be at its restart.
 func TestLegacyModeInARunScript(t *testing.T) {
 	t.Parallel()
-	if os.Getuid() != 0 {
-		t.Skip("only root can become somebody else")
-	}
 	s := newSandbox(t)
-	s.need("sidekiq")
-	s.need("chpst")
-	name := filepath.Base(s.dir)
+	s.NeedRoot()
+	s.Need("sidekiq")
+	s.Need("chpst")
+	name := filepath.Base(s.Dir)
 	fifo := "/run/gracekit/" + name + ".control"
 	s.Cleanup(func() { os.Remove(fifo) }) // not /run/gracekit: another may be about to write there
 	redis := s.redis()
 	for _, file := range []struct {
 		name string
 		mode os.FileMode
-	}{{s.dir, 0o777}, {redis.socket, 0o777}} {
-		if err := os.Chmod(file.name, file.mode); err != nil {
-			s.Fatal(err)
-		}
+	}{{s.Dir, 0o777}, {redis.Socket, 0o777}} {
+		s.Check(os.Chmod(file.name, file.mode))
 	}
-	jobs := ledger{s, s.path("ledger")}
-	dir := filepath.Dir(s.write(name+"/run", `#!/bin/sh
+	jobs := ledger{s, s.Path("ledger")}
+	dir := filepath.Dir(s.Write(name+"/run", `#!/bin/sh
 exec 2>&1
 export SIDEKIQ_MEMORY_KILLER_MAX_RSS=`+softKB+` SIDEKIQ_MEMORY_KILLER_GRACE_TIME=0 SIDEKIQ_TIMEOUT=3 SIDEKIQ_USER=nobody
 exec pgexec -s -f supervise/pgid memory-killer chpst -u nobody sidekiq -c 2 -r '`+s.hooked()+`' --timeout 3 --environment production
 `, 0o755))
-	s.write(name+"/finish", "#!/bin/sh\nexec group-cleanup\n", 0o755)
-	s.write(name+"/log/run", "#!/bin/sh\nmkdir -p ./main && exec svlogd ./main\n", 0o755)
-	v := s.runsv(dir, "REDIS_URL="+redis.url(), "LEDGER="+jobs.file)
-	events := s.eventsIn(dir + "/log/main/current")
+	s.Write(name+"/finish", "#!/bin/sh\nexec group-cleanup\n", 0o755)
+	s.Write(name+"/log/run", "#!/bin/sh\nmkdir -p ./main && exec svlogd ./main\n", 0o755)
+	v := s.Runsv(dir, "REDIS_URL="+redis.URL(), "LEDGER="+jobs.file)
+	events := s.Follow(dir + "/log/main/current")
 	var jids []string
-	var before []process
+	var before []harness.Process
 	for n := 1; n <= 3; n++ {
-		events.event("watching", n)
-		p := v.running(before...)
-		s.waitFor("Sidekiq has booted", func() bool { return booted(p) })
+		events.Event("watching", n)
+		p := v.Running(before...)
+		s.Eventually("Sidekiq has booted", func() bool { return booted(p) })
 		var st unix.Stat_t
-		if err := unix.Lstat(fifo, &st); err != nil || st.Mode != unix.S_IFIFO|0o620 || st.Uid != 0 || st.Gid != nobody {
+		if err := unix.Lstat(fifo, &st); err != nil || st.Mode != unix.S_IFIFO|0o620 || st.Uid != 0 || st.Gid != harness.Nobody {
 			s.Errorf("%s: mode %o, user %d, group %d, %v; want a FIFO of root's that the user's group may write", fifo, st.Mode, st.Uid, st.Gid, err)
 		}
 		var note struct{ Identity string } // what the hook wrote as nobody, for sidekiq-fleet
-		file := fmt.Sprintf("/run/gracekit/%d/%d.hook", nobody, p.pid)
-		if text, err := os.ReadFile(file); err != nil || json.Unmarshal(text, &note) != nil || redis.command("SISMEMBER", "processes", note.Identity) != "1" {
+		file := fmt.Sprintf("/run/gracekit/%d/%d.hook", harness.Nobody, p.PID)
+		if text, err := os.ReadFile(file); err != nil || json.Unmarshal(text, &note) != nil || redis.Command("SISMEMBER", "processes", note.Identity) != "1" {
 			s.Errorf("%s: %s, %v; want the identity that Redis has", file, text, err)
 		}
-		jids = append(jids, redis.enqueue(1, "LeakJob", beyondLimit, 0)...)
-		begin := events.event("restart-begin", n)
-		if begin.pid() != p.pid {
-			s.Errorf("restart of %d, want %d: %s", begin.pid(), p.pid, begin.line)
+		jids = append(jids, redis.Enqueue(1, "LeakJob", beyondLimit, 0)...)
+		begin := events.Event("restart-begin", n)
+		if begin.PID() != p.PID {
+			s.Errorf("restart of %d, want %d: %s", begin.PID(), p.PID, begin.Line)
 		}
 		before = append(before, p)
 	}
-	events.event("restart-done", 3)
+	events.Event("restart-done", 3)
 	jobs.exactlyOnce(jids)
 }
 
 // Without a name for it the FIFO is named after the service, by the service's run script and by its watcher alike.
 func TestControlIsNamedAfterTheService(t *testing.T) {
 	t.Parallel()
-	if os.Getuid() != 0 {
-		t.Skip("only root has /run")
-	}
 	s := newSandbox(t)
-	s.need("chpst")
-	name := filepath.Base(s.dir)
+	s.NeedRoot()
+	s.Need("chpst")
+	name := filepath.Base(s.Dir)
 	fifo := "/run/gracekit/" + name + ".control"
 	s.Cleanup(func() { os.Remove(fifo) }) // not /run/gracekit: another may be about to write there
-	command := s.write("command", "#!/bin/sh\necho \"$MEMORY_KILLER_CONTROL $*\" >told.new && mv told.new told\nexec sleep 1000\n", 0o755)
-	dir := s.serviceDir("runit/sidekiq", name)
-	s.conf(dir, map[string]string{"SIDEKIQ_APP": s.dir, "SIDEKIQ_COMMAND": command, "SIDEKIQ_USER": "root"})
-	if err := os.Symlink(dir, s.path("link")); err != nil {
-		s.Fatal(err)
-	}
-	v := s.runsv(dir)
+	command := s.Write("command", "#!/bin/sh\necho \"$MEMORY_KILLER_CONTROL $*\" >told.new && mv told.new told\nexec sleep 1000\n", 0o755)
+	dir := s.ServiceDir("runit/sidekiq", name)
+	s.Conf(dir, map[string]string{"SIDEKIQ_APP": s.Dir, "SIDEKIQ_COMMAND": command, "SIDEKIQ_USER": "root"})
+	s.Check(os.Symlink(dir, s.Path("link")))
+	v := s.Runsv(dir)
 	told := func(want string) {
 		t.Helper()
-		s.waitFor("the command is told "+want, func() bool { return firstLine(s.path("told")) == want })
+		s.Eventually("the command is told "+want, func() bool { return harness.FirstLine(s.Path("told")) == want })
 	}
 	told(fifo + " --timeout 25 --environment production")
 
-	c := s.command("memory-killer", "-t", s.path("link"))
+	c := s.Command("memory-killer", "-t", s.Path("link"))
 	c.Env = append(c.Env, "SIDEKIQ_MEMORY_KILLER_MAX_RSS=1", "QUIET_SIGNAL=", "SIDEKIQ_MEMORY_KILLER_GRACE_TIME=0")
-	w := s.watchedBy(c)
-	w.event("watching", 1)
-	old := v.running()
-	s.conf(dir, map[string]string{"SIDEKIQ_COMMAND": command + " -e staging"})
-	if err := os.WriteFile(fifo, []byte("c"), 0); err != nil {
-		s.Fatal(err)
-	}
-	w.event("restart-done", 1)
-	v.running(old)
+	w := s.Watch(c)
+	w.Event("watching", 1)
+	old := v.Running()
+	s.Conf(dir, map[string]string{"SIDEKIQ_COMMAND": command + " -e staging"})
+	s.Check(os.WriteFile(fifo, []byte("c"), 0))
+	w.Event("restart-done", 1)
+	v.Running(old)
 	told(fifo + " -e staging --timeout 25")
-	if err := os.WriteFile(fifo, []byte("x"), 0); err != nil {
-		s.Fatal(err)
-	}
-	<-w.gone
+	s.Check(os.WriteFile(fifo, []byte("x"), 0))
+	<-w.Done
 }

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"gracekit/test/harness"
 	"os"
 	"os/exec"
 	"syscall"
@@ -11,31 +12,25 @@ import (
 // An ordinary user can do with processes what the kernel allows, and is told no in one line where it doesn't.
 func TestOrdinaryUser(t *testing.T) {
 	t.Parallel()
-	if os.Getuid() != 0 {
-		t.Skip("only root can become somebody else")
-	}
 	s := newSandbox(t)
-	if err := os.Chmod(s.dir, 0o755); err != nil {
-		s.Fatal(err)
-	}
+	s.NeedRoot()
+	s.Check(os.Chmod(s.Dir, 0o755))
 	asNobody := func(name string, args ...string) *exec.Cmd {
-		c := s.command(name, args...)
-		c.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+		c := s.Command(name, args...)
+		c.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: &syscall.Credential{Uid: harness.Nobody, Gid: harness.Nobody}}
 		return c
 	}
 	wants := func(code int, name string, args ...string) {
 		t.Helper()
-		r := s.runCommand(asNobody(name, args...))
-		if r.code != code {
-			s.Errorf("%s %v: exit %d, want %d\nstdout: %sstderr: %s", name, args, r.code, code, r.stdout, r.stderr)
+		r := s.RunCommand(asNobody(name, args...))
+		if r.Code != code {
+			s.Errorf("%s %v: exit %d, want %d\nstdout: %sstderr: %s", name, args, r.Code, code, r.Stdout, r.Stderr)
 		}
 	}
 
 	// its own process
 	own := asNobody("sleep", "1000")
-	if err := own.Start(); err != nil {
-		s.Fatal(err)
-	}
+	s.Check(own.Start())
 	ended := make(chan struct{})
 	go func() { own.Wait(); close(ended) }()
 	t.Cleanup(func() { own.Process.Kill(); <-ended })
@@ -44,17 +39,17 @@ func TestOrdinaryUser(t *testing.T) {
 	wants(0, "rssprobe", pid)
 
 	// somebody else's
-	s.write("svc/run", "#!/bin/sh\nexec sleep 1000\n", 0o755)
-	v := s.runsv(s.path("svc"))
-	theirs := v.running()
-	pidfile := s.write("pidfile", fmt.Sprintln(theirs.pid), 0o644)
-	for _, target := range []string{theirs.id(), pidfile} {
+	s.Write("svc/run", "#!/bin/sh\nexec sleep 1000\n", 0o755)
+	v := s.Runsv(s.Path("svc"))
+	theirs := v.Running()
+	pidfile := s.Write("pidfile", fmt.Sprintln(theirs.PID), 0o644)
+	for _, target := range []string{theirs.ID(), pidfile} {
 		wants(0, "svpid", target)
 		wants(0, "rssprobe", target)
 		wants(111, "pgsignal", "-p", target, "TERM/1/KILL")
 	}
-	wants(111, "svpid", v.dir) // supervise is 0700
-	if !theirs.alive() {
+	wants(111, "svpid", v.Dir) // supervise is 0700
+	if !theirs.Alive() {
 		s.Error("signalled")
 	}
 

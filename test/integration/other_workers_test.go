@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"gracekit/test/harness"
 	"os/exec"
 	"strings"
 	"testing"
@@ -9,18 +10,18 @@ import (
 
 // killerAsDocumented watches a service of runsv by memory-killer with the settings of a block of docs/other-workers.md that
 // has a word, but with a limit and times for a test.
-func (s *sandbox) killerAsDocumented(word, target string, soft int) *gracewatch {
+func (s *sandbox) killerAsDocumented(word, target string, soft int) *harness.Log {
 	s.Helper()
-	c := s.command("memory-killer", "-t", target)
+	c := s.Command("memory-killer", "-t", target)
 	c.Env = append(c.Env, strings.Split(strings.TrimSpace(s.block("docs/other-workers.md", word)), "\n")...)
 	c.Env = append(c.Env, fmt.Sprintf("MEMORY_KILLER_MAX_RSS=%d", soft), "MEMORY_KILLER_GRACE_TIME=0.3", "MEMORY_KILLER_CHECK_INTERVAL=100ms")
-	return s.watchedBy(c)
+	return s.Watch(c)
 }
 
 // titled are the children of a process whose title begins with a text.
-func titled(parent process, prefix string) (found []process) {
-	for _, p := range processes() {
-		if p.ppid == parent.pid && strings.HasPrefix(title(p), prefix) {
+func titled(parent harness.Process, prefix string) (found []harness.Process) {
+	for _, p := range harness.Processes() {
+		if p.PPID == parent.PID && strings.HasPrefix(p.Title(), prefix) {
 			found = append(found, p)
 		}
 	}
@@ -32,21 +33,21 @@ func TestPumaWithTheDocumentedSettings(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
 	p := s.puma("0")
-	s.write("puma/run", "#!/bin/sh\nexec 2>&1\nexec puma "+strings.Join(p.arguments(), " ")+"\n", 0o755)
-	v := s.runsv(s.path("puma"), p.env...)
-	master := v.running()
+	s.Write("puma/run", "#!/bin/sh\nexec 2>&1\nexec puma "+strings.Join(p.arguments(), " ")+"\n", 0o755)
+	v := s.Runsv(s.Path("puma"), p.env...)
+	master := v.Running()
 	first := p.hasWorkers(master)
-	w := s.killerAsDocumented("puma: cluster worker", v.dir, s.kb(first[0])+40*1024)
-	w.event("target-up", pumaWorkers)
+	w := s.killerAsDocumented("puma: cluster worker", v.Dir, s.KB(first[0])+40*1024)
+	w.Event("target-up", pumaWorkers)
 	load := p.crowd()
 	p.leak(first[1])
-	w.event("restart-done", 1)
+	w.Event("restart-done", 1)
 	for _, worker := range p.hasWorkers(master) {
 		load.answers(s, worker)
 	}
 	load.check(s)
-	if !master.alive() || !first[0].alive() || !first[2].alive() || first[1].alive() {
-		s.Errorf("not that worker alone was restarted: master %t, workers %t %t %t", master.alive(), first[0].alive(), first[1].alive(), first[2].alive())
+	if !master.Alive() || !first[0].Alive() || !first[2].Alive() || first[1].Alive() {
+		s.Errorf("not that worker alone was restarted: master %t, workers %t %t %t", master.Alive(), first[0].Alive(), first[1].Alive(), first[2].Alive())
 	}
 }
 
@@ -55,33 +56,33 @@ func TestPumaInPlaceAsDocumented(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
 	p := s.puma("0")
-	s.write("puma/run", "#!/bin/sh\nexec 2>&1\nexec puma "+strings.Join(p.arguments(), " ")+"\n", 0o755)
-	v := s.runsv(s.path("puma"), p.env...)
-	master := v.running()
+	s.Write("puma/run", "#!/bin/sh\nexec 2>&1\nexec puma "+strings.Join(p.arguments(), " ")+"\n", 0o755)
+	v := s.Runsv(s.Path("puma"), p.env...)
+	master := v.Running()
 	first := p.hasWorkers(master)
-	size := s.kb(master)
+	size := s.KB(master)
 	for _, worker := range first {
-		size += s.kb(worker)
+		size += s.KB(worker)
 	}
 	command := strings.TrimSpace(s.block("docs/other-workers.md", "--in-place"))
-	command = strings.Replace(command, "/etc/service/puma", v.dir, 1)
+	command = strings.Replace(command, "/etc/service/puma", v.Dir, 1)
 	command = strings.Replace(command, "-s 2G", fmt.Sprintf("-s %d -g 0.3 -i 100ms", size+45*1024), 1)
-	w := s.watchedBy(s.command("sh", "-c", "exec "+command))
-	w.event("watching", 1)
+	w := s.Watch(s.Command("sh", "-c", "exec "+command))
+	w.Event("watching", 1)
 	p.leak(first[0])
-	w.event("restart-done", 1)
-	s.waitFor("all workers are new", func() bool {
+	w.Event("restart-done", 1)
+	s.Eventually("all workers are new", func() bool {
 		now := p.workers(master)
 		for _, worker := range now {
 			for _, old := range first {
-				if worker.id() == old.id() {
+				if worker.ID() == old.ID() {
 					return false
 				}
 			}
 		}
 		return len(now) == pumaWorkers
 	})
-	if !master.alive() {
+	if !master.Alive() {
 		s.Error("the parent has exited")
 	}
 	if text := w.String(); strings.Contains(text, "restart-failed") {
@@ -93,26 +94,26 @@ func TestPumaInPlaceAsDocumented(t *testing.T) {
 func TestUnicornWithTheDocumentedSettings(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
-	s.need("unicorn")
-	p := &puma{s, s.path("socket"), []string{"PUMA_SOCKET=" + s.path("socket")}}
-	s.write("unicorn/run", "#!/bin/sh\nexec 2>&1\nexec unicorn -E none -c "+s.testdata("unicorn.rb")+" "+s.testdata("puma.ru")+"\n", 0o755)
-	v := s.runsv(s.path("unicorn"), p.env...)
-	master := v.running()
-	workers := func() []process { return titled(master, "unicorn worker") }
-	s.waitFor("unicorn has its workers", func() bool { return len(workers()) == 2 })
+	s.Need("unicorn")
+	p := &puma{s, s.Path("socket"), []string{"PUMA_SOCKET=" + s.Path("socket")}}
+	s.Write("unicorn/run", "#!/bin/sh\nexec 2>&1\nexec unicorn -E none -c "+s.testdata("unicorn.rb")+" "+s.testdata("puma.ru")+"\n", 0o755)
+	v := s.Runsv(s.Path("unicorn"), p.env...)
+	master := v.Running()
+	workers := func() []harness.Process { return titled(master, "unicorn worker") }
+	s.Eventually("unicorn has its workers", func() bool { return len(workers()) == 2 })
 	first := workers()
-	s.waitFor("unicorn answers", func() bool { _, err := p.get("/"); return err == nil })
-	w := s.killerAsDocumented("STOP_SIGNAL=QUIT", v.dir, s.kb(first[0])+45*1024)
-	w.event("target-up", 2)
+	s.Eventually("unicorn answers", func() bool { _, err := p.get("/"); return err == nil })
+	w := s.killerAsDocumented("STOP_SIGNAL=QUIT", v.Dir, s.KB(first[0])+45*1024)
+	w.Event("target-up", 2)
 	load := p.crowd()
 	p.leak(first[0])
-	w.event("restart-done", 1)
-	s.waitFor("it is replaced", func() bool { now := workers(); return len(now) == 2 && !first[0].alive() })
+	w.Event("restart-done", 1)
+	s.Eventually("it is replaced", func() bool { now := workers(); return len(now) == 2 && !first[0].Alive() })
 	for _, worker := range workers() {
 		load.answers(s, worker)
 	}
 	load.check(s)
-	if !master.alive() || !first[1].alive() {
+	if !master.Alive() || !first[1].Alive() {
 		s.Error("not that worker alone was restarted")
 	}
 	if text := w.String(); !strings.Contains(text, "QUIT") {
@@ -128,40 +129,40 @@ func TestCeleryWithTheDocumentedSettings(t *testing.T) {
 	if exec.Command(python, "-c", "import celery").Run() != nil {
 		s.Skip("Celery is not installed: it is in Debian's package python3-celery")
 	}
-	s.make("broker")
-	ledger := ledger{s, s.path("ledger")}
+	s.Mkdir("broker")
+	ledger := ledger{s, s.Path("ledger")}
 	app := s.testdata("celery_app.py")
-	env := []string{"BROKER_FOLDER=" + s.path("broker"), "LEDGER=" + ledger.file, "PYTHONPATH=" + strings.TrimSuffix(app, "/celery_app.py"),
+	env := []string{"BROKER_FOLDER=" + s.Path("broker"), "LEDGER=" + ledger.file, "PYTHONPATH=" + strings.TrimSuffix(app, "/celery_app.py"),
 		"PYTHONDONTWRITEBYTECODE=1", "C_FORCE_ROOT=1"}
-	s.write("celery/run", "#!/bin/sh\nexec 2>&1\nexec pgexec -s -f supervise/pgid "+python+" -m celery -A celery_app worker -c 1 --without-mingle --without-gossip\n", 0o755)
-	v := s.runsv(s.path("celery"), env...)
+	s.Write("celery/run", "#!/bin/sh\nexec 2>&1\nexec pgexec -s -f supervise/pgid "+python+" -m celery -A celery_app worker -c 1 --without-mingle --without-gossip\n", 0o755)
+	v := s.Runsv(s.Path("celery"), env...)
 	number := 0
 	push := func(megabytes int, seconds float64) {
 		s.Helper()
 		number++
-		c := s.command(python, "-c", fmt.Sprintf("import celery_app; celery_app.leak.delay(%d, %d, %g)", number, megabytes, seconds))
+		c := s.Command(python, "-c", fmt.Sprintf("import celery_app; celery_app.leak.delay(%d, %d, %g)", number, megabytes, seconds))
 		c.Env = append(c.Env, env...)
-		if r := s.runCommand(c); r.code != 0 {
-			s.Fatal(r.stderr)
+		if r := s.RunCommand(c); r.Code != 0 {
+			s.Fatal(r.Stderr)
 		}
 	}
 	push(1, 0)
-	s.waitFor("Celery works", func() bool { return ledger.count("done") == 1 })
-	old := v.running()
-	size := s.kb(old)
+	s.Eventually("Celery works", func() bool { return ledger.count("done") == 1 })
+	old := v.Running()
+	size := s.KB(old)
 	for _, child := range titled(old, "") {
-		size += s.kb(child)
+		size += s.KB(child)
 	}
-	w := s.killerAsDocumented("SIDEKIQ_TIMEOUT=300\n", v.dir, size+100*1024)
-	w.event("watching", 1)
+	w := s.killerAsDocumented("SIDEKIQ_TIMEOUT=300\n", v.Dir, size+100*1024)
+	w.Event("watching", 1)
 	push(200, 4) // still runs when the restart begins
 	push(1, 0)
-	w.event("restart-done", 1)
+	w.Event("restart-done", 1)
 	if done := len(ledger.of("2", "done")); done != 1 {
 		s.Errorf("the task that ran at the restart was done %d times before its worker exited, want once", done)
 	}
-	v.running(old)
-	s.waitFor("the task that waited is done", func() bool { return ledger.count("done") == 3 })
+	v.Running(old)
+	s.Eventually("the task that waited is done", func() bool { return ledger.count("done") == 3 })
 	ledger.exactlyOnce([]string{"1", "2", "3"})
 }
 
@@ -171,50 +172,50 @@ func TestTiniAsPid1(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
 	for _, name := range []string{"sidekiq", "tini", "nsenter"} {
-		s.need(name)
+		s.Need(name)
 	}
 	if out, err := exec.Command("unshare", "--pid", "--fork", "--mount-proc", "true").CombinedOutput(); err != nil {
 		t.Skipf("no pid namespaces here: %s", out)
 	}
 	redis := s.redis()
-	ledger := ledger{s, s.path("ledger")}
-	c := s.command("unshare", "--pid", "--fork", "--kill-child", "--mount-proc",
+	ledger := ledger{s, s.Path("ledger")}
+	c := s.Command("unshare", "--pid", "--fork", "--kill-child", "--mount-proc",
 		"tini", "--", "memory-killer", "sidekiq", "-c", "2", "-t", "3", "-r", s.app())
-	c.Env = append(c.Env, "REDIS_URL="+redis.url(), "LEDGER="+ledger.file, "SIDEKIQ_DAEMON_MEMORY_KILLER=1", "SIDEKIQ_MEMORY_KILLER_MAX_RSS=250M",
+	c.Env = append(c.Env, "REDIS_URL="+redis.URL(), "LEDGER="+ledger.file, "SIDEKIQ_DAEMON_MEMORY_KILLER=1", "SIDEKIQ_MEMORY_KILLER_MAX_RSS=250M",
 		"SIDEKIQ_MEMORY_KILLER_GRACE_TIME=0.5", "SIDEKIQ_MEMORY_KILLER_CHECK_INTERVAL=200ms")
-	w := s.watchedBy(c)
-	inside := func(command ...string) result {
+	w := s.Watch(c)
+	inside := func(command ...string) harness.Result {
 		s.Helper()
-		tini := titled(w.process, "tini")
+		tini := titled(w.Process, "tini")
 		if len(tini) != 1 {
 			s.Fatalf("%d processes tini", len(tini))
 		}
-		c := s.command("nsenter", append([]string{"--target", fmt.Sprint(tini[0].pid), "--pid", "--mount", "--"}, command...)...)
+		c := s.Command("nsenter", append([]string{"--target", fmt.Sprint(tini[0].PID), "--pid", "--mount", "--"}, command...)...)
 		c.Env = append(c.Env, "SIDEKIQ_DAEMON_MEMORY_KILLER=1", "SIDEKIQ_MEMORY_KILLER_MAX_RSS=250M")
-		return s.runCommand(c)
+		return s.RunCommand(c)
 	}
-	jids := redis.enqueue(1, "LeakJob", 1, 0)
-	s.waitFor("a job is done", func() bool { return ledger.count("done") == 1 })
+	jids := redis.Enqueue(1, "LeakJob", 1, 0)
+	s.Eventually("a job is done", func() bool { return ledger.count("done") == 1 })
 	for _, command := range [][]string{
 		{"memory-killer", "--check"},
 		{"rssprobe", "-q", "-S", "sidekiq", "-l", "95%", "1"}, // the page's liveness probe
 	} {
-		if r := inside(command...); r.code != 0 {
-			s.Errorf("%v: exit %d: %s%s", command, r.code, r.stdout, r.stderr)
+		if r := inside(command...); r.Code != 0 {
+			s.Errorf("%v: exit %d: %s%s", command, r.Code, r.Stdout, r.Stderr)
 		}
 	}
-	if mb := strings.TrimSpace(inside("rssprobe", "-m", "-S", "sidekiq", "1").stdout); len(mb) < 2 {
+	if mb := strings.TrimSpace(inside("rssprobe", "-m", "-S", "sidekiq", "1").Stdout); len(mb) < 2 {
 		s.Errorf("rssprobe says that Sidekiq has %q MB, want at least 10", mb)
 	}
 	if text := w.String(); strings.Contains(text, "pid 1") {
 		s.Errorf("a warning of pid 1 below tini:\n%s", text)
 	}
-	jids = append(jids, redis.enqueue(1, "LeakJob", 300, 4)...)
-	s.waitFor("the container has ended", func() bool { return !w.alive() })
-	<-w.gone
-	if w.code != 0 {
-		s.Errorf("the container exits %d, want 0", w.code)
+	jids = append(jids, redis.Enqueue(1, "LeakJob", 300, 4)...)
+	s.Eventually("the container has ended", func() bool { return !w.Alive() })
+	<-w.Done
+	if w.Code != 0 {
+		s.Errorf("the container exits %d, want 0", w.Code)
 	}
 	ledger.exactlyOnce(jids)
-	w.event("restart-begin", 1)
+	w.Event("restart-begin", 1)
 }

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"gracekit/test/harness"
 	"os"
 	"os/exec"
 	"strings"
@@ -13,7 +14,7 @@ import (
 // Where pid namespaces are not allowed the test is skipped.
 func inPidNamespace(t *testing.T) bool {
 	t.Helper()
-	if os.Getenv(roleVariable) == rolePidns {
+	if os.Getenv(harness.Role) == rolePidns {
 		if err := os.WriteFile("/proc/sys/kernel/ns_last_pid", []byte("300"), 0); err != nil {
 			t.Skip("pids cannot be chosen here: ", err)
 		}
@@ -23,7 +24,7 @@ func inPidNamespace(t *testing.T) bool {
 		t.Skipf("no pid namespaces here: %s", out)
 	}
 	again := exec.Command("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
-	again.Env = append(os.Environ(), roleVariable+"="+rolePidns)
+	again.Env = append(os.Environ(), harness.Role+"="+rolePidns)
 	out, err := again.CombinedOutput()
 	text := string(out)
 	if strings.Contains(text, "--- SKIP") {
@@ -36,19 +37,15 @@ func inPidNamespace(t *testing.T) bool {
 }
 
 // recycle starts commands until one gets the given pid.
-func (s *sandbox) recycle(pid int, command ...string) process {
+func (s *sandbox) recycle(pid int, command ...string) harness.Process {
 	s.Helper()
 	for range 200 { // a thread of this process may take the pid in between
-		if err := os.WriteFile("/proc/sys/kernel/ns_last_pid", fmt.Append(nil, pid-1), 0); err != nil {
-			s.Fatal(err)
-		}
-		c := s.command(command[0], command[1:]...)
+		s.Check(os.WriteFile("/proc/sys/kernel/ns_last_pid", fmt.Append(nil, pid-1), 0))
+		c := s.Command(command[0], command[1:]...)
 		c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-		if err := c.Start(); err != nil {
-			s.Fatal(err)
-		}
+		s.Check(c.Start())
 		if c.Process.Pid == pid {
-			p, _ := look(pid)
+			p, _ := harness.Look(pid)
 			s.Cleanup(func() { c.Process.Kill(); c.Wait() })
 			return p
 		}
@@ -56,5 +53,5 @@ func (s *sandbox) recycle(pid int, command ...string) process {
 		c.Wait()
 	}
 	s.Fatalf("no process got pid %d", pid)
-	return process{}
+	return harness.Process{}
 }

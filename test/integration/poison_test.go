@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"gracekit/test/harness"
 	"strings"
 	"testing"
 
@@ -23,43 +24,43 @@ func TestPoisonIsMovedOnlyIfItRanAlone(t *testing.T) {
 			k := s.sidekiq(nil)
 			r := k.redis
 			old := k.working()
-			release := s.path("release") // never written
-			poison := r.enqueue(1, "WaitJob", release)[0]
+			release := s.Path("release") // never written
+			poison := r.Enqueue(1, "WaitJob", release)[0]
 			if c.innocent {
-				r.enqueue(1, "WaitJob", release)
+				r.Enqueue(1, "WaitJob", release)
 			}
-			client := goredis.NewClient(&goredis.Options{Network: "unix", Addr: r.socket})
+			client := goredis.NewClient(&goredis.Options{Network: "unix", Addr: r.Socket})
 			defer client.Close()
-			restart := func() result {
-				cmd := s.command("sidekiq-fleet", "restart", old.id())
-				cmd.Env = append(cmd.Env, "REDIS_URL="+r.url(), "GRACE_REASON=hard", "POISON_AFTER=2", "SHUTDOWN_WAIT=1", "SIDEKIQ_TIMEOUT=3")
-				got := s.runCommand(cmd)
-				if got.code != 0 {
-					s.Fatalf("exit %d\n%s", got.code, got.stderr)
+			restart := func() harness.Result {
+				cmd := s.Command("sidekiq-fleet", "restart", old.ID())
+				cmd.Env = append(cmd.Env, "REDIS_URL="+r.URL(), "GRACE_REASON=hard", "POISON_AFTER=2", "SHUTDOWN_WAIT=1", "SIDEKIQ_TIMEOUT=3")
+				got := s.RunCommand(cmd)
+				if got.Code != 0 {
+					s.Fatalf("exit %d\n%s", got.Code, got.Stderr)
 				}
 				return got
 			}
 			for n := range 2 {
-				s.waitFor("the job runs", func() bool { return len(k.ledger.of(poison, "start")) == n+1 })
+				s.Eventually("the job runs", func() bool { return len(k.ledger.of(poison, "start")) == n+1 })
 				got := restart()
-				named := strings.Contains(got.stderr, "error: job "+poison+" (WaitJob, queue default) ran at each of the last 2 restarts for the hard limit")
+				named := strings.Contains(got.Stderr, "error: job "+poison+" (WaitJob, queue default) ran at each of the last 2 restarts for the hard limit")
 				if named != (n == 1) {
-					s.Errorf("restart %d: named: %v\n%s", n+1, named, got.stderr)
+					s.Errorf("restart %d: named: %v\n%s", n+1, named, got.Stderr)
 				}
-				if n == 1 && strings.Contains(got.stderr, "was moved from queue default to the dead set") != (c.dead == "1") {
-					s.Errorf("%s", got.stderr)
+				if n == 1 && strings.Contains(got.Stderr, "was moved from queue default to the dead set") != (c.dead == "1") {
+					s.Errorf("%s", got.Stderr)
 				}
 				old = k.working(old)
 			}
-			if dead := r.command("ZCARD", "dead"); dead != c.dead {
+			if dead := r.Command("ZCARD", "dead"); dead != c.dead {
 				s.Errorf("%s jobs in the dead set, want %s", dead, c.dead)
 			}
 			if c.innocent {
-				s.waitFor("both run again", func() bool { return len(k.ledger.of(poison, "start")) == 3 })
+				s.Eventually("both run again", func() bool { return len(k.ledger.of(poison, "start")) == 3 })
 				return
 			}
 			payload := client.ZRange(context.Background(), "dead", 0, -1).Val()
-			if len(payload) != 1 || !strings.Contains(payload[0], poison) || r.command("LLEN", "queue:default") != "0" {
+			if len(payload) != 1 || !strings.Contains(payload[0], poison) || r.Command("LLEN", "queue:default") != "0" {
 				s.Errorf("dead: %q", payload)
 			}
 		})

@@ -3,6 +3,7 @@ package integration
 import (
 	"bufio"
 	"fmt"
+	"gracekit/test/harness"
 	"io"
 	"net"
 	"net/http"
@@ -24,8 +25,8 @@ type puma struct {
 
 func (s *sandbox) puma(preload string) *puma {
 	s.Helper()
-	s.need("puma")
-	socket := s.path("socket")
+	s.Need("puma")
+	socket := s.Path("socket")
 	return &puma{s, socket, []string{"PUMA_SOCKET=" + socket, "PRELOAD=" + preload}}
 }
 
@@ -37,18 +38,18 @@ func (p *puma) arguments() []string {
 const pumaWorkers = 3
 
 // workers are those of a master that have booted.
-func (p *puma) workers(master process) (booted []process) {
-	for _, w := range processes() {
-		if w.ppid == master.pid && strings.HasPrefix(title(w), "puma: cluster worker") {
+func (p *puma) workers(master harness.Process) (booted []harness.Process) {
+	for _, w := range harness.Processes() {
+		if w.PPID == master.PID && strings.HasPrefix(w.Title(), "puma: cluster worker") {
 			booted = append(booted, w)
 		}
 	}
 	return booted
 }
 
-func (p *puma) hasWorkers(master process) (all []process) {
+func (p *puma) hasWorkers(master harness.Process) (all []harness.Process) {
 	p.Helper()
-	p.waitFor("all workers are there", func() bool {
+	p.Eventually("all workers are there", func() bool {
 		all = p.workers(master)
 		return len(all) == pumaWorkers
 	})
@@ -62,7 +63,7 @@ func (p *puma) get(path string) (pid int, err error) {
 		return 0, err
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(patience))
+	c.SetDeadline(time.Now().Add(harness.Patience))
 	if _, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: puma\r\nConnection: close\r\n\r\n", path); err != nil {
 		return 0, err
 	}
@@ -134,32 +135,32 @@ func (c *crowd) check(s *sandbox) {
 }
 
 // answers waits until a worker has answered a request.
-func (c *crowd) answers(s *sandbox, w process) {
+func (c *crowd) answers(s *sandbox, w harness.Process) {
 	s.Helper()
-	s.waitFor(fmt.Sprintf("%d answers", w.pid), func() bool {
+	s.Eventually(fmt.Sprintf("%d answers", w.PID), func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return c.answered[w.pid] > 0
+		return c.answered[w.PID] > 0
 	})
 }
 
 // leak has a worker grow beyond the limit.
-func (p *puma) leak(worker process) {
+func (p *puma) leak(worker harness.Process) {
 	p.Helper()
-	path := fmt.Sprintf("/leak/%d", worker.pid)
-	p.waitFor(worker.id()+" leaks", func() bool {
+	path := fmt.Sprintf("/leak/%d", worker.PID)
+	p.Eventually(worker.ID()+" leaks", func() bool {
 		pid, err := p.get(path)
 		if err != nil {
 			p.Fatalf("%s: %v", path, err)
 		}
-		return pid == worker.pid
+		return pid == worker.PID
 	})
 }
 
 // limit is a soft limit that a worker is over once it has leaked.
-func (p *puma) limit(worker process) string {
+func (p *puma) limit(worker harness.Process) string {
 	p.Helper()
-	return fmt.Sprint(p.kb(worker) + 40*1024)
+	return fmt.Sprint(p.KB(worker) + 40*1024)
 }
 
 // Workers of a real Puma that leak get TERM one at a time, the master starts the next, the others go on, and no
@@ -171,24 +172,24 @@ func TestPumaWorkersAreRestartedAndNoRequestFails(t *testing.T) {
 			t.Parallel()
 			s := newSandbox(t)
 			p := s.puma(preload)
-			c := s.command("puma", p.arguments()...)
+			c := s.Command("puma", p.arguments()...)
 			c.Env = append(c.Env, p.env...)
-			c.Stdout, c.Stderr = s.log("puma.log")
-			master := s.start(c)
-			first := p.hasWorkers(master.process)
-			w := s.gracewatch("-S", "children", "-s", p.limit(first[0]), "-g", "500ms", "-i", "50ms", "-r", "20", master.id(),
+			c.Stdout, c.Stderr = s.Output("puma.log")
+			master := s.Start(c)
+			first := p.hasWorkers(master.Process)
+			w := s.Gracewatch("-S", "children", "-s", p.limit(first[0]), "-g", "500ms", "-i", "50ms", "-r", "20", master.ID(),
 				"pgsignal", "-p", "{}", "TERM/60")
-			w.event("watching", 1)
+			w.Event("watching", 1)
 			load := p.crowd()
 			for _, worker := range first {
 				p.leak(worker)
 			}
-			w.event("restart-done", 3)
-			for _, worker := range p.hasWorkers(master.process) {
+			w.Event("restart-done", 3)
+			for _, worker := range p.hasWorkers(master.Process) {
 				load.answers(s, worker)
 			}
 			load.check(s)
-			if !master.alive() {
+			if !master.Alive() {
 				s.Error("the master is gone")
 			}
 			p.inTurn(w, 3)
@@ -197,27 +198,27 @@ func TestPumaWorkersAreRestartedAndNoRequestFails(t *testing.T) {
 }
 
 // inTurn: the restarts were one at a time, each of another worker, and each was replaced before the next.
-func (p *puma) inTurn(w *gracewatch, restarts int) {
+func (p *puma) inTurn(w *harness.Log, restarts int) {
 	p.Helper()
 	var seen []string
 	restarted := map[string]bool{}
 	children := 0
-	for _, e := range w.seen() {
-		switch e.name {
+	for _, e := range w.Seen() {
+		switch e.Name {
 		case "target-up":
 			children++
 		case "target-gone":
 			children--
 		case "restart-begin":
 			if children != pumaWorkers {
-				p.Errorf("begun with %d workers: %s", children, e.line)
+				p.Errorf("begun with %d workers: %s", children, e.Line)
 			}
-			restarted[e.fields["id"]] = true
-			seen = append(seen, e.name)
+			restarted[e.Fields["id"]] = true
+			seen = append(seen, e.Name)
 		case "restart-done":
-			seen = append(seen, e.name)
+			seen = append(seen, e.Name)
 		case "restart-failed", "restart-postponed", "read-failed":
-			p.Error(e.line)
+			p.Error(e.Line)
 		}
 	}
 	want := slices.Repeat([]string{"restart-begin", "restart-done"}, restarts)
@@ -232,39 +233,39 @@ func TestPumaAsAService(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
 	p := s.puma("0")
-	s.write("puma/run", "#!/bin/sh\nexec 2>&1\nexec puma "+strings.Join(p.arguments(), " ")+"\n", 0o755)
-	v := s.runsv(s.path("puma"), p.env...)
-	master := v.running()
+	s.Write("puma/run", "#!/bin/sh\nexec 2>&1\nexec puma "+strings.Join(p.arguments(), " ")+"\n", 0o755)
+	v := s.Runsv(s.Path("puma"), p.env...)
+	master := v.Running()
 	first := p.hasWorkers(master)
-	w := s.gracewatch("-S", "children", "-s", p.limit(first[0]), "-g", "200ms", "-i", "50ms", "-r", "20", s.path("puma"),
+	w := s.Gracewatch("-S", "children", "-s", p.limit(first[0]), "-g", "200ms", "-i", "50ms", "-r", "20", s.Path("puma"),
 		"pgsignal", "-p", "{}", "TERM/60")
-	w.event("watching", 1)
+	w.Event("watching", 1)
 	load := p.crowd()
 	p.leak(first[1])
-	w.event("restart-done", 1)
+	w.Event("restart-done", 1)
 	for _, worker := range p.hasWorkers(master) {
 		load.answers(s, worker)
 	}
 	load.check(s)
-	if !master.alive() {
+	if !master.Alive() {
 		s.Fatal("the master is gone")
 	}
-	w.wants(first[1], append(theWholeRestart, "target-gone")...)
-	w.event("target-up", pumaWorkers+1)
-	if _, err := os.Stat(s.path("puma/supervise/gracewatch")); err != nil {
+	w.Wants(first[1], append(theWholeRestart, "target-gone")...)
+	w.Event("target-up", pumaWorkers+1)
+	if _, err := os.Stat(s.Path("puma/supervise/gracewatch")); err != nil {
 		s.Error(err)
 	}
 
-	v.control("t")
-	next := v.running(master)
+	v.Control("t")
+	next := v.Running(master)
 	second := p.hasWorkers(next)
 	for _, worker := range second {
-		w.wants(worker, "target-up")
+		w.Wants(worker, "target-up")
 	}
 	p.leak(second[2])
-	w.event("restart-done", 2)
-	w.wants(second[2], append(theWholeRestart, "target-gone")...)
-	if !next.alive() {
+	w.Event("restart-done", 2)
+	w.Wants(second[2], append(theWholeRestart, "target-gone")...)
+	if !next.Alive() {
 		s.Error("the master is gone")
 	}
 }

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"gracekit/test/harness"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -13,57 +14,57 @@ import (
 // The main job with the plain service directories, set up in conf/ as a user does, each with a log of its own.
 func TestPlainS6SidekiqLosesNoJob(t *testing.T) {
 	s, k := inContainer(t)
-	s.need("sidekiq")
-	redis, jobs := s.redis(), ledger{s, s.path("ledger")}
+	s.Need("sidekiq")
+	redis, jobs := s.redis(), ledger{s, s.Path("ledger")}
 	dir, killer := k.service("s6/sidekiq", "sv/sidekiq"), k.service("s6/sidekiq-memory-killer", "sv/sidekiq-memory-killer")
-	s.conf(dir, sidekiqConf(s, redis, jobs))
-	s.conf(killer, quickWatch)
+	s.Conf(dir, sidekiqConf(s, redis, jobs))
+	s.Conf(killer, quickWatch)
 	scan := k.starts(dir, killer)
-	p := scan.service("sidekiq").running()
-	s.waitFor("Sidekiq has booted", func() bool { return booted(p) })
-	events := s.eventsIn(killer + "/log/main/current")
-	jids := redis.enqueue(1, "LeakJob", beyondLimit, 2)
-	begin := events.event("restart-begin", 1)
-	if begin.pid() != p.pid {
-		s.Errorf("restart of %d, want %d: %s", begin.pid(), p.pid, begin.line)
+	p := scan.Service("sidekiq").Running()
+	s.Eventually("Sidekiq has booted", func() bool { return booted(p) })
+	events := s.Follow(killer + "/log/main/current")
+	jids := redis.Enqueue(1, "LeakJob", beyondLimit, 2)
+	begin := events.Event("restart-begin", 1)
+	if begin.PID() != p.PID {
+		s.Errorf("restart of %d, want %d: %s", begin.PID(), p.PID, begin.Line)
 	}
-	jids = append(jids, redis.enqueue(4, "LeakJob", 1, 0)...)
-	events.event("restart-done", 1)
-	scan.service("sidekiq").running(p)
-	s.waitFor("all jobs are done", func() bool { return jobs.count("done") >= len(jids) })
+	jids = append(jids, redis.Enqueue(4, "LeakJob", 1, 0)...)
+	events.Event("restart-done", 1)
+	scan.Service("sidekiq").Running(p)
+	s.Eventually("all jobs are done", func() bool { return jobs.count("done") >= len(jids) })
 	jobs.exactlyOnce(jids)
-	if at := regexp.MustCompile(`^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ `); !at.MatchString(begin.line) {
-		s.Errorf("no time in the log: %s", begin.line)
+	if at := regexp.MustCompile(`^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ `); !at.MatchString(begin.Line) {
+		s.Errorf("no time in the log: %s", begin.Line)
 	}
-	s.waitFor("Sidekiq's own log", func() bool { return firstLine(dir+"/log/main/current") != "" })
+	s.Eventually("Sidekiq's own log", func() bool { return harness.FirstLine(dir+"/log/main/current") != "" })
 }
 
 // What the operator tells s6 while a service is watched is done: restarted, down, up; and the killer follows.
 func TestS6OperatorOfAWatchedService(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
-	s.write("svc/run", "#!/bin/sh\nexec sleep 1000\n", 0o755)
-	v := s.s6(s.path("svc"))
-	p := v.running()
-	w := s.gracewatch("-s", "1G", "-i", "100ms", v.dir, "touch", s.path("restarted"))
-	w.event("watching", 1)
+	s.Write("svc/run", "#!/bin/sh\nexec sleep 1000\n", 0o755)
+	v := s.S6(s.Path("svc"))
+	p := v.Running()
+	w := s.Gracewatch("-s", "1G", "-i", "100ms", v.Dir, "touch", s.Path("restarted"))
+	w.Event("watching", 1)
 
-	v.control("-r")
-	q := v.running(p)
-	if gone, up := w.event("target-gone", 1), w.event("target-up", 1); gone.fields["id"] != p.id() || up.fields["id"] != q.id() {
-		s.Errorf("gone %q, up %q; want %q, %q", gone.fields["id"], up.fields["id"], p.id(), q.id())
+	v.Control("-r")
+	q := v.Running(p)
+	if gone, up := w.Event("target-gone", 1), w.Event("target-up", 1); gone.Fields["id"] != p.ID() || up.Fields["id"] != q.ID() {
+		s.Errorf("gone %q, up %q; want %q, %q", gone.Fields["id"], up.Fields["id"], p.ID(), q.ID())
 	}
-	v.control("-d")
-	v.waits("-D")
-	w.event("target-gone", 2)
-	s.hasNoProcess(v.dir)
-	v.control("-u")
-	v.waits("-u")
-	r := v.running(p, q)
-	if up := w.event("target-up", 2); up.fields["id"] != r.id() {
-		s.Errorf("up %q, want %q", up.fields["id"], r.id())
+	v.Control("-d")
+	v.Waits("-D")
+	w.Event("target-gone", 2)
+	s.hasNoProcess(v.Dir)
+	v.Control("-u")
+	v.Waits("-u")
+	r := v.Running(p, q)
+	if up := w.Event("target-up", 2); up.Fields["id"] != r.ID() {
+		s.Errorf("up %q, want %q", up.Fields["id"], r.ID())
 	}
-	if !w.alive() || w.count("restart-begin") != 0 {
+	if !w.Alive() || w.Count("restart-begin") != 0 {
 		s.Errorf("the watcher has ended, or has begun a restart\n%s", w)
 	}
 }
@@ -72,27 +73,27 @@ func TestS6OperatorOfAWatchedService(t *testing.T) {
 func TestS6RestartWithALongFinish(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
-	hold := s.write("hold", "", 0o644)
+	hold := s.Write("hold", "", 0o644)
 	defer os.Remove(hold)
-	s.write("svc/run", "#!/bin/sh\nexec sleep 1000\n", 0o755)
-	s.write("svc/finish", "#!/bin/sh\nwhile [ -e "+hold+" ]; do sleep 0.05; done\n", 0o755)
-	s.write("svc/timeout-finish", "0\n", 0o644)
-	v := s.s6(s.path("svc"))
-	p := v.running()
-	w := s.gracewatch("-s", "1", "-g", "0", "-i", "100ms", v.dir, "pgsignal", "-p", "{}", "TERM/600")
-	if done := w.event("restart-done", 1); done.fields["id"] != p.id() {
-		s.Errorf("done with %q, want %q", done.fields["id"], p.id())
+	s.Write("svc/run", "#!/bin/sh\nexec sleep 1000\n", 0o755)
+	s.Write("svc/finish", "#!/bin/sh\nwhile [ -e "+hold+" ]; do sleep 0.05; done\n", 0o755)
+	s.Write("svc/timeout-finish", "0\n", 0o644)
+	v := s.S6(s.Path("svc"))
+	p := v.Running()
+	w := s.Gracewatch("-s", "1", "-g", "0", "-i", "100ms", v.Dir, "pgsignal", "-p", "{}", "TERM/600")
+	if done := w.Event("restart-done", 1); done.Fields["id"] != p.ID() {
+		s.Errorf("done with %q, want %q", done.Fields["id"], p.ID())
 	}
-	finish := v.inFinish()
-	s.hasNoProcess(v.dir)
-	if !finish.alive() || w.count("target-up") != 0 {
+	finish := v.InFinish()
+	s.hasNoProcess(v.Dir)
+	if !finish.Alive() || w.Count("target-up") != 0 {
 		s.Errorf("./finish was signalled, or taken for the next process\n%s", w)
 	}
 	os.Remove(hold)
-	if up := w.event("target-up", 1); up.fields["id"] == p.id() || up.fields["id"] == finish.id() {
-		s.Errorf("up: %q, want the next process", up.fields["id"])
+	if up := w.Event("target-up", 1); up.Fields["id"] == p.ID() || up.Fields["id"] == finish.ID() {
+		s.Errorf("up: %q, want the next process", up.Fields["id"])
 	}
-	w.event("restart-done", 2)
+	w.Event("restart-done", 2)
 }
 
 // Readiness is the service's own: s6 has it of each process that the killer brings about, when that says so and no sooner.
@@ -105,64 +106,68 @@ exec memory-killer sh -c 'while ! rm go 2>/dev/null; do sleep 0.05; done; echo >
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSandbox(t)
-			s.write("svc/run", strings.Replace(script, "memory-killer ", prefix, 1), 0o755)
-			s.write("svc/notification-fd", "3\n", 0o644)
+			s.Write("svc/run", strings.Replace(script, "memory-killer ", prefix, 1), 0o755)
+			s.Write("svc/notification-fd", "3\n", 0o644)
 			environ := []string{"SIDEKIQ_MEMORY_KILLER_MAX_RSS=1000000", "SIDEKIQ_DAEMON_MEMORY_KILLER=1", "QUIET_SIGNAL=", "SIDEKIQ_TIMEOUT=60",
-				"MEMORY_KILLER_CONTROL=" + s.path("fifo")}
-			c := s.command("s6-supervise", s.path("svc"))
-			c.Env = append(c.Env, environ...)
-			c.Stdout, c.Stderr = s.log("s6-supervise.log")
-			v := &s6{s.start(c), s, s.path("svc")}
-			s.Cleanup(v.exit)
-			s.waitFor("s6-supervise is there", v.supervised)
-			out := s.path("s6-supervise.log")
+				"MEMORY_KILLER_CONTROL=" + s.Path("fifo")}
+			v := s.S6(s.Path("svc"), environ...)
+			out := s.Path("svc.s6-supervise.log")
 			if prefix == "" {
-				out = s.path("killer.log")
-				k := s.command("memory-killer", "-t", v.dir)
+				out = s.Path("killer.log")
+				k := s.Command("memory-killer", "-t", v.Dir)
 				k.Env = append(k.Env, environ...)
-				k.Stdout, k.Stderr = s.log("killer.log")
-				s.start(k)
+				k.Stdout, k.Stderr = s.Output("killer.log")
+				s.Start(k)
 			}
-			events := s.eventsIn(out)
-			var before []process
+			events := s.Follow(out)
+			var before []harness.Process
 			for n := 1; n <= 2; n++ {
-				p := v.running(before...)
-				watched := func(e event) bool { return (e.name == "watching" || e.name == "target-up") && e.pid() == p.pid }
-				s.waitFor("it is watched", func() bool { return slices.ContainsFunc(events.seen(), watched) })
-				if stat := v.stat("ready"); !slices.Equal(stat, []string{"false"}) {
+				p := v.Running(before...)
+				watched := func(e harness.Event) bool { return (e.Name == "watching" || e.Name == "target-up") && e.PID() == p.PID }
+				s.Eventually("it is watched", func() bool { return slices.ContainsFunc(events.Seen(), watched) })
+				if stat := v.Stat("ready"); !slices.Equal(stat, []string{"false"}) {
 					s.Errorf("ready: %v, before it says so", stat)
 				}
-				s.onlyHolder(p, 3, v.process)
+				s.onlyHolder(p, 3, v.Process)
 				s.tell("svc/go", "")
-				v.waits("-U")
+				v.Waits("-U")
 				s.tell("fifo", "t") // restart it now
-				events.event("restart-done", n)
+				events.Event("restart-done", n)
 				before = append(before, p)
 			}
-			v.running(before...)
+			v.Running(before...)
 		})
 	}
+}
+
+// hasNoProcess: no for those who ask, done for pgsignal.
+func (s *sandbox) hasNoProcess(target string) {
+	s.Helper()
+	if got := s.Wants(1, "svpid", target).Stdout; got != "" {
+		s.Errorf("svpid printed %q", got)
+	}
+	s.Wants(1, "rssprobe", target)
+	s.Wants(111, "sidekiq-idle", target) // without a process it cannot tell
+	s.Wants(0, "pgsignal", target, "TERM/1/KILL")
 }
 
 // tell writes to a file of which others may be the reader.
 func (s *sandbox) tell(name, text string) {
 	s.Helper()
-	if err := os.WriteFile(s.path(name), []byte(text), 0o600); err != nil {
-		s.Fatal(err)
-	}
+	s.Check(os.WriteFile(s.Path(name), []byte(text), 0o600))
 }
 
 // onlyHolder: of the pipe behind a process's file descriptor, nobody has an end but those that are named.
-func (s *sandbox) onlyHolder(p process, fd int, others ...process) {
+func (s *sandbox) onlyHolder(p harness.Process, fd int, others ...harness.Process) {
 	s.Helper()
-	pipe, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", p.pid, fd))
+	pipe, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", p.PID, fd))
 	if err != nil || !strings.HasPrefix(pipe, "pipe:") {
 		s.Fatalf("file descriptor %d: %q, %v; want a pipe", fd, pipe, err)
 	}
-	for _, q := range processes() {
-		fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", q.pid))
+	for _, q := range harness.Processes() {
+		fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", q.PID))
 		for _, file := range fds {
-			if held, _ := os.Readlink(file); held == pipe && q.ppid != p.pid && !slices.ContainsFunc(append(others, p), func(o process) bool { return o.pid == q.pid }) {
+			if held, _ := os.Readlink(file); held == pipe && q.PPID != p.PID && !slices.ContainsFunc(append(others, p), func(o harness.Process) bool { return o.PID == q.PID }) {
 				s.Errorf("%s of %v holds it too: %v", pipe, p, q)
 			}
 		}

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"gracekit/test/harness"
 	"testing"
 )
 
@@ -8,16 +9,16 @@ import (
 // between run, finish and down are no damage.
 func TestServiceInTransition(t *testing.T) {
 	t.Parallel()
-	bothSupervisors(t, func(s *sandbox, dir string, start func() supervised) {
-		s.write("svc/run", "#!/bin/sh\nexec sleep 1000\n", 0o755)
-		s.write("svc/finish", "#!/bin/sh\n", 0o755)
+	bothSupervisors(t, func(s *sandbox, dir string, start func() harness.Service) {
+		s.Write("svc/run", "#!/bin/sh\nexec sleep 1000\n", 0o755)
+		s.Write("svc/finish", "#!/bin/sh\n", 0o755)
 		v := start()
-		v.running()
+		v.Running()
 		for range 5 {
-			v.down()
+			v.Down()
 			s.isUpOrDown(dir)
 			s.isUpOrDown(dir)
-			v.up()
+			v.Up()
 			s.isUpOrDown(dir)
 			if s.Failed() {
 				break
@@ -28,8 +29,8 @@ func TestServiceInTransition(t *testing.T) {
 
 func (s *sandbox) isUpOrDown(target string) {
 	s.Helper()
-	r := s.run("svpid", target)
-	if up := r.code == 0 && r.stdout != "" && r.stderr == ""; !up && (r.code != 1 || r.stdout != "") {
-		s.Errorf("svpid: exit %d, want 0 or 1\nstdout: %sstderr: %s", r.code, r.stdout, r.stderr)
+	r := s.Run("svpid", target)
+	if up := r.Code == 0 && r.Stdout != "" && r.Stderr == ""; !up && (r.Code != 1 || r.Stdout != "") {
+		s.Errorf("svpid: exit %d, want 0 or 1\nstdout: %sstderr: %s", r.Code, r.Stdout, r.Stderr)
 	}
 }

@@ -3,6 +3,7 @@ package integration
 import (
 	"bytes"
 	"fmt"
+	"gracekit/test/harness"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -17,35 +18,35 @@ func TestWhatChildrenShareCountsByTheMeasure(t *testing.T) {
 	s := newSandbox(t)
 	f, _ := s.family(0)
 	f.says("share 200")
-	c := []process{f.fork(), f.fork(), f.fork()}
+	c := []harness.Process{f.fork(), f.fork(), f.fork()}
 	const limit = "120M" // a quarter of 200 MB is 50 MB, and 64 MB of their own come later
-	watched := func(measure string) *gracewatch {
-		return s.gracewatch("-S", "children", "-m", measure, "-s", limit, "-g", "1h", "-i", "20ms", f.id(), "true")
+	watched := func(measure string) *harness.Log {
+		return s.Gracewatch("-S", "children", "-m", measure, "-s", limit, "-g", "1h", "-i", "20ms", f.ID(), "true")
 	}
-	small := map[string]*gracewatch{"pss": watched("pss"), "uss": watched("uss")}
+	small := map[string]*harness.Log{"pss": watched("pss"), "uss": watched("uss")}
 	for _, measure := range []string{"rss", "anon", "rss+swap"} {
 		w := watched(measure)
 		for _, p := range c {
-			w.wants(p, "target-up", "over-soft")
+			w.Wants(p, "target-up", "over-soft")
 		}
 	}
 	for measure, w := range small {
-		w.event("watching", 1)
-		w.looksOn(5)
-		if n := w.count("over-soft"); n != 0 {
+		w.Event("watching", 1)
+		w.Reads(10 * 5)
+		if n := w.Count("over-soft"); n != 0 {
 			s.Errorf("%s: %d children are over %s, want none", measure, n, limit)
 		}
 	}
 	f.grow(c[1])
 	f.grow(c[1]) // both may be taken for one
-	s.waitFor("it has grown", func() bool { return s.kb(c[1]) > 250*1024 })
-	if s.kb(c[1]) < 320*1024 {
+	s.Eventually("it has grown", func() bool { return s.KB(c[1]) > 250*1024 })
+	if s.KB(c[1]) < 320*1024 {
 		f.grow(c[1])
 	}
 	for _, w := range small {
-		w.wants(c[1], "target-up", "over-soft")
-		w.wants(c[0], "target-up")
-		w.wants(c[2], "target-up")
+		w.Wants(c[1], "target-up", "over-soft")
+		w.Wants(c[0], "target-up")
+		w.Wants(c[2], "target-up")
 	}
 }
 
@@ -55,37 +56,33 @@ func TestAShareIsOfTheCgroup(t *testing.T) {
 	s := newSandbox(t)
 	group := s.memoryCgroup(200 << 20)
 	b := s.balloon()
-	if err := os.WriteFile(group+"/cgroup.procs", []byte(strconv.Itoa(b.pid)), 0); err != nil {
-		s.Fatal(err)
-	}
-	w := s.gracewatch("-s", "50%", "-H", "80%", "-g", "1h", "-i", "20ms", b.id(), "pgsignal", "-p", "{}", "KILL/5")
-	watching := w.event("watching", 1)
-	if watching.fields["soft_kb"] != "102400" || watching.fields["hard_kb"] != "163840" {
-		s.Errorf("want 102400 and 163840 KB: %s", watching.line)
+	s.Check(os.WriteFile(group+"/cgroup.procs", []byte(strconv.Itoa(b.PID)), 0))
+	w := s.Gracewatch("-s", "50%", "-H", "80%", "-g", "1h", "-i", "20ms", b.ID(), "pgsignal", "-p", "{}", "KILL/5")
+	watching := w.Event("watching", 1)
+	if watching.Fields["soft_kb"] != "102400" || watching.Fields["hard_kb"] != "163840" {
+		s.Errorf("want 102400 and 163840 KB: %s", watching.Line)
 	}
 	b.holds(s, 60)
-	w.looksOn(3)
-	if n := w.count("over-soft"); n != 0 {
+	w.Reads(10 * 3)
+	if n := w.Count("over-soft"); n != 0 {
 		s.Error("over 50% with less than 100 of 200 MB")
 	}
-	s.wants(0, "rssprobe", "-l", "50%", b.id())
+	s.Wants(0, "rssprobe", "-l", "50%", b.ID())
 	b.holds(s, 110)
-	w.event("over-soft", 1)
-	s.wants(1, "rssprobe", "-l", "50%", b.id())
+	w.Event("over-soft", 1)
+	s.Wants(1, "rssprobe", "-l", "50%", b.ID())
 	b.grow(160)
-	if begin := w.event("restart-begin", 1); begin.fields["reason"] != "hard" {
-		s.Errorf("want the hard limit: %s", begin.line)
+	if begin := w.Event("restart-begin", 1); begin.Fields["reason"] != "hard" {
+		s.Errorf("want the hard limit: %s", begin.Line)
 	}
-	w.event("restart-done", 1)
+	w.Event("restart-done", 1)
 }
 
 // memoryCgroup makes a cgroup with a limit, in bytes, below that of the test itself.
 func (s *sandbox) memoryCgroup(limit int) string {
 	s.Helper()
 	own, err := os.ReadFile("/proc/self/cgroup")
-	if err != nil {
-		s.Fatal(err)
-	}
+	s.Check(err)
 	path := ""
 	for line := range bytes.Lines(own) { // HIERARCHY:CONTROLLERS:PATH
 		f := strings.SplitN(strings.TrimSpace(string(line)), ":", 3)
@@ -96,12 +93,12 @@ func (s *sandbox) memoryCgroup(limit int) string {
 	if path == "" {
 		s.Skip("no memory controller of cgroup v1 (of v2, a group with processes in it has no groups with limits below it)")
 	}
-	group := filepath.Join("/sys/fs/cgroup/memory", path, "gracekit-"+filepath.Base(s.dir))
+	group := filepath.Join("/sys/fs/cgroup/memory", path, "gracekit-"+filepath.Base(s.Dir))
 	if err := os.Mkdir(group, 0o755); err != nil {
 		s.Skipf("no cgroup may be made here: %v", err)
 	}
 	s.Cleanup(func() {
-		s.waitFor(group+" can be removed", func() bool { return os.Remove(group) == nil })
+		s.Eventually(group+" can be removed", func() bool { return os.Remove(group) == nil })
 	})
 	if err := os.WriteFile(group+"/memory.limit_in_bytes", []byte(fmt.Sprint(limit)), 0); err != nil {
 		s.Skipf("no limit may be set here: %v", err)

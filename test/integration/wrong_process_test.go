@@ -2,21 +2,20 @@ package integration
 
 import (
 	"fmt"
+	"gracekit/test/harness"
 	"os"
 	"testing"
 	"time"
 )
 
-const nobody = 65534
-
 // identityFile is what pgexec -f writes of a process.
-func identityFile(t *testing.T, p *child) string {
+func identityFile(t *testing.T, p *harness.Child) string {
 	t.Helper()
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return p.id() + "\n" + string(boot)
+	return p.ID() + "\n" + string(boot)
 }
 
 // A process that got the pid of the target is never signalled and never watched.
@@ -26,41 +25,39 @@ func TestRecycledPidIsNotTheProcess(t *testing.T) {
 		return
 	}
 	s := newSandbox(t)
-	meant := s.start(s.command("sleep", "1000"))
-	pidfile := s.write("pidfile", fmt.Sprintln(meant.pid), 0o644)
+	meant := s.Start(s.Command("sleep", "1000"))
+	pidfile := s.Write("pidfile", fmt.Sprintln(meant.PID), 0o644)
 	aged := time.Now().Add(-time.Second)
-	if err := os.Chtimes(pidfile, aged, aged); err != nil {
-		s.Fatal(err)
-	}
-	identity := s.write("pgid", identityFile(t, meant), 0o644)
-	meant.kill()
-	<-meant.gone
+	s.Check(os.Chtimes(pidfile, aged, aged))
+	identity := s.Write("pgid", identityFile(t, meant), 0o644)
+	meant.Kill()
+	<-meant.Done
 
 	// The newcomer has its pid and leads a group of its own.
 	s.nextTick()
-	newcomer := s.recycle(meant.pid, "sh", "-c", "sleep 1000 & sleep 1000 & wait")
+	newcomer := s.recycle(meant.PID, "sh", "-c", "sleep 1000 & sleep 1000 & wait")
 	members := s.groupOf(newcomer, 3)
-	if newcomer.id() == meant.id() {
-		s.Fatalf("the same identity twice: %s", newcomer.id())
+	if newcomer.ID() == meant.ID() {
+		s.Fatalf("the same identity twice: %s", newcomer.ID())
 	}
 
-	for _, target := range []string{meant.id(), pidfile, identity} {
-		s.wants(1, "svpid", target)
-		s.wants(1, "rssprobe", target)
-		s.wants(0, "pgsignal", target, "TERM/1/KILL")
-		s.wants(0, "pgsignal", "-p", target, "KILL")
-		s.wants(0, "pgsignal", target, "KILL@tree")
-		s.wants(1, "gracewatch", "-s", "1", "-g", "0", "-i", "10ms", target, "touch", s.path("restarted"))
+	for _, target := range []string{meant.ID(), pidfile, identity} {
+		s.Wants(1, "svpid", target)
+		s.Wants(1, "rssprobe", target)
+		s.Wants(0, "pgsignal", target, "TERM/1/KILL")
+		s.Wants(0, "pgsignal", "-p", target, "KILL")
+		s.Wants(0, "pgsignal", target, "KILL@tree")
+		s.Wants(1, "gracewatch", "-s", "1", "-g", "0", "-i", "10ms", target, "touch", s.Path("restarted"))
 	}
 	for _, p := range members {
-		if !p.alive() {
+		if !p.Alive() {
 			s.Errorf("signalled, though it only has the pid: %v", p)
 		}
 	}
-	if _, err := os.Stat(s.path("restarted")); err == nil {
+	if _, err := os.Stat(s.Path("restarted")); err == nil {
 		s.Error("gracewatch restarted a process that only has the pid")
 	}
-	s.wants(0, "svpid", newcomer.id())
+	s.Wants(0, "svpid", newcomer.ID())
 }
 
 // The identity file of pgexec stands for its process alone, when the pid is recycled by another pgexec too.
@@ -70,25 +67,25 @@ func TestIdentityFileOfARecycledLeader(t *testing.T) {
 		return
 	}
 	s := newSandbox(t)
-	first := s.start(s.command("pgexec", "-f", s.path("first"), "sleep", "1000"))
-	s.waitFor("pgexec has written its file", func() bool { return firstLine(s.path("first")) != "" })
-	if got := firstLine(s.path("first")); got != first.id() {
-		s.Fatalf("pgexec wrote %q, want %q", got, first.id())
+	first := s.Start(s.Command("pgexec", "-f", s.Path("first"), "sleep", "1000"))
+	s.Eventually("pgexec has written its file", func() bool { return harness.FirstLine(s.Path("first")) != "" })
+	if got := harness.FirstLine(s.Path("first")); got != first.ID() {
+		s.Fatalf("pgexec wrote %q, want %q", got, first.ID())
 	}
-	first.kill()
-	<-first.gone
+	first.Kill()
+	<-first.Done
 
 	s.nextTick()
-	second := s.recycle(first.pid, "pgexec", "-f", s.path("second"), "sh", "-c", "sleep 1000 & wait")
+	second := s.recycle(first.PID, "pgexec", "-f", s.Path("second"), "sh", "-c", "sleep 1000 & wait")
 	members := s.groupOf(second, 2)
-	s.wants(0, "pgsignal", s.path("first"), "TERM/1/KILL/1")
+	s.Wants(0, "pgsignal", s.Path("first"), "TERM/1/KILL/1")
 	for _, p := range members {
-		if !p.alive() {
+		if !p.Alive() {
 			s.Errorf("signalled, though it is of the newer group: %v", p)
 		}
 	}
-	s.wants(0, "pgsignal", s.path("second"), "KILL/5")
-	s.waitFor("the second group is gone", func() bool { return len(group(second.pid)) == 0 })
+	s.Wants(0, "pgsignal", s.Path("second"), "KILL/5")
+	s.Eventually("the second group is gone", func() bool { return len(harness.Group(second.PID)) == 0 })
 }
 
 // nextTick waits until a process that starts now has another start time than one that started before.
@@ -96,22 +93,22 @@ func (s *sandbox) nextTick() {
 	s.Helper()
 	for range 2 {
 		before := uptime()
-		s.waitFor("the clock ticks", func() bool { return uptime() != before })
+		s.Eventually("the clock ticks", func() bool { return uptime() != before })
 	}
 }
 
-func uptime() string { return firstLine("/proc/uptime") } // in hundredths, as start times are
+func uptime() string { return harness.FirstLine("/proc/uptime") } // in hundredths, as start times are
 
 // groupOf waits until a group has so many members, and returns them.
-func (s *sandbox) groupOf(leader process, n int) (members []process) {
+func (s *sandbox) groupOf(leader harness.Process, n int) (members []harness.Process) {
 	s.Helper()
-	s.waitFor(fmt.Sprintf("the group of %d has %d members", leader.pid, n), func() bool {
-		members = group(leader.pid)
+	s.Eventually(fmt.Sprintf("the group of %d has %d members", leader.PID, n), func() bool {
+		members = harness.Group(leader.PID)
 		return len(members) == n
 	})
 	s.Cleanup(func() {
 		for _, p := range members {
-			p.kill()
+			p.Kill()
 		}
 	})
 	return members

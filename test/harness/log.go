@@ -1,0 +1,205 @@
+package harness
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// An Event is a line of gracewatch's.
+type Event struct {
+	Name   string // msg; empty for what is no event, such as a warning
+	Fields map[string]string
+	Line   string
+}
+
+// PID is that of the event's id.
+func (e Event) PID() int { return PIDOf(e.Fields["id"]) }
+
+var field = regexp.MustCompile(`(\w+)=("(?:[^"\\]|\\.)*"|\S*)`)
+
+// ParseEvent understands slog's text form.
+func ParseEvent(line string) Event {
+	e := Event{Fields: map[string]string{}, Line: line}
+	if at := strings.Index(line, "level="); at >= 0 {
+		for _, m := range field.FindAllStringSubmatch(line[at:], -1) {
+			value := m[2]
+			if unquoted, err := strconv.Unquote(value); err == nil {
+				value = unquoted
+			}
+			e.Fields[m[1]] = value
+		}
+	}
+	e.Name = e.Fields["msg"]
+	return e
+}
+
+// A Log is the file in which a gracewatch logs: one that the test itself has started, or that of a service.
+type Log struct {
+	*Child // nil: it is that of a service
+	w      *World
+	file   string
+}
+
+// Gracewatch starts a gracewatch.
+func (w *World) Gracewatch(args ...string) *Log {
+	w.Helper()
+	return w.Watch(w.Command("gracewatch", args...))
+}
+
+// Watch starts a command that becomes a gracewatch, or starts one.
+func (w *World) Watch(c *exec.Cmd) *Log {
+	w.Helper()
+	f, err := os.CreateTemp(w.Dir, "gracewatch.*.log")
+	w.Check(err)
+	defer f.Close()
+	c.Stderr = f
+	l := w.Follow(f.Name())
+	l.Child = w.Start(c)
+	return l
+}
+
+// Follow is the log of a service, once there is one.
+func (w *World) Follow(file string) *Log {
+	w.Helper()
+	w.Eventually(file+" is there", func() bool { _, err := os.Stat(file); return err == nil })
+	l := &Log{w: w, file: file}
+	w.Cleanup(func() {
+		if w.Failed() {
+			w.Logf("what gracewatch said:\n%s", l)
+		}
+	})
+	return l
+}
+
+// String is what was logged so far, in whole lines.
+func (l *Log) String() string {
+	text, _ := os.ReadFile(l.file)
+	return string(text[:strings.LastIndexByte(string(text), '\n')+1])
+}
+
+// Seen are the events so far.
+func (l *Log) Seen() (events []Event) {
+	for line := range strings.Lines(l.String()) {
+		if e := ParseEvent(strings.TrimSpace(line)); e.Name != "" {
+			events = append(events, e)
+		}
+	}
+	return events
+}
+
+// Names are those of the events so far.
+func (l *Log) Names() (names []string) {
+	for _, e := range l.Seen() {
+		names = append(names, e.Name)
+	}
+	return names
+}
+
+// Count is how many events of that name there were.
+func (l *Log) Count(name string) (n int) {
+	for _, e := range l.Names() {
+		if e == name {
+			n++
+		}
+	}
+	return n
+}
+
+// Of are the names of the events of a process.
+func (l *Log) Of(p Process) (names []string) {
+	for _, e := range l.Seen() {
+		if e.Fields["id"] == p.ID() {
+			names = append(names, e.Name)
+		}
+	}
+	return names
+}
+
+// Wants waits until these events, and no others, are those of a process.
+func (l *Log) Wants(p Process, names ...string) {
+	l.w.Helper()
+	l.w.Eventually(fmt.Sprintf("%s: %v", p.ID(), names), func() bool { return len(l.Of(p)) >= len(names) })
+	if got := l.Of(p); !slices.Equal(got, names) {
+		l.w.Errorf("events of %s: %v, want %v", p.ID(), got, names)
+	}
+}
+
+// Event waits for the nth event (from 1) of a name.
+func (l *Log) Event(name string, nth int) (found Event) {
+	l.w.Helper()
+	l.w.Eventually(fmt.Sprintf("%s for the %d. time", name, nth), func() bool {
+		n := 0
+		for _, e := range l.Seen() {
+			if e.Name == name {
+				if n++; n == nth {
+					found = e
+					return true
+				}
+			}
+		}
+		return false
+	})
+	return found
+}
+
+func (l *Log) matches(expression string) []string {
+	return regexp.MustCompile("(?m)^.*(?:"+expression+").*$").FindAllString(l.String(), -1)
+}
+
+// Says waits for the nth line (from 1) that has the expression, and returns it.
+func (l *Log) Says(expression string, nth int) (line string) {
+	l.w.Helper()
+	l.w.Eventually(fmt.Sprintf("%q for the %d. time", expression, nth), func() bool {
+		lines := l.matches(expression)
+		if len(lines) >= nth {
+			line = lines[nth-1]
+		}
+		return line != ""
+	})
+	return line
+}
+
+// Said is for the end of a test: so many lines have the expression.
+func (l *Log) Said(expression string, want int) {
+	l.w.Helper()
+	if n := len(l.matches(expression)); n != want {
+		l.w.Errorf("%q was said %d times, want %d", expression, n, want)
+	}
+}
+
+// Reads waits until its gracewatch has read that many times more: a check of a process is about three.
+func (l *Log) Reads(more int) {
+	l.w.Helper()
+	reads := func() (n int) {
+		_, rest, _ := strings.Cut(l.File("io"), "syscr: ")
+		_, err := fmt.Sscan(rest, &n)
+		l.w.Check(err)
+		return n
+	}
+	most := reads() + more
+	l.w.Eventually(fmt.Sprintf("%d more reads", more), func() bool { return reads() > most })
+}
+
+// KB is the size of a process, of which limits are then made.
+func (w *World) KB(p Process) int {
+	w.Helper()
+	kb, err := strconv.Atoi(strings.TrimSpace(w.Wants(0, "rssprobe", p.ID()).Stdout))
+	w.Check(err)
+	return kb
+}
+
+// Happens is true if it has happened within that time: for what must not happen.
+func Happens(event <-chan struct{}, within time.Duration) bool {
+	select {
+	case <-event:
+		return true
+	case <-time.After(within):
+		return false
+	}
+}

@@ -1,0 +1,139 @@
+package harness
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Nobody is the user that owns nothing.
+const Nobody = 65534
+
+// OwnSession makes a command the leader of a session.
+var OwnSession = &syscall.SysProcAttr{Setsid: true}
+
+// A Process is what /proc/PID/stat said of one: read without the packages that are tested.
+type Process struct {
+	PID, PPID, PGID, SID int
+	State                byte   // R S D T Z ...
+	StartTime            string // field 22: with the pid, the identity
+}
+
+// Look reads a process. A zombie counts as gone: it runs nothing any more.
+func Look(pid int) (p Process, alive bool) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return p, false
+	}
+	f := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:]) // f[0] is field 3
+	p.PID, p.State, p.StartTime = pid, f[0][0], string(f[19])
+	p.PPID, _ = strconv.Atoi(string(f[1]))
+	p.PGID, _ = strconv.Atoi(string(f[2]))
+	p.SID, _ = strconv.Atoi(string(f[3]))
+	return p, p.State != 'Z' && p.State != 'X'
+}
+
+// LookID reads the process of PID:START; not alive: it has exited.
+func LookID(id string) (p Process, alive bool) {
+	p, alive = Look(PIDOf(id))
+	return p, alive && p.ID() == id
+}
+
+// PIDOf is the pid of PID:START.
+func PIDOf(id string) (pid int) {
+	fmt.Sscanf(id, "%d:", &pid)
+	return pid
+}
+
+func (p Process) ID() string { return fmt.Sprintf("%d:%s", p.PID, p.StartTime) }
+
+func (p Process) String() string {
+	return fmt.Sprintf("%d (parent %d, group %d, session %d, state %c): %s", p.PID, p.PPID, p.PGID, p.SID, p.State,
+		strings.ReplaceAll(p.Title(), "\x00", " "))
+}
+
+// Title is its command line, or what it has written over it.
+func (p Process) Title() string { return strings.TrimRight(p.File("cmdline"), "\x00") }
+
+// File is a file of it in /proc; empty if that cannot be read.
+func (p Process) File(name string) string {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/%s", p.PID, name))
+	return string(text)
+}
+
+func (p Process) Alive() bool {
+	now, alive := Look(p.PID)
+	return alive && now.StartTime == p.StartTime
+}
+
+// Signal signals this very process, and no other that got its pid.
+func (p Process) Signal(sig syscall.Signal) error {
+	fd, err := unix.PidfdOpen(p.PID, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if now, _ := Look(p.PID); now.StartTime != p.StartTime {
+		return unix.ESRCH
+	}
+	return unix.PidfdSendSignal(fd, sig, nil, 0)
+}
+
+func (p Process) Kill() { p.Signal(unix.SIGKILL) }
+
+// Processes are all that live.
+func Processes() (all []Process) {
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, dir := range dirs {
+		pid, _ := strconv.Atoi(filepath.Base(dir))
+		if p, alive := Look(pid); alive {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// Group are the members of a process group that live.
+func Group(pgid int) (members []Process) {
+	for _, p := range Processes() {
+		if p.PGID == pgid {
+			members = append(members, p)
+		}
+	}
+	return members
+}
+
+// processesOf finds what has the mark in its environment, is in one of the sessions or works in the folder: what writes its
+// title over its environment, as Ruby does, is known by the other two.
+func processesOf(mark, dir string, sessions map[int]bool) (found []Process) {
+	for _, p := range Processes() {
+		if p.PID == os.Getpid() {
+			continue
+		}
+		cwd, _ := os.Readlink(fmt.Sprintf("/proc/%d/cwd", p.PID))
+		cwd = strings.TrimSuffix(cwd, " (deleted)")
+		if sessions[p.SID] || cwd == dir || strings.HasPrefix(cwd, dir+"/") || strings.Contains("\x00"+p.File("environ"), "\x00"+mark+"\x00") {
+			found = append(found, p)
+		}
+	}
+	return found
+}
+
+// MarkedWith finds what has NAME=VALUE in its environment.
+func MarkedWith(mark string) []Process { return processesOf(mark, "/nowhere", nil) }
+
+// KillAll kills what is found, until nothing is any more, twice running: one may have been between fork and exec.
+func KillAll(find func() []Process) {
+	for clean := 0; clean < 2; clean++ {
+		for _, p := range find() {
+			p.Kill()
+			clean = -1
+		}
+	}
+}

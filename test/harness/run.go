@@ -1,0 +1,138 @@
+// Package harness is what tests with real processes have in common: the programs, built once and found by PATH; a world
+// for each test, of which nothing may be left when it ends; real supervisors and a real Redis; and the log of gracewatch.
+package harness
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// Patience is how long an event that must come may take. The machine may be slow; only a fault takes this long.
+const Patience = 60 * time.Second
+
+// Role is in the environment of a test binary that is to be something else than the tests.
+const Role = "GRACEKIT_TEST_ROLE"
+
+// runVariable is in the environment of everything that this run starts: the folder of the run.
+const runVariable = "GRACEKIT_TEST_RUN"
+
+// Main is a TestMain. It builds packages of this repository and copies our scripts into a folder, which is the first in
+// PATH, and runs the tests, as many at once as given, unless -parallel is: they wait more than they compute. roles are
+// what the test binary is for its own tests, by the name in Role.
+func Main(m *testing.M, parallel string, roles map[string]func() int, packages ...string) {
+	SweepIfTold()
+	if role := roles[os.Getenv(Role)]; role != nil {
+		os.Exit(role())
+	}
+	os.Exit(runTests(m, parallel, packages))
+}
+
+func runTests(m *testing.M, parallel string, packages []string) int {
+	dir, stop, err := Begin()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer stop()
+	bin := filepath.Join(dir, "bin")
+	if err := errors.Join(os.Mkdir(bin, 0o755), programs(bin, packages), scripts(bin)); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	os.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		flag.Set("test.parallel", parallel)
+	}
+	return m.Run()
+}
+
+// programs builds packages. Where there is no Go, GRACEKIT_BIN has a folder in which they are already.
+func programs(bin string, packages []string) error {
+	if ready := os.Getenv("GRACEKIT_BIN"); ready != "" {
+		return os.CopyFS(bin, os.DirFS(ready))
+	}
+	build := exec.Command("go", append([]string{"build", "-o", bin}, packages...)...)
+	build.Dir = repo
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build %v: %w\n%s", packages, err, out)
+	}
+	return nil
+}
+
+// scripts copies the programs that are shell scripts, cmd/NAME/NAME: the source may be where other users cannot read, as
+// in /root.
+func scripts(bin string) error {
+	folders, err := filepath.Glob(repo + "/cmd/*")
+	for _, folder := range folders {
+		name := filepath.Base(folder)
+		text, errRead := os.ReadFile(filepath.Join(folder, name))
+		if errors.Is(errRead, fs.ErrNotExist) {
+			continue
+		}
+		err = errors.Join(err, errRead, os.WriteFile(filepath.Join(bin, name), text, 0o755))
+	}
+	return err
+}
+
+// repo is the root of the source tree, seen from the folder of a package of tests.
+const repo = "../.."
+
+// Repo is the absolute path of the source tree.
+func Repo() string {
+	dir, err := filepath.Abs(repo)
+	if err != nil {
+		panic(err) // there is no working directory
+	}
+	return dir
+}
+
+const sweeper = "sweeper"
+
+// Begin makes the folder of this run, and starts a process that outlives this one, should it be killed or panic (go test
+// -timeout), and then ends what its tests had started. It sees the end of the test binary as the end of its input.
+func Begin() (dir string, stop func(), err error) {
+	if dir, err = os.MkdirTemp("", "gk"); err != nil { // short: unix sockets are in it
+		return "", nil, err
+	}
+	os.Setenv(runVariable, dir)
+	own, err := os.Executable()
+	if err != nil {
+		return "", nil, err
+	}
+	c := exec.Command(own)
+	c.Env = append(os.Environ(), Role+"="+sweeper)
+	c.SysProcAttr = OwnSession
+	in, err := c.StdinPipe()
+	if err != nil {
+		return "", nil, err
+	}
+	if err := errors.Join(os.Chmod(dir, 0o755), c.Start()); err != nil { // 0755: for tests as another user
+		return "", nil, err
+	}
+	return dir, func() { in.Close(); c.Wait() }, nil
+}
+
+// SweepIfTold is the whole life of the sweeper, and nothing in any other process.
+func SweepIfTold() {
+	if os.Getenv(Role) != sweeper {
+		return
+	}
+	io.Copy(io.Discard, os.Stdin)
+	dir := os.Getenv(runVariable)
+	KillAll(func() []Process { return processesOf(runVariable+"="+dir, dir, nil) })
+	os.RemoveAll(filepath.Join(dir, "bin"))
+	os.Remove(dir) // unless a world was kept
+	os.Exit(0)
+}
