@@ -109,9 +109,9 @@ func Group(pgid int) (members []Process) {
 	return members
 }
 
-// processesOf finds what has the mark in its environment, is in one of the sessions or works in the folder: what writes its
+// ProcessesOf finds what has the mark in its environment, is in one of the sessions or works in the folder: what writes its
 // title over its environment, as Ruby does, is known by the other two.
-func processesOf(mark, dir string, sessions map[int]bool) (found []Process) {
+func ProcessesOf(mark, dir string, sessions map[int]bool) (found []Process) {
 	for _, p := range Processes() {
 		if p.PID == os.Getpid() {
 			continue
@@ -124,9 +124,6 @@ func processesOf(mark, dir string, sessions map[int]bool) (found []Process) {
 	}
 	return found
 }
-
-// MarkedWith finds what has NAME=VALUE in its environment.
-func MarkedWith(mark string) []Process { return processesOf(mark, "/nowhere", nil) }
 
 // KillAll kills what is found, until nothing is any more, twice running: one may have been between fork and exec.
 func KillAll(find func() []Process) {

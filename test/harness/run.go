@@ -21,8 +21,8 @@ const Patience = 60 * time.Second
 // Role is in the environment of a test binary that is to be something else than the tests.
 const Role = "GRACEKIT_TEST_ROLE"
 
-// runVariable is in the environment of everything that this run starts: the folder of the run.
-const runVariable = "GRACEKIT_TEST_RUN"
+// RunVariable is in the environment of everything that this run starts: the folder of the run.
+const RunVariable = "GRACEKIT_TEST_RUN"
 
 // Main is a TestMain. It builds packages of this repository and copies our scripts into a folder, which is the first in
 // PATH, and runs the tests, as many at once as given, unless -parallel is: they wait more than they compute. roles are
@@ -106,7 +106,7 @@ func Begin() (dir string, stop func(), err error) {
 	if dir, err = os.MkdirTemp("", "gk"); err != nil { // short: unix sockets are in it
 		return "", nil, err
 	}
-	os.Setenv(runVariable, dir)
+	os.Setenv(RunVariable, dir)
 	own, err := os.Executable()
 	if err != nil {
 		return "", nil, err
@@ -130,8 +130,8 @@ func SweepIfTold() {
 		return
 	}
 	io.Copy(io.Discard, os.Stdin)
-	dir := os.Getenv(runVariable)
-	KillAll(func() []Process { return processesOf(runVariable+"="+dir, dir, nil) })
+	dir := os.Getenv(RunVariable)
+	KillAll(func() []Process { return ProcessesOf(RunVariable+"="+dir, dir, nil) })
 	os.RemoveAll(filepath.Join(dir, "bin"))
 	os.Remove(dir) // unless a world was kept
 	os.Exit(0)

@@ -24,7 +24,7 @@ type World struct {
 
 func New(t *testing.T) *World {
 	t.Helper()
-	dir, err := os.MkdirTemp(os.Getenv(runVariable), "w")
+	dir, err := os.MkdirTemp(os.Getenv(RunVariable), "w")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +55,7 @@ func (w *World) mustBeEmpty() {
 func (w *World) Left() []Process {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return processesOf(w.Mark, w.Dir, w.sessions)
+	return ProcessesOf(w.Mark, w.Dir, w.sessions)
 }
 
 func (w *World) Path(name ...string) string {

@@ -86,7 +86,7 @@ func (a *app) running(service string, not ...harness.Process) (p harness.Process
 	a.s.Helper()
 	a.s.Eventually("another "+service+" has booted", func() bool {
 		var alive bool
-		p, alive = harness.Look(harness.PIDOf(harness.FirstLine(a.path("tmp/pids/"+service+".PID")) + ":"))
+		p, alive = harness.Look(harness.PIDOf(harness.FirstLine(a.path("tmp/pids/"+service+".pid")) + ":"))
 		return alive && booted(p) && !slices.ContainsFunc(not, func(old harness.Process) bool { return old.ID() == p.ID() })
 	})
 	a.s.Adopt(p)
@@ -106,8 +106,8 @@ func (a *app) left() (left []harness.Process) {
 func (a *app) nothingLeft() {
 	a.s.Helper()
 	a.s.Eventually("nothing of it is left", func() bool { return len(a.left()) == 0 })
-	if _, err := os.Stat(a.path("tmp/pids/sidekiq.PID")); err == nil {
-		a.s.Error("tmp/pids/sidekiq.PID is left")
+	if _, err := os.Stat(a.path("tmp/pids/sidekiq.pid")); err == nil {
+		a.s.Error("tmp/pids/sidekiq.pid is left")
 	}
 }
 
@@ -290,7 +290,7 @@ func TestRootInTheAppOfAnOrdinaryUser(t *testing.T) {
 	a.env = append(a.env, "SIDEKIQ_USER=", "SIDEKIQ_COMMAND=sidekiq -c 2 -r ./app.rb")
 	a.wants(0, "start")
 	p := a.running("sidekiq")
-	for _, file := range []string{"tmp/pids", "log/sidekiq.log", "tmp/pids/sidekiq.PID", "tmp/pids/supervisor.id"} {
+	for _, file := range []string{"tmp/pids", "log/sidekiq.log", "tmp/pids/sidekiq.pid", "tmp/pids/supervisor.id"} {
 		info, err := os.Stat(a.path(file))
 		if err != nil || info.Sys().(*syscall.Stat_t).Uid == 0 {
 			s.Errorf("%s: %v, or root's", file, err)

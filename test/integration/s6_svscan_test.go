@@ -19,7 +19,7 @@ func inContainer(t *testing.T) (*sandbox, container) {
 	s.Mkdir("environment")
 	// As the real one is seen to work: PATH stays, all else is what is in the files at that moment.
 	s.Script("with-contenv", fmt.Sprintf(`exec env -i PATH="$PATH" %s %s="$%[2]s" s6-envdir -Lf '%[3]s' "$@"
-`, s.Mark, "GRACEKIT_TEST_RUN", s.Path("environment")))
+`, s.Mark, harness.RunVariable, s.Path("environment")))
 	return s, container{s}
 }
 

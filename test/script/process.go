@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gracekit/lib/proc"
+	"gracekit/test/harness"
 )
 
 // stage is the processes of one script.
@@ -54,7 +55,7 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 	p.cmd.Dir = ts.MkAbs(".")
 	p.cmd.Env = []string{}
 	s := ts.Value(stageKey{}).(*stage)
-	for _, key := range []string{"WORK", "PATH", "HOME", "TMPDIR", "GORACE", "GOCOVERDIR", "SIDEKIQ_FLEET_TIMEOUT"} {
+	for _, key := range []string{"WORK", "PATH", "HOME", "TMPDIR", "GORACE", "GOCOVERDIR", "SIDEKIQ_FLEET_TIMEOUT", harness.RunVariable} {
 		if value := ts.Getenv(key); value != "" {
 			p.cmd.Env = append(p.cmd.Env, key+"="+value)
 		}
@@ -108,15 +109,13 @@ func setID(ts *testscript.TestScript, name string, id proc.ID) {
 	ts.Setenv(name+"_id", id.String())
 }
 
-// identity is the pid and field 22 of its stat, read without what is tested.
+// identity is who has a pid, read without what is tested. A zombie has one, too.
 func identity(pid int) (proc.ID, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return proc.ID{}, err
+	p, _ := harness.Look(pid)
+	if p.PID == 0 {
+		return proc.ID{}, fmt.Errorf("there is no process %d", pid)
 	}
-	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:]) // from field 3 on
-	start, err := strconv.ParseUint(string(fields[22-3]), 10, 64)
-	return proc.ID{PID: pid, Start: start}, err
+	return proc.ParseID(p.ID())
 }
 
 // open is a process by its pid or identity.
@@ -173,45 +172,13 @@ func signal(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(p.Signal(sig))
 }
 
-// clear ends what the script started, and what came of that: all that has this
-// script's $WORK in its environment.
+// clear ends what the script started, and what came of that: all that has this script's $WORK in its environment, or works
+// in that folder, for a stand-in of Sidekiq writes its title over its environment.
 func (s *stage) clear() {
 	for _, p := range s.processes {
 		p.stdin.Close()
 		p.cmd.Process.Kill()
 		<-p.ended
 	}
-	for clean := 0; clean < 2; clean++ { // twice: one may have been between fork and exec
-		if s.killAll() {
-			clean = -1
-		}
-	}
-}
-
-func (s *stage) killAll() (found bool) {
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return false
-	}
-	for _, entry := range entries {
-		pid, err := strconv.Atoi(entry.Name())
-		if err != nil || pid == os.Getpid() || !s.owns(pid) {
-			continue
-		}
-		p, err := proc.Open(pid)
-		if err != nil {
-			continue
-		}
-		if s.owns(pid) { // still, now that it is held
-			found = true
-			p.Signal(unix.SIGKILL)
-		}
-		p.Close()
-	}
-	return found
-}
-
-func (s *stage) owns(pid int) bool {
-	env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
-	return err == nil && bytes.Contains(append([]byte{0}, env...), []byte("\x00WORK="+s.dir+"\x00"))
+	harness.KillAll(func() []harness.Process { return harness.ProcessesOf("WORK="+s.dir, s.dir, nil) })
 }

@@ -7,6 +7,7 @@ package script
 import (
 	"errors"
 	"fmt"
+	"gracekit/test/harness"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,6 +25,7 @@ const patience = 2 * time.Minute
 
 // Main runs the tests of a program, which is a command of their scripts.
 func Main(m *testing.M, name string, program func()) {
+	harness.SweepIfTold()
 	testscript.Main(m, map[string]func(){
 		name:         program,
 		"sidekiq":    sidekiq,
@@ -36,6 +38,12 @@ func Main(m *testing.M, name string, program func()) {
 // Run runs testdata/*.txtar. Further commands are built from the packages of this module.
 func Run(t *testing.T, packages ...string) {
 	unix.Umask(0o022) // the scripts' files are pidfiles and service directories: what others may write is refused
+	dir, stop, err := harness.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	os.Setenv("GOTMPDIR", dir) // where testscript makes its folders
 	bin := ""
 	if len(packages) > 0 {
 		bin = build(t, packages)
@@ -89,6 +97,7 @@ func setup(env *testscript.Env, bin string) error {
 	if bin != "" {
 		env.Setenv("PATH", env.Getenv("PATH")+string(filepath.ListSeparator)+bin)
 	}
+	env.Setenv(harness.RunVariable, os.Getenv(harness.RunVariable))
 	if env.Getenv("GORACE") == "" {
 		env.Setenv("GORACE", "atexit_sleep_ms=0") // each exit takes a second otherwise
 	}
