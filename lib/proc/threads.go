@@ -32,7 +32,8 @@ func (p *Process) Threads() ([]Thread, error) {
 
 // ThreadName is the name of one thread. ErrGone if it has ended.
 func (p *Process) ThreadName(tid int) (string, error) {
-	comm, err := p.ReadFile("task/" + strconv.Itoa(tid) + "/comm")
+	var room [32]byte
+	comm, err := p.readOnce("task/"+strconv.Itoa(tid)+"/comm", room[:])
 	return strings.TrimSuffix(string(comm), "\n"), err
 }
 

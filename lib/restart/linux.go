@@ -128,6 +128,6 @@ func (l *live) IsBooting() bool {
 }
 
 func (l *live) Idle() (idle, quiet bool, err error) {
-	s, err := l.watch.Check()
+	s, err := l.watch.Now() // not the next look, which is later
 	return s.Idle, s.Stopping, err
 }

@@ -64,7 +64,7 @@ const (
 	settleTime  = 3 * time.Second        // for a Sidekiq to handle the quiet signal, before it gets the stop signal
 	parentEnd   = 5 * time.Second        // for the target to end when its last worker has
 
-	firstLook = 20 * time.Millisecond  // between two looks at a worker, at first
+	firstLook = 50 * time.Millisecond  // between two looks at a worker, at first
 	lastLook  = 200 * time.Millisecond // and in the end
 	sizeLook  = 500 * time.Millisecond // between two looks at its size
 )
@@ -283,7 +283,7 @@ func (r *restart) wait(ctx context.Context) {
 			return
 		}
 		r.sys.Sleep(next, left)
-		look = min(look+look/2, lastLook)
+		look = min(2*look, lastLook)
 	}
 }
 

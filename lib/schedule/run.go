@@ -76,12 +76,16 @@ func (r *Run) Do(s Schedule) (left []proc.ID, err error) {
 	sent := false
 	for i := 0; i < len(s.Steps); i++ {
 		step := s.Steps[i]
-		if i > 0 || r.scopeOf(step) == r.scope { // a first signal with a scope of its own may find what is not waited for
+		scope := r.scopeOf(step)
+		if scope == proc.ScopeAll { // what is waited for includes all that it can find
+			r.scope = scope
+		}
+		if i > 0 || scope == r.scope { // a first signal with a scope of its own may find what is not waited for
 			if ended, err := r.ended(); err != nil || ended {
 				return nil, err
 			}
 		}
-		if sent, err = r.send(step.Signal, r.scopeOf(step)); err != nil {
+		if sent, err = r.send(step.Signal, scope); err != nil {
 			return nil, err
 		}
 		if step.Waits && (sent || i >= s.Repeat) { // a step that reached no process needs no wait, unless it is repeated forever

@@ -24,7 +24,6 @@ func (r *Run) send(sig unix.Signal, scope proc.Scope) (sent bool, err error) {
 	case proc.ScopeTree:
 		sent, err = r.toEachAtOnce(sig, r.findTree)
 	case proc.ScopeAll:
-		r.scope = proc.ScopeAll
 		sent, err = r.toEachAtOnce(sig, r.findAll)
 	}
 	if err == nil && !sent && r.Caught {

@@ -31,7 +31,21 @@ type Watch struct {
 	processors []int     // all that were seen: a job may give its thread another name
 	idle       bool      // by the threads, at the last check
 	heartbeat  time.Time // when its thread was last seen
+
+	before view // what the last check of the threads saw
+	again  int  // how often the same has been seen since
 }
+
+// A view is what a check sees first. While it stays the same, so do the threads,
+// but for one that begins where another has ended.
+type view struct {
+	threads int
+	cmdline string
+	status  Status
+}
+
+// mostAgain bounds how many checks believe that the threads are the same.
+const mostAgain = 10
 
 // NewWatch is a Watch of that process, which the caller has found to be a Sidekiq.
 func NewWatch(p *proc.Process) *Watch { return &Watch{p: p, heartbeat: time.Now()} }
@@ -46,12 +60,31 @@ func NewWatch(p *proc.Process) *Watch { return &Watch{p: p, heartbeat: time.Now(
 // shows neither that it is idle nor how many jobs are running, ErrCut or
 // ErrNoTitle.
 func (w *Watch) Check() (Status, error) {
-	list, err := w.p.Threads()
+	stat, err := w.p.Stat()
 	if err != nil {
 		return Status{}, err
 	}
 	cmdline, err := w.p.ReadFile("cmdline")
 	if errors.Is(err, proc.ErrGone) {
+		return Status{}, err
+	}
+	if w.before.threads == stat.Threads && w.before.cmdline == string(cmdline) && w.again < mostAgain {
+		w.again++
+		w.heartbeat = time.Now()
+		return w.before.status, nil
+	}
+	w.before, w.again = view{}, 0
+	s, err := w.checkThreads(cmdline)
+	if err == nil && !w.idle { // to be idle, the threads must show it twice
+		w.before = view{stat.Threads, string(cmdline), s}
+	}
+	return s, err
+}
+
+// checkThreads is a check of the threads and of the title in cmdline.
+func (w *Watch) checkThreads(cmdline []byte) (Status, error) {
+	list, err := w.p.Threads()
+	if err != nil {
 		return Status{}, err
 	}
 	title, errTitle := ParseTitle(cmdline) // empty if it cannot be read: no title
