@@ -122,6 +122,9 @@ func (c *collector) service(t target) (s Service, show bool) {
 		return s, false
 	}
 	c.readSnapshot(t, &s)
+	if p != nil && t.Service() == "" {
+		c.readBeside(p, &s)
+	}
 	switch {
 	case errors.Is(err, proc.ErrGone):
 		return c.down(t, s), true
@@ -185,13 +188,18 @@ func (c *collector) readSnapshot(t target, s *Service) {
 		}
 		return
 	}
+	c.use(text, "supervise/gracewatch", s)
+}
+
+// use takes over the text of a state file.
+func (c *collector) use(text []byte, file string, s *Service) {
 	var snap watch.Snapshot
 	if err := json.Unmarshal(text, &snap); err != nil {
-		s.Missing = fmt.Sprintf("cannot read the state of its watcher: supervise/gracewatch is damaged: %v", err)
+		s.Missing = fmt.Sprintf("cannot read the state of its watcher: %s is damaged: %v", file, err)
 		return
 	}
 	if snap.Version != watch.SnapshotVersion {
-		s.Missing = fmt.Sprintf("cannot read the state of its watcher: supervise/gracewatch has version %d (want %d)", snap.Version, watch.SnapshotVersion)
+		s.Missing = fmt.Sprintf("cannot read the state of its watcher: %s has version %d (want %d)", file, snap.Version, watch.SnapshotVersion)
 		return
 	}
 	s.Snapshot = &snap
@@ -272,6 +280,9 @@ func (c *collector) worker(id proc.ID, s *Service, noted *watch.InstanceSnapshot
 func (w *Worker) describe(s *Service, noted *watch.InstanceSnapshot, quiet bool) {
 	if s.Watcher == (proc.ID{}) {
 		w.State, w.Detail = Unwatched, "NOT WATCHED"
+		if s.Missing != "" {
+			w.Detail = "cannot be read"
+		}
 		return
 	}
 	if s.Snapshot.Paused {
