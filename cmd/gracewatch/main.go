@@ -32,10 +32,10 @@ func run(cmd *cli.Command) error {
 	cfg.Log = newLog(o.json, cmd.Quiet)
 	if !cfg.Limited() {
 		watch.LogDisabled(cfg.Log, cfg.Target.Text)
-		if cfg.Target.IsDirectory() && !cfg.Once {
-			<-ctx.Done() // its supervisor must not start it over and over
+		if cfg.Once {
+			return nil
 		}
-		return nil
+		return withCode(watch.WaitDisabled(ctx, cfg.Target), cmd, cfg)
 	}
 	o.warn(cmd)
 	return withCode(watch.Run(ctx, cfg), cmd, cfg)

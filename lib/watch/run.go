@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"gracekit/lib/proc"
+	"gracekit/lib/service"
 )
 
 // Run watches a target until ctx ends, or, if the target is one process, until
@@ -55,9 +58,33 @@ func Run(ctx context.Context, cfg Config) error {
 // lockEvery is how often a lock is tried that another gracewatch has.
 const lockEvery = 100 * time.Millisecond
 
-// WaitDisabled waits for the end of ctx: a watcher without a limit stays up, so
-// that its supervisor does not start it over and over.
-func WaitDisabled(ctx context.Context) { <-ctx.Done() }
+// WaitDisabled waits as Run does, for the end of ctx or of a target that is one
+// process, without a check: a watcher without a limit stays up, so that its
+// supervisor does not start it over and over.
+func WaitDisabled(ctx context.Context, target service.Target) error {
+	if target.IsDirectory() {
+		<-ctx.Done()
+		return nil
+	}
+	p, err := target.Open()
+	if errors.Is(err, proc.ErrGone) {
+		return ErrEnded
+	}
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	stop, closeStop, err := stopDescriptor(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeStop()
+	_, err = proc.Poll([]unix.PollFd{p.PollFd(), {Fd: int32(stop), Events: unix.POLLIN}}, -1)
+	if err == nil && p.Ended() {
+		err = ErrEnded
+	}
+	return err
+}
 
 // stopDescriptor is one that becomes readable when ctx ends.
 func stopDescriptor(ctx context.Context) (fd int, closeFD func(), err error) {
