@@ -70,7 +70,7 @@ func (w *World) Check(err error) {
 	}
 }
 
-// Write writes a file of that mode, whatever the umask, and makes its folder.
+// Write writes a file of that mode, under any umask, and makes its folder.
 func (w *World) Write(name, text string, mode os.FileMode) string {
 	w.Helper()
 	file := w.Path(name)
