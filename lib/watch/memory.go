@@ -13,13 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SpareMemory has garbage collected only when there is most of a MB of it (the
+// SpareMemory has garbage collected only when there is more than a MB of it (the
 // runtime itself counts for 4): a check of one process makes none, and a
-// collector that wakes each other minute costs more than all checks. One thread
-// runs at a time, so that the runtime's monitor sleeps while the loop does.
+// collector that wakes each other minute costs more than all checks. A limit that
+// is lower has it run at nearly each check of a tree. One thread runs at a time,
+// so that the runtime's monitor sleeps while the loop does.
 func SpareMemory() {
 	debug.SetGCPercent(-1)
-	debug.SetMemoryLimit(5 << 20)
+	debug.SetMemoryLimit(5632 << 10)
 	runtime.GOMAXPROCS(1)
 }
 

@@ -6,6 +6,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -26,6 +27,8 @@ func main() {
 	crowd(target)
 	watch(target)
 	flat(target)
+	resident(target)
+	crossing()
 	family()
 	sidekiq()
 	fleet()
@@ -68,7 +71,7 @@ func watch(target process) {
 		start("./memloop", target.pid(), "10"),
 		start("bin/gracewatch", "-q", "-s", "1T", "-i", "1", target.pid()),
 		start("./memloop", target.pid(), "1000"),
-		startMonit(target),
+		startMonit(target, "if total memory > 100 GB then alert"),
 	}
 	time.Sleep(2 * time.Second) // what they do at their start is not a check
 	spent := cpuPerSecond(watchers, 40)
@@ -120,6 +123,51 @@ func flat(target process) {
 	}
 	first := sizeAfter(100)
 	memory("gracewatch RSS, after 100000 checks : 100", sizeAfter(100_000), first, 4.5*mb)
+}
+
+// resident: the RSS of gracewatch as a service has it, with all its files and the restarts behind it. That of the program
+// that it keeps in memory is not in it: its pages are those of the program itself when it runs.
+func resident(target process) {
+	prog, err := exec.LookPath("false")
+	check(err)
+	info, err := os.Stat(prog)
+	check(err)
+	files := []string{"-q", "-S", "sidekiq", "-f", "state", "--history", "history", "--notify", prog, "-i", "2ms"}
+	rss := func(limits ...string) int {
+		p := start("bin/gracewatch", append(append(files, limits...), target.pid(), prog)...)
+		defer p.kill()
+		time.Sleep(20 * time.Second)
+		return p.status("VmRSS") - int(info.Size()/1024)
+	}
+	first := rss("-s", "1T")
+	memory("gracewatch RSS, with state and history", first, first, 4.5*mb)
+	memory("gracewatch RSS, after 20 failed restarts", rss("-s", "1", "-g", "0", "-r", "1"), first, 4.5*mb)
+}
+
+// crossing: the time from the moment at which a process is over the hard limit to its end by TERM, of gracewatch, which
+// runs graceful-restart, and of monit, each with a process of its own and a check a second.
+func crossing() {
+	var ours, monits []time.Duration
+	for range 12 {
+		mine, its := startGrowing(), startGrowing()
+		watchers := []process{
+			start("bin/gracewatch", "-q", "-H", "45M", "-i", "1", mine.pid(), "bin/graceful-restart", "{}"),
+			startMonit(its, "if total memory > 45 MB then exec \"/bin/kill -TERM "+its.pid()+"\""),
+		}
+		took := make(chan time.Duration)
+		go func() { took <- mine.lifeAfterReady() }()
+		monits = append(monits, its.lifeAfterReady())
+		ours = append(ours, <-took)
+		for _, w := range append(watchers, mine, its) {
+			w.kill()
+		}
+	}
+	within("hard limit to TERM, check a second : monit", median(ours), median(monits), time.Second)
+}
+
+// startGrowing starts a process of 30 MB that has 60 two seconds later.
+func startGrowing() process {
+	return start("./leaky", "-max", "60000", "-grow", "30000", "-every", "2s")
 }
 
 // family: the CPU time that a check takes a child, in families of several sizes
@@ -183,9 +231,12 @@ func sizes() {
 	for _, b := range binaries {
 		info, err := os.Stat(b)
 		check(err)
-		limit := 2.8 * mb
-		if b == "bin/sidekiq-fleet" {
+		limit := 4 * mb
+		switch filepath.Base(b) {
+		case "sidekiq-fleet": // the client of Redis
 			limit = 9 * mb
+		case "gracestat": // plots
+			limit = 12 * mb
 		}
 		kb := int(info.Size() / 1024)
 		fmt.Printf(row, filepath.Base(b)+", size of the binary", inKB(kb), "", "", inKB(int(limit)), mark(kb > int(limit)))

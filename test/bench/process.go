@@ -37,8 +37,8 @@ func start(name string, args ...string) process {
 	return p
 }
 
-// startMonit starts monit with a cycle a second and a check like ours.
-func startMonit(target process) process {
+// startMonit starts monit with a cycle a second and a rule for the target.
+func startMonit(target process, rule string) process {
 	check(os.WriteFile("target.pid", []byte(target.pid()), 0o600))
 	dir, err := os.Getwd()
 	check(err)
@@ -48,8 +48,8 @@ set pidfile %[1]s/monit.pid
 set idfile %[1]s/monit.id
 set statefile %[1]s/monit.state
 check process target with pidfile %[1]s/target.pid
-	if total memory > 100 GB then alert
-`, dir), 0o600))
+	%[2]s
+`, dir, rule), 0o600))
 	return start("monit", "-I", "-c", dir+"/monitrc")
 }
 
@@ -62,6 +62,14 @@ func (p process) waitReady() {
 	if text != "ready\n" {
 		check(fmt.Errorf("%s: %q is not ready", p.cmd.Path, text))
 	}
+}
+
+// lifeAfterReady waits for the line "ready" and returns how long the process then lives.
+func (p process) lifeAfterReady() time.Duration {
+	p.waitReady()
+	began := time.Now()
+	io.Copy(io.Discard, p.out) // ends with the process
+	return time.Since(began)
 }
 
 // kill ends the process and its group, and waits for it.

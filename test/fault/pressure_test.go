@@ -11,31 +11,85 @@ import (
 	"gracekit/lib/proc"
 )
 
-// memoryGroup is a new memory cgroup with a limit; the test is skipped where there can be none.
-func (s *stage) memoryGroup(limit string) string {
+// A controlFile is one of a cgroup: what it is called in v1 or v2, and where their hierarchies are mounted.
+type controlFile struct{ root, name string }
+
+// group makes a cgroup and writes to the first of the files that is there; the test is skipped where there is none.
+func (s *stage) group(text string, files ...controlFile) (dir string, file string) {
 	s.Helper()
 	if os.Geteuid() != 0 {
 		s.Skip("only root makes cgroups")
 	}
-	name := "gracekit-" + filepath.Base(s.dir)
-	for _, way := range []struct{ root, file string }{
-		{"/sys/fs/cgroup/memory", "memory.limit_in_bytes"}, // v1
-		{"/sys/fs/cgroup", "memory.max"},                   // v2
-		{"/sys/fs/cgroup/unified", "memory.max"},
-	} {
-		dir := filepath.Join(way.root, name)
+	for _, f := range files {
+		dir := filepath.Join(f.root, "gracekit-"+filepath.Base(s.dir))
 		if os.Mkdir(dir, 0o755) != nil {
 			continue
 		}
-		if os.WriteFile(filepath.Join(dir, way.file), []byte(limit), 0) != nil {
+		file := filepath.Join(dir, f.name)
+		if os.WriteFile(file, []byte(text), 0) != nil {
 			os.Remove(dir)
 			continue
 		}
 		s.Cleanup(func() { s.waitFor("the cgroup is empty", func() bool { return os.Remove(dir) == nil }) })
-		return dir
+		return dir, file
 	}
-	s.Skip("no memory cgroup can be made here (v1 or v2)")
-	return ""
+	s.Skipf("no cgroup with such a file can be made here: %v", files)
+	return "", ""
+}
+
+// put writes to a file of the kernel.
+func (s *stage) put(file string, text any) {
+	s.Helper()
+	s.must(os.WriteFile(file, fmt.Append(nil, text), 0))
+}
+
+// At the pids limit of its cgroup gracewatch has all the threads that it needs: a restart fails, as there can be no
+// program, and is begun again; and a signal ends it.
+func TestAtThePidsLimitARestartFailsAndIsBegunAgain(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	group, most := s.group("max", controlFile{"/sys/fs/cgroup/pids", "pids.max"}, controlFile{"/sys/fs/cgroup", "pids.max"})
+	target, j := s.worker("worker")
+	p := target.running(proc.ID{})
+	g := s.watch(target.dir, "-g 0 -i 50ms -r 300ms", j.restarter())
+	g.event("msg=watching", 1)
+	s.put(group+"/cgroup.procs", g.ID.PID)
+	s.put(most, 1)
+	s.grow(p, j)
+	g.event("msg=restart-failed .*resource temporarily unavailable", 2)
+	s.put(most, "max")
+	g.event("msg=restart-done", 1)
+	target.running(p.ID)
+	s.put(most, 1)
+	s.must(g.Signal(unix.SIGTERM))
+	g.exits(0)
+}
+
+// A target in a frozen cgroup (docker pause) is left alone until it is thawed: no TERM and KILL wait for that moment.
+func TestAFrozenTargetIsNotRestartedBeforeItIsThawed(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	file, frozen, thawed := controlFile{"/sys/fs/cgroup/freezer", "freezer.state"}, "FROZEN", "THAWED"
+	if _, err := os.Stat(file.root); err != nil { // no v1
+		file, frozen, thawed = controlFile{"/sys/fs/cgroup", "cgroup.freeze"}, "1", "0"
+	}
+	group, state := s.group(thawed, file)
+	target, j := s.worker("worker")
+	_, l := s.watched("watch", target, "-g 0 -i 50ms -r 300ms", j.restarter())
+	l.event("msg=watching", 1)
+	p := target.running(proc.ID{})
+	s.put(group+"/cgroup.procs", p.ID.PID)
+	s.put(state, frozen)
+	s.Cleanup(func() { s.put(state, thawed) })
+	s.put(target.dir+"/supervise/gracewatch.control", "t")
+	l.event(`msg=restart-postponed .*why="its cgroup is frozen"`, 2)
+	if n := len(j.of("RESTART")); n > 0 {
+		s.Errorf("%d restarts of a frozen process", n)
+	}
+	s.put(state, thawed)
+	l.event("msg=restart-done", 1)
+	target.running(p.ID)
+	j.restartedOnce(p.ID)
 }
 
 // In a cgroup that is at its memory limit the check still comes in time. (Who is killed when reclaiming does not help is
@@ -43,7 +97,8 @@ func (s *stage) memoryGroup(limit string) string {
 func TestUnderMemoryPressureTheCheckComesInTime(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	group := s.memoryGroup("25M")
+	group, _ := s.group("25M", controlFile{"/sys/fs/cgroup/memory", "memory.limit_in_bytes"},
+		controlFile{"/sys/fs/cgroup", "memory.max"}, controlFile{"/sys/fs/cgroup/unified", "memory.max"})
 	in := func(log string, argv ...string) *child {
 		return s.start(log, append([]string{"sh", "-c", `echo $$ >` + group + `/cgroup.procs && exec "$@"`, "sh"}, argv...)...)
 	}
