@@ -1,12 +1,9 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -55,8 +52,10 @@ type Service struct {
 	Workers  []Worker
 	Snapshot *watch.Snapshot // nil: nothing watches it, or it cannot be read
 	Watcher  proc.ID         // zero: none
+	history  string          // the path of its history; "": in supervise
 	Missing  string          // what could not be read, and what is needed for it
 	Err      error
+	target   service.Target
 	noAlarm  bool // it is not watched, and nothing says that it should be
 	now      time.Duration
 }
@@ -92,6 +91,9 @@ type collector struct {
 	scan   *proc.Scanner
 	lister *sidekiq.Lister
 	boot   string
+
+	found   []watcher // all that run
+	scanned time.Duration
 }
 
 func newCollector() *collector {
@@ -113,18 +115,15 @@ func (c *collector) collect(targets []target) (services []Service) {
 }
 
 func (c *collector) service(t target) (s Service, show bool) {
-	s = Service{Name: t.name, Path: t.Text, State: Down, now: proc.Now()}
+	s = Service{Name: t.name, Path: t.Text, State: Down, target: t.Target, now: proc.Now()}
 	p, err := t.Open()
 	if p != nil {
 		defer p.Close()
 	}
-	if p != nil && !t.asked && isWatcher(p) {
+	if p != nil && !t.asked && hasName(p, "gracewatch", "memory-killer", "gracestat", "sidekiq-fleet") {
 		return s, false
 	}
-	c.readSnapshot(t, &s)
-	if p != nil && t.Service() == "" {
-		c.readBeside(p, &s)
-	}
+	c.readWatcher(t, p, &s)
 	switch {
 	case errors.Is(err, proc.ErrGone):
 		return c.down(t, s), true
@@ -154,66 +153,6 @@ func (c *collector) down(t target, s Service) Service {
 	wanted, err := t.WantedState()
 	s.noAlarm = err == nil && !wanted.Up
 	return s
-}
-
-// isWatcher tells whether a process is a gracewatch or becomes one.
-func isWatcher(p *proc.Process) bool {
-	comm, err := p.ReadFile("comm")
-	name := strings.TrimSuffix(string(comm), "\n")
-	return err == nil && (name == "gracewatch" || name == "memory-killer" || name == "gracestat" || name == "sidekiq-fleet")
-}
-
-// openSupervise opens supervise/ to read in it. What is shown may be what the
-// service's own user wrote: nothing is done by it.
-func openSupervise(t service.Target) (*service.Dir, error) { return t.OpenService("supervise") }
-
-// maxSnapshot is the longest state file that is read, in bytes.
-const maxSnapshot = 4 << 20
-
-// readSnapshot reads supervise/gracewatch of a service directory, and finds out
-// whether the gracewatch that wrote it lives.
-func (c *collector) readSnapshot(t target, s *Service) {
-	dir, err := openSupervise(t.Target)
-	if err != nil {
-		if errors.Is(err, fs.ErrPermission) {
-			s.Missing = "cannot read supervise/: run gracestat as root or as the user of its supervisor"
-		}
-		return
-	}
-	defer dir.Close()
-	text, err := dir.ReadFile("gracewatch", maxSnapshot)
-	if err != nil {
-		if !errors.Is(err, fs.ErrNotExist) {
-			s.Missing = fmt.Sprintf("cannot read the state of its watcher: %v", err)
-		}
-		return
-	}
-	c.use(text, "supervise/gracewatch", s)
-}
-
-// use takes over the text of a state file.
-func (c *collector) use(text []byte, file string, s *Service) {
-	var snap watch.Snapshot
-	if err := json.Unmarshal(text, &snap); err != nil {
-		s.Missing = fmt.Sprintf("cannot read the state of its watcher: %s is damaged: %v", file, err)
-		return
-	}
-	if snap.Version != watch.SnapshotVersion {
-		s.Missing = fmt.Sprintf("cannot read the state of its watcher: %s has version %d (want %d)", file, snap.Version, watch.SnapshotVersion)
-		return
-	}
-	s.Snapshot = &snap
-	if snap.Boot != c.boot {
-		return // of another boot: nothing in it lives
-	}
-	id, err := proc.ParseID(snap.Watcher)
-	if err != nil {
-		return
-	}
-	if p, err := proc.OpenID(id); err == nil {
-		s.Watcher = id
-		p.Close()
-	}
 }
 
 // workers lists what is watched of a service: what the snapshot names and still
@@ -290,6 +229,9 @@ func (w *Worker) describe(s *Service, noted *watch.InstanceSnapshot, quiet bool)
 		return
 	}
 	if noted == nil {
+		if s.Missing != "" {
+			w.Detail = "watched, limits not known"
+		}
 		return
 	}
 	if noted.State.Over {
@@ -376,19 +318,27 @@ func measured(name string) proc.Field {
 
 // command writes a letter to the control FIFO of a watcher (gracewatch(8)). It
 // never waits: without a reader that is an error.
-func (s *Service) command(t service.Target, letter byte) error {
+func (s *Service) command(letter byte) error {
 	if s.Watcher == (proc.ID{}) {
 		return fmt.Errorf("%s: it has no watcher", s.Name)
 	}
-	path := filepath.Join(t.Service(), "supervise/gracewatch.control")
+	path := s.Snapshot.Control
+	if path == "" {
+		return fmt.Errorf("the watcher of %s has no control FIFO: use --control", s.Name)
+	}
+	w, uid, err := openWatcher(s.Watcher)
+	if err != nil {
+		return fmt.Errorf("cannot reach the watcher of %s: %w", s.Name, err)
+	}
+	w.Close()
 	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("cannot reach the watcher of %s: %s: %w", s.Name, path, err)
 	}
 	defer unix.Close(fd)
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFIFO {
-		return fmt.Errorf("cannot reach the watcher of %s: %s is not a FIFO", s.Name, path)
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFIFO || int(st.Uid) != uid {
+		return fmt.Errorf("cannot reach the watcher of %s: %s is not a FIFO of its user", s.Name, path)
 	}
 	_, err = unix.Write(fd, []byte{letter})
 	return err

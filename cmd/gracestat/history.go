@@ -5,32 +5,49 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"gracekit/lib/cli"
+	"gracekit/lib/proc"
 	"gracekit/lib/service"
 	"gracekit/lib/watch"
 )
 
-// readHistory reads supervise/gracewatch.history of a service, oldest first.
-func readHistory(t service.Target, since time.Time) (samples []watch.HistorySample, err error) {
-	dir, err := openSupervise(t)
+// readHistory reads the history that the service's watcher keeps, oldest first.
+func (s *Service) readHistory(since time.Time) (samples []watch.HistorySample, err error) {
+	dir, name, err := s.openHistory()
 	if err != nil {
 		return nil, err
 	}
 	defer dir.Close()
-	text, err := dir.ReadFile("gracewatch.history", watch.HistorySize)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s: no history: gracewatch has not written supervise/gracewatch.history yet", t.Text)
-	}
-	if err != nil {
+	text, err := dir.ReadFile(name, watch.HistorySize)
+	file := filepath.Join(dir.String(), name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && s.Watcher == proc.ID{}:
+		return nil, fmt.Errorf("%s: no history: no gracewatch has written %s, and none runs", s.Name, file)
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%s: no history: its watcher %v has not written %s (--history of gracewatch)", s.Name, s.Watcher, file)
+	case err != nil:
 		return nil, err
-	}
-	if len(text) != watch.HistorySize || !strings.HasPrefix(string(text), watch.HistoryMagic) {
-		return nil, fmt.Errorf("%s: cannot read supervise/gracewatch.history: it is damaged or of another version", t.Text)
+	case len(text) != watch.HistorySize || !strings.HasPrefix(string(text), watch.HistoryMagic):
+		return nil, fmt.Errorf("%s: cannot read %s: it is damaged or of another version", s.Name, file)
 	}
 	return decodeHistory(text, since, time.Now()), nil
+}
+
+func (s *Service) openHistory() (dir *service.Dir, name string, err error) {
+	if s.history == "" {
+		dir, err = s.target.OpenService("supervise")
+		return dir, "gracewatch.history", err
+	}
+	w, _, err := openWatcher(s.Watcher)
+	if err != nil {
+		return nil, "", err
+	}
+	defer w.Close()
+	return service.OpenParentOf(w, s.history)
 }
 
 // decodeHistory is the samples from since until now, oldest first.
@@ -56,11 +73,7 @@ func later(a, b time.Time) time.Time {
 // growth is KB a second by the history of the last window, since the last
 // restart. Not ok with less than ten minutes of it.
 func (s *Service) growth(window time.Duration) (kbPerSecond float64, ok bool) {
-	t, err := service.Parse(s.Path)
-	if err != nil {
-		return 0, false
-	}
-	samples, err := readHistory(t, time.Now().Add(-window))
+	samples, err := s.readHistory(time.Now().Add(-window))
 	if err != nil {
 		return 0, false
 	}
@@ -92,7 +105,10 @@ func slope(samples []watch.HistorySample) (kbPerSecond float64, ok bool) {
 
 // showHistory draws, or prints, the history of one target.
 func showHistory(cmd *cli.Command, o options, t target) error {
-	samples, err := readHistory(t.Target, time.Now().Add(-o.since.Std()))
+	c := newCollector()
+	defer c.close()
+	s, _ := c.service(t)
+	samples, err := s.readHistory(time.Now().Add(-o.since.Std()))
 	if err != nil {
 		return err
 	}

@@ -122,13 +122,8 @@ func (l *live) command(letter byte, done string) {
 	}
 	s := &l.services[l.selected]
 	l.message = s.Name + ": " + done
-	for _, t := range l.targets {
-		if t.name != s.Name {
-			continue
-		}
-		if err := s.command(t.Target, letter); err != nil {
-			l.message = err.Error()
-		}
+	if err := s.command(letter); err != nil {
+		l.message = err.Error()
 	}
 }
 

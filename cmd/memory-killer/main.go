@@ -150,7 +150,7 @@ func (k *killer) watch(word string) error {
 	k.makeNotes(target.Service())
 	argv := append(k.gracewatch(), control...)
 	if k.values.State != "" {
-		argv = append(argv, "--state", k.values.State)
+		argv = append(argv, "--state", k.values.State, "--history", k.values.State+".history")
 	}
 	return k.exec(append(append(argv, word), k.restart()...))
 }

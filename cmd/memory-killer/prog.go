@@ -78,14 +78,14 @@ func ownID() (proc.ID, error) {
 // directory, so that the watcher of the next process goes on with the back-off
 // and with a restart that was begun; else where the settings or systemd say.
 func (k *killer) stateOf(directory string, writable bool) []string {
-	switch state, _, _ := strings.Cut(os.Getenv("STATE_DIRECTORY"), ":"); { // systemd.exec(5): paths, with colons
-	case directory != "" && writable:
-		file := filepath.Join(directory, "supervise/gracewatch")
+	file := k.values.State
+	if directory != "" && writable {
+		file = filepath.Join(directory, "supervise/gracewatch")
+	} else if state, _, _ := strings.Cut(os.Getenv("STATE_DIRECTORY"), ":"); file == "" && state != "" { // systemd.exec(5): paths, with colons
+		file = filepath.Join(state, "gracewatch")
+	}
+	if file != "" {
 		return []string{"--state", file, "--history", file + ".history", "--wait-lock", lockWait}
-	case k.values.State != "":
-		return []string{"--state", k.values.State, "--wait-lock", lockWait}
-	case state != "":
-		return []string{"--state", filepath.Join(state, "gracewatch"), "--wait-lock", lockWait}
 	}
 	if !k.values.Soft.IsZero() || !k.values.Hard.IsZero() || k.values.MaxAge > 0 {
 		k.cmd.Warn("no state is kept, so the next watcher will not know of a limit that is too low: no service directory is writable above this process, " +

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"gracekit/lib/proc"
 )
 
 // Dir is a directory that was checked (see checkTrust) and is open: all that is
@@ -28,15 +30,18 @@ var ErrLocked = errors.New("locked by another process")
 // followed only where nobody else can have made them. A world-writable directory
 // with the sticky bit, such as /tmp, is one that can be used: the files in it are
 // checked, and nobody else can replace them.
-func OpenDir(path string) (*Dir, error) {
+func OpenDir(path string) (*Dir, error) { return openTrustedDir(path, root(), caller()) }
+
+func openTrustedDir(path string, users ...user) (*Dir, error) {
 	d, st, err := openDirAt(unix.AT_FDCWD, path, path)
 	if err != nil {
 		return nil, err
 	}
+	d.users = users
 	if isSticky(&st) {
 		st.Mode &^= unix.S_IWOTH | unix.S_IWGRP
 	}
-	if err := checkTrust(&st, root(), caller()); err != nil {
+	if err := checkTrust(&st, users...); err != nil {
 		d.Close()
 		return nil, fmt.Errorf("cannot use %s: %w", path, err)
 	}
@@ -46,6 +51,20 @@ func OpenDir(path string) (*Dir, error) {
 // OpenParent opens the directory that a file is in, or is to be in, as OpenDir
 // does. The name is that of the file in it.
 func OpenParent(path string) (d *Dir, name string, err error) {
+	return openParent(path, root(), caller())
+}
+
+// OpenParentOf is OpenParent to read a file that a process keeps: that of its user,
+// too, so that nothing may be done that this user could not do.
+func OpenParentOf(p *proc.Process, path string) (d *Dir, name string, err error) {
+	s, err := p.Status()
+	if err != nil {
+		return nil, "", err
+	}
+	return openParent(path, root(), caller(), user{s.EUID, s.EGID})
+}
+
+func openParent(path string, users ...user) (d *Dir, name string, err error) {
 	dir, name := filepath.Split(path)
 	if err := checkName(name); err != nil {
 		return nil, "", fmt.Errorf("invalid file name %q (want a path such as /run/app/state)", path)
@@ -53,7 +72,7 @@ func OpenParent(path string) (d *Dir, name string, err error) {
 	if dir == "" {
 		dir = "."
 	}
-	if d, err = OpenDir(filepath.Clean(dir)); err != nil {
+	if d, err = openTrustedDir(filepath.Clean(dir), users...); err != nil {
 		return nil, "", err
 	}
 	return d, name, nil

@@ -144,7 +144,7 @@ var Table = []Setting{
 		func(v *Values, text string) error { return absolute(&v.Control, text) }),
 	other("MEMORY_KILLER_CONTROL_GROUP", "a group", "", "The group that may write that FIFO. Default: that of SIDEKIQ_USER.",
 		func(v *Values, text string) error { v.ControlGroup = text; return nil }),
-	other("MEMORY_KILLER_STATE", "a path", "", "The file in which the watcher keeps its state. Default for a service: supervise/gracewatch in its directory.",
+	other("MEMORY_KILLER_STATE", "a path", "", "The file in which the watcher keeps its state; its history is FILE.history. Default for a service: supervise/gracewatch in its directory.",
 		func(v *Values, text string) error { v.State = text; return nil }),
 	other("REDIS_URL", "a URL", "", "The Redis that all instances share, as for Sidekiq; REDIS_PROVIDER names another variable.",
 		func(v *Values, text string) error { return redisURL(&v.RedisURL, text) }),

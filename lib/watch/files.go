@@ -127,6 +127,9 @@ func (h *host) Store() (*store, error) {
 	if f.opened != nil && !cfg.Once {
 		s.control = filepath.Join(filepath.Dir(f.path), controlName)
 	}
+	if path, err := filepath.Abs(s.control); err == nil && s.control != "" { // its readers work elsewhere
+		s.control = path
+	}
 	return s, nil
 }
 

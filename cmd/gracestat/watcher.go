@@ -1,0 +1,273 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"gracekit/lib/proc"
+	"gracekit/lib/service"
+	"gracekit/lib/watch"
+)
+
+// watcher is a gracewatch that runs, and where it keeps its files.
+type watcher struct {
+	id      proc.ID
+	uid     int
+	argv    []string
+	state   string // of --state; "": in supervise of its service, or none
+	history string // of --history
+}
+
+// openWatcher opens a gracewatch. A state file, which may be anybody's, proves
+// nothing: the process has to be there, with the name of the program, and run as
+// the user whose file it is.
+func openWatcher(id proc.ID) (p *proc.Process, uid int, err error) {
+	if p, err = proc.OpenID(id); err != nil {
+		return nil, 0, err
+	}
+	status, err := p.Status()
+	if err == nil && !hasName(p, "gracewatch") {
+		err = fmt.Errorf("%v is not a gracewatch", id)
+	}
+	if err != nil {
+		p.Close()
+		return nil, 0, err
+	}
+	return p, status.EUID, nil
+}
+
+// hasName tells whether a process has one of these names.
+func hasName(p *proc.Process, names ...string) bool {
+	comm, err := p.ReadFile("comm")
+	return err == nil && slices.Contains(names, strings.TrimSuffix(string(comm), "\n"))
+}
+
+// scanEvery is how often all processes are looked through for watchers.
+const scanEvery = 10 * time.Second
+
+// watchers are those whose state is not where the service is, or that have none:
+// memory-killer with MEMORY_KILLER_STATE, or below systemd, or of a program.
+func (c *collector) watchers() []watcher {
+	if now := proc.Now(); c.scanned == 0 || now-c.scanned >= scanEvery {
+		c.scanned, c.found = now, c.findWatchers()
+	}
+	return c.found
+}
+
+func (c *collector) findWatchers() (found []watcher) {
+	all, err := c.scan.All()
+	if err != nil {
+		return nil // nothing is found
+	}
+	for _, s := range all {
+		comm, err := os.ReadFile("/proc/" + strconv.Itoa(s.PID) + "/comm")
+		if err != nil || string(comm) != "gracewatch\n" {
+			continue
+		}
+		p, uid, err := openWatcher(s.ID())
+		if err != nil {
+			continue // it has ended
+		}
+		cmdline, err := p.ReadFile("cmdline")
+		if err == nil {
+			argv := strings.Split(strings.TrimSuffix(string(cmdline), "\x00"), "\x00")
+			w := watcher{id: p.ID, uid: uid, argv: argv}
+			w.state, w.history = w.file("--state"), w.file("--history")
+			found = append(found, w)
+		}
+		p.Close()
+	}
+	return found
+}
+
+// file is the value of an option that names a file, as a path that leads there
+// from here.
+func (w *watcher) file(option string) (path string) {
+	for i, word := range w.argv {
+		value, ok := strings.CutPrefix(word, option+"=")
+		if word == option && i+1 < len(w.argv) {
+			value, ok = w.argv[i+1], true
+		}
+		if ok {
+			path = value
+		}
+	}
+	if path == "" || filepath.IsAbs(path) {
+		return path
+	}
+	cwd, err := os.Readlink("/proc/" + strconv.Itoa(w.id.PID) + "/cwd")
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(cwd, path)
+}
+
+// readWatcher finds the watcher of a service, and reads its state: that in
+// supervise of the service directory, or that of a gracewatch which keeps it
+// elsewhere. p is the service's process, nil if there is none.
+func (c *collector) readWatcher(t target, p *proc.Process, s *Service) {
+	c.readSupervise(t, s)
+	if s.Watcher != (proc.ID{}) {
+		return
+	}
+	for _, w := range c.watchers() {
+		if c.watches(&w, t, p, s) {
+			s.Watcher, s.history = w.id, w.history
+			return
+		}
+	}
+}
+
+// readSupervise reads supervise/gracewatch, and finds out whether the gracewatch
+// that wrote it lives.
+func (c *collector) readSupervise(t target, s *Service) {
+	if t.Service() == "" {
+		return
+	}
+	dir, err := t.OpenService("supervise")
+	if err != nil {
+		if errors.Is(err, fs.ErrPermission) {
+			s.Missing = "cannot read supervise/: run gracestat as root or as the user of its supervisor"
+		}
+		return
+	}
+	defer dir.Close()
+	snap, uid, err := readState(dir, "gracewatch")
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			s.Missing = fmt.Sprintf("cannot read the state of its watcher: %v", err)
+		}
+		return
+	}
+	s.Snapshot = snap
+	id, err := proc.ParseID(snap.Watcher)
+	if err != nil || snap.Boot != c.boot {
+		return // of another boot: nothing in it lives
+	}
+	w, owner, err := openWatcher(id)
+	if err != nil {
+		return
+	}
+	defer w.Close()
+	if owner == uid {
+		s.Watcher = id
+	}
+}
+
+// watches tells whether a gracewatch watches this service, by its state file, or,
+// without one, by the target in its arguments.
+func (c *collector) watches(w *watcher, t target, p *proc.Process, s *Service) bool {
+	wp, uid, err := openWatcher(w.id)
+	if err != nil {
+		return false
+	}
+	defer wp.Close()
+	if !trusted(uid, p) {
+		return false
+	}
+	snap, err := w.read(wp)
+	switch {
+	case err == nil && snap.Watcher == w.id.String():
+		if !c.isOf(snap, t, p) {
+			return false
+		}
+		s.Snapshot, s.Missing = snap, ""
+		return true
+	case p == nil, !slices.Contains(w.argv, p.ID.String()) && !slices.Contains(w.argv, t.Text):
+		return false
+	}
+	if err == nil {
+		err = errors.New("it is of another watcher")
+	}
+	s.Snapshot, s.Missing = &watch.Snapshot{}, fmt.Sprintf("its limits are not known: cannot read the state of its watcher %v: %v", w.id, err)
+	return true
+}
+
+// read reads its state file.
+func (w *watcher) read(p *proc.Process) (*watch.Snapshot, error) {
+	if w.state == "" {
+		return nil, errors.New("it keeps none (set MEMORY_KILLER_STATE, or use --state)")
+	}
+	dir, name, err := service.OpenParentOf(p, w.state)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	snap, _, err := readState(dir, name)
+	return snap, err
+}
+
+// trusted tells whether a gracewatch of this user may watch a process.
+func trusted(uid int, p *proc.Process) bool {
+	if uid == 0 || uid == os.Geteuid() {
+		return true
+	}
+	if p == nil {
+		return false
+	}
+	status, err := p.Status()
+	return err == nil && uid == status.EUID
+}
+
+// isOf tells whether a state is that of a service: of its directory, or of one of
+// its processes.
+func (c *collector) isOf(snap *watch.Snapshot, t target, p *proc.Process) bool {
+	var st unix.Stat_t
+	if path := t.Service(); path != "" && snap.Directory != nil && unix.Stat(path, &st) == nil {
+		return *snap.Directory == watch.Directory{Device: uint64(st.Dev), Inode: st.Ino}
+	}
+	if p == nil {
+		return false
+	}
+	ids := []proc.ID{p.ID}
+	if found, err := c.lister.List(p); err == nil {
+		ids = append(ids, found...)
+	}
+	return slices.ContainsFunc(snap.Instances, func(i watch.InstanceSnapshot) bool {
+		return slices.ContainsFunc(ids, func(id proc.ID) bool { return id.String() == i.ID })
+	})
+}
+
+// maxSnapshot is the longest state file that is read, in bytes.
+const maxSnapshot = 4 << 20
+
+// readState reads a state file and finds out whose it is. It may be that of the
+// service's own user: nothing is done by it.
+func readState(dir *service.Dir, name string) (snap *watch.Snapshot, uid int, err error) {
+	f, err := dir.OpenFile(name, unix.O_RDONLY, 0)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, 0, err
+	}
+	if info.Size() > maxSnapshot {
+		return nil, 0, fmt.Errorf("%s is longer than %d bytes", f.Name(), maxSnapshot)
+	}
+	text, err := io.ReadAll(io.LimitReader(f, maxSnapshot))
+	if err != nil {
+		return nil, 0, err
+	}
+	snap = &watch.Snapshot{}
+	if err := json.Unmarshal(text, snap); err != nil {
+		return nil, 0, fmt.Errorf("%s is damaged: %w", f.Name(), err)
+	}
+	if snap.Version != watch.SnapshotVersion {
+		return nil, 0, fmt.Errorf("%s has version %d (want %d)", f.Name(), snap.Version, watch.SnapshotVersion)
+	}
+	return snap, int(info.Sys().(*syscall.Stat_t).Uid), nil
+}
