@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gracekit/lib/proc"
+	"gracekit/test/harness"
 )
 
 // Killed at 200 random moments of a cycle of grow, grace, quiet and stop, gracewatch goes on where it was: no process is
@@ -41,63 +42,29 @@ const graceTime = 600 * time.Millisecond
 func (s *stage) twoCycles(name string, random *rand.Rand, most int) (kills int) {
 	target, j := s.worker(name, "-after 200ms")
 	watcher, _ := s.watched(name+"-watch", target, fmt.Sprintf("-g %v -i 50ms -r 200ms", graceTime), j.restarter("-quiet 300ms"))
-	defer target.exit()
-	defer watcher.exit()
+	defer target.Exit()
+	defer watcher.Exit()
 	var at []time.Duration
-	var last proc.ID
+	var last harness.Process
 	for kills < most && len(j.of("START")) < 3 {
-		p := await(func() *proc.Process {
-			p := watcher.now()
-			if p != nil && p.ID == last {
-				p.Close()
-				return nil
-			}
-			return p
-		})
-		if p == nil {
-			s.Errorf("%s: gracewatch does not come back", name)
-			return most
-		}
+		last = watcher.Runsv.Running(last)
 		time.Sleep(time.Duration(random.Int64N(int64(1300 * time.Millisecond)))) // the fault itself, not a wait
-		if p.Signal(unix.SIGKILL) == nil {
+		if last.Signal(unix.SIGKILL) == nil {
 			kills++
 		}
-		at, last = append(at, proc.Now()), p.ID
-		p.Close()
+		at = append(at, proc.Now())
 	}
-	if await(func() *bool { return when(len(j.of("START")) >= 3) }) == nil {
-		s.Errorf("%s: no restart comes after the last kill", name)
-		return most
-	}
-	if await(func() *bool { return when(strings.HasPrefix(target.stat(), "run")) }) == nil {
-		s.Errorf("%s is %q", name, target.stat())
-	}
+	s.Eventually(name+" is restarted after the last kill", func() bool { return len(j.of("START")) >= 3 })
+	s.Eventually(name+" runs", func() bool { return strings.HasPrefix(target.Stat(), "run") })
 	s.Logf("%s: %d kills, the latest restart by %v", name, kills, judge(s, name, j.entries(), at).Round(time.Millisecond))
 	return kills
-}
-
-func when(is bool) *bool {
-	if is {
-		return &is
-	}
-	return nil
-}
-
-// await polls until there is something; nil if nothing comes.
-func await[T any](look func() *T) *T {
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if found := look(); found != nil {
-			return found
-		}
-	}
-	return nil
 }
 
 // judge holds a journal against the contract. It returns how late the latest restart was.
 func judge(s *stage, name string, entries []entry, kills []time.Duration) (latest time.Duration) {
 	type life struct{ grows, restart, quiet, end time.Duration }
-	lives := map[proc.ID]*life{}
-	var order []proc.ID
+	lives := map[string]*life{}
+	var order []string
 	for _, e := range entries {
 		if lives[e.id] == nil {
 			lives[e.id] = &life{}
@@ -155,9 +122,9 @@ func TestKilledWhileItsProgramRunsItWaitsForThat(t *testing.T) {
 		name := fmt.Sprintf("%s%d", moment, n)
 		target, j := s.worker(name)
 		watcher, l := s.watched(name+"-watch", target, "-g 0 -i 50ms -r 200ms", j.restarter("-quiet 2500ms"))
-		l.event("msg=watching", 1)
-		p, w := target.running(proc.ID{}), watcher.running(proc.ID{})
-		state := target.dir + "/supervise/gracewatch"
+		l.Says("msg=watching", 1)
+		p, w := target.Running(), watcher.Running()
+		state := target.Dir + "/supervise/gracewatch"
 		all.Go(func() {
 			// begun: the restart is noted, its program not yet; noted: that, too; quiet: it has told the worker.
 			seen := make(chan bool, 1)
@@ -169,8 +136,8 @@ func TestKilledWhileItsProgramRunsItWaitsForThat(t *testing.T) {
 				return
 			}
 			j.event("RESTARTED", 1)
-			target.running(p.ID)
-			s.waitFor("gracewatch is back", func() bool { return l.count("msg=watching") > 1 })
+			target.Running(p)
+			s.Eventually("gracewatch is back", func() bool { return l.Count("watching") > 1 })
 			if n := len(j.of("RESTART")); n != 1 {
 				s.Errorf("%s: %d programs for one process", name, n)
 			}
@@ -183,13 +150,13 @@ func TestKilledWhileItsProgramRunsItWaitsForThat(t *testing.T) {
 }
 
 // killAt kills w as soon as the moment is there; false if it has passed.
-func killAt(s *stage, w *proc.Process, moment, state string, j journal) bool {
+func killAt(s *stage, w harness.Process, moment, state string, j journal) bool {
 	changes, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
-	s.must(err)
+	s.Check(err)
 	defer unix.Close(changes)
 	_, err = unix.InotifyAddWatch(changes, filepath.Dir(state), unix.IN_MOVED_TO)
-	s.must(err)
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+	s.Check(err)
+	for deadline := time.Now().Add(harness.Patience); time.Now().Before(deadline); {
 		noted := instanceOf(state)
 		is := noted.State.Restarting
 		switch moment {
@@ -215,12 +182,12 @@ func killAt(s *stage, w *proc.Process, moment, state string, j journal) bool {
 }
 
 // polls waits until a process is in ppoll(2) a few times running: it has looked at what it was told.
-func (s *stage) polls(p *proc.Process) {
+func (s *stage) polls(p harness.Process) {
 	s.Helper()
 	seen := 0
-	s.waitFor("it waits", func() bool {
+	s.Eventually("it waits", func() bool {
 		polling := false
-		tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/syscall", p.ID.PID))
+		tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/syscall", p.PID))
 		for _, file := range tasks {
 			text, _ := os.ReadFile(file)
 			polling = polling || strings.HasPrefix(string(text), fmt.Sprintf("%d ", unix.SYS_PPOLL))

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gracekit/lib/proc"
+	"gracekit/test/harness"
 )
 
 // A lie is a file that lies over one of a process in /proc, for one gracewatch alone.
@@ -22,25 +23,25 @@ const (
 )
 
 // lies starts a gracewatch that sees a file of the process as what is mounted over it.
-func (s *stage) lies(p *proc.Process, from, name, options string, prog ...string) *child {
+func (s *stage) lies(p harness.Process, from, name, options string, prog ...string) *harness.Log {
 	s.Helper()
-	s.need("unshare", "-m", "true")
-	argv := []string{"unshare", "-m", "sh", "-c", fmt.Sprintf("mount --bind %s /proc/%d/%s && exec gracewatch \"$@\"", from, p.ID.PID, name),
+	s.NeedThat("unshare", "-m", "true")
+	argv := []string{"unshare", "-m", "sh", "-c", fmt.Sprintf("mount --bind %s /proc/%d/%s && exec gracewatch \"$@\"", from, p.PID, name),
 		"sh", "-s", fmt.Sprint(soft)}
-	argv = append(append(argv, strings.Fields(options)...), p.ID.String())
-	return s.start("gracewatch.log", append(argv, prog...)...)
+	argv = append(append(argv, strings.Fields(options)...), p.ID())
+	return s.Watch(s.Command(argv[0], append(argv[1:], prog...)...))
 }
 
 // says replaces what it says in one write: nobody sees half of it.
 func (l lie) says(text string) {
 	l.s.Helper()
 	if text == "" {
-		l.s.must(l.file.Truncate(0))
+		l.s.Check(l.file.Truncate(0))
 		return
 	}
 	text += strings.Repeat(" ", max(0, len(smallPages)-len(text)))
 	_, err := l.file.WriteAt([]byte(text), 0)
-	l.s.must(err)
+	l.s.Check(err)
 }
 
 // A reading of /proc that is nonsense, as lxcfs has shown, is told once and skipped: it stops no grace timer and starts no
@@ -60,35 +61,35 @@ func TestAReadingThatIsNonsense(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newStage(t)
-			p := s.start("sleep.log", "sleep", "1000").Process // one thread: there is no other to read of
-			prog := s.write("prog", "#!/bin/sh\necho once >>restarts\nexec pgsignal -p $GRACE_TARGET KILL/5\n", 0o755)
-			f, err := os.Create(s.path("statm"))
-			s.must(err)
+			p := s.Start(s.Command("sleep", "1000")).Process // one thread: there is no other to read of
+			prog := s.Write("prog", "#!/bin/sh\necho once >>restarts\nexec pgsignal -p $GRACE_TARGET KILL/5\n", 0o755)
+			f, err := os.Create(s.Path("statm"))
+			s.Check(err)
 			defer f.Close()
 			statm := lie{s, f}
 			statm.says(smallPages)
-			l := s.lies(p, s.path("statm"), "statm", "-g 8s -i 20ms -H 2000000", prog)
-			l.event("msg=watching", 1)
+			l := s.lies(p, s.Path("statm"), "statm", "-g 8s -i 20ms -H 2000000", prog)
+			l.Says("msg=watching", 1)
 			statm.says(nonsense)
-			l.event("msg=read-failed", 1)
+			l.Says("msg=read-failed", 1)
 			statm.says(largePages)
-			l.event("msg=over-soft", 1)
+			l.Says("msg=over-soft", 1)
 			over := proc.Now()
 			statm.says(nonsense)
-			l.event("msg=read-failed", 2)
+			l.Says("msg=read-failed", 2)
 			s.pass(over + 8500*time.Millisecond - proc.Now())
-			if s.read("restarts") != "" {
+			if s.Read("restarts") != "" {
 				s.Error("restarted on nonsense")
 			}
-			l.never("msg=(grace-over|under-soft|restart-begin)")
-			l.times("msg=read-failed", 2)
+			l.Said("msg=(grace-over|under-soft|restart-begin)", 0)
+			l.Said("msg=read-failed", 2)
 			statm.says(smallPages)
-			l.event("msg=under-soft", 1)
+			l.Says("msg=under-soft", 1)
 			statm.says(largePages)
-			l.event("msg=over-soft", 2)
-			l.event("msg=restart-begin", 1)
-			l.exits(0)
-			l.times("msg=read-failed", 2)
+			l.Says("msg=over-soft", 2)
+			l.Says("msg=restart-begin", 1)
+			s.Exits(l.Child, 0)
+			l.Said("msg=read-failed", 2)
 		})
 	}
 }
@@ -104,14 +105,14 @@ func TestAReadingThatFails(t *testing.T) {
 			s.grow(p, j)
 			measure, file, _ := strings.Cut(measure, " ")
 			// At its address 0, where it has nothing, a process's mem says EIO.
-			l := s.lies(p, fmt.Sprintf("/proc/%d/mem", p.ID.PID), file, "-g 100ms -i 20ms -m "+measure, "worker", "restart", j.file)
-			l.event("msg=read-failed .*input/output error", 1)
+			l := s.lies(p, fmt.Sprintf("/proc/%d/mem", p.PID), file, "-g 100ms -i 20ms -m "+measure, "worker", "restart", j.file)
+			l.Says("msg=read-failed .*input/output error", 1)
 			s.pass(300 * time.Millisecond)
-			l.times("msg=", 2)
-			s.run("nsenter", "-t", fmt.Sprint(l.ID.PID), "-m", "umount", "-l", fmt.Sprintf("/proc/%d/%s", p.ID.PID, file))
-			l.event("msg=restart-done", 1)
-			l.exits(0)
-			l.times("msg=read-failed", 1)
+			l.Said("msg=", 2)
+			s.Run("nsenter", "-t", fmt.Sprint(l.PID), "-m", "umount", "-l", fmt.Sprintf("/proc/%d/%s", p.PID, file))
+			l.Says("msg=restart-done", 1)
+			s.Exits(l.Child, 0)
+			l.Said("msg=read-failed", 1)
 		})
 	}
 }

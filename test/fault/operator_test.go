@@ -2,13 +2,10 @@ package fault
 
 import (
 	"os"
-	"os/exec"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"gracekit/lib/proc"
 )
 
 // Taken down in the grace time, a service stays down: gracewatch says that its timer has stopped, and starts nothing.
@@ -17,20 +14,20 @@ func TestDownInTheGraceTime(t *testing.T) {
 	s := newStage(t)
 	target, j := s.worker("worker")
 	_, l := s.watched("watch", target, "-g 8s -i 50ms -r 100ms", j.restarter())
-	p := target.running(proc.ID{})
+	p := target.Running()
 	s.grow(p, j)
-	l.event("msg=over-soft", 1)
-	s.must(target.tell("d"))
-	l.event(`msg=target-gone .*why="the service is wanted down" stopped="the grace timer"`, 1)
+	l.Says("msg=over-soft", 1)
+	target.Control("d")
+	l.Says(`msg=target-gone .*why="the service is wanted down" stopped="the grace timer"`, 1)
 	s.pass(9 * time.Second) // the grace time, and more
-	if target.stat() != "down" || len(j.of("RESTART")) > 0 {
-		s.Errorf("%s, %d restarts", target.stat(), len(j.of("RESTART")))
+	if target.Stat() != "down" || len(j.of("RESTART")) > 0 {
+		s.Errorf("%s, %d restarts", target.Stat(), len(j.of("RESTART")))
 	}
-	l.never("msg=restart-")
-	s.must(target.tell("u"))
-	l.event("msg=target-up", 1)
-	s.grow(target.running(p.ID), j)
-	l.event("msg=restart-done", 1) // on as ever
+	l.Said("msg=restart-", 0)
+	target.Control("u")
+	l.Says("msg=target-up", 1)
+	s.grow(target.Running(p), j)
+	l.Says("msg=restart-done", 1) // on as ever
 }
 
 // pass lets time pass in which nothing must happen.
@@ -43,18 +40,18 @@ func TestDownDuringTheRestart(t *testing.T) {
 	target, j := s.worker("worker", "-ignore-term")
 	prog := s.program(j, "", "-quiet 1h")
 	_, l := s.watched("watch", target, "-g 0 -i 50ms -r 100ms", prog.name)
-	p := target.running(proc.ID{})
+	p := target.Running()
 	s.grow(p, j)
 	j.event("QUIET", 1)
-	s.must(target.tell("d"))
+	target.Control("d")
 	j.event("IGNORED", 1)
-	s.must(p.Signal(unix.SIGKILL))
-	l.event("msg=restart-done", 1)
-	l.event(`msg=target-gone .*why="the service is wanted down"`, 1)
-	s.waitFor("it is down", func() bool { return target.stat() == "down" })
+	s.Check(p.Signal(unix.SIGKILL))
+	l.Says("msg=restart-done", 1)
+	l.Says(`msg=target-gone .*why="the service is wanted down"`, 1)
+	s.Eventually("it is down", func() bool { return target.Stat() == "down" })
 	s.pass(1500 * time.Millisecond) // runsv starts what it wants within a second
-	if target.stat() != "down" || len(j.of("START")) != 1 {
-		s.Errorf("%s after %d starts", target.stat(), len(j.of("START")))
+	if target.Stat() != "down" || len(j.of("START")) != 1 {
+		s.Errorf("%s after %d starts", target.Stat(), len(j.of("START")))
 	}
 }
 
@@ -62,30 +59,21 @@ func TestDownDuringTheRestart(t *testing.T) {
 func TestDownUnderS6(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	if _, err := exec.LookPath("s6-supervise"); err != nil {
-		s.Skip("s6-supervise is not installed: it is in Debian's package s6")
-	}
+	s.Need("s6-supervise")
 	j := s.journal("worker.journal")
-	s.write("worker/run", "#!/bin/sh\nexec worker serve -max 40000 -ignore-term "+j.file+"\n", 0o755)
-	dir := s.path("worker")
-	supervisor := s.start("s6.log", "s6-supervise", dir)
-	s.Cleanup(func() {
-		s.run("s6-svc", "-kxd", dir)
-		s.waitFor("s6-supervise is gone", supervisor.Ended)
-	})
-	start := j.event("START", 1)
-	p, err := proc.OpenID(start.id)
-	s.must(err)
-	defer p.Close()
-	l := s.watch(dir, "-g 10s -i 50ms -r 200ms", j.restarter()) // s6-supervise notes what is wanted after it has signalled
-	l.event("msg=watching", 1)
+	s.Write("worker/run", "#!/bin/sh\nexec worker serve -max 40000 -ignore-term "+j.file+"\n", 0o755)
+	v := s.S6(s.Path("worker"))
+	p := v.Running()
+	j.event("START", 1)
+	l := s.watch(v.Dir, "-g 10s -i 50ms -r 200ms", j.restarter()) // s6-supervise notes what is wanted after it has signalled
+	l.Says("msg=watching", 1)
 	s.grow(p, j)
-	s.run("s6-svc", "-d", dir)
-	l.event(`msg=restart-postponed .*why="the service is wanted down"`, 2)
-	s.must(p.Signal(unix.SIGKILL))
-	l.event(`msg=target-gone .*why="the service is wanted down"`, 1)
-	s.run("s6-svc", "-u", dir)
-	l.event("msg=target-up", 1)
+	v.Down()
+	l.Says(`msg=restart-postponed .*why="the service is wanted down"`, 2)
+	s.Check(p.Signal(unix.SIGKILL))
+	l.Says(`msg=target-gone .*why="the service is wanted down"`, 1)
+	v.Up()
+	l.Says("msg=target-up", 1)
 	if len(j.of("RESTART")) > 0 {
 		s.Error("restarted though down")
 	}
@@ -96,32 +84,31 @@ func TestSuperviseDeletedAndMadeAnew(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	target, j := s.worker("worker")
-	p := target.running(proc.ID{})
-	l := s.watch(target.dir, "-g 0 -i 50ms -r 200ms", j.restarter())
-	l.event("id="+p.ID.String(), 1)
-	s.waitFor("supervise is deleted", func() bool { // also while gracewatch keeps its state there
-		return os.RemoveAll(target.dir+"/supervise") == nil
+	p := target.Running()
+	l := s.watch(target.Dir, "-g 0 -i 50ms -r 200ms", j.restarter())
+	l.Says("id="+p.ID(), 1)
+	s.Eventually("supervise is deleted", func() bool { // also while gracewatch keeps its state there
+		return os.RemoveAll(target.Dir+"/supervise") == nil
 	})
 	s.grow(p, j)
-	l.event("msg=restart-postponed .*it has no supervise", 2)
-	l.times("cannot keep the state", 1)
+	l.Says("msg=restart-postponed .*it has no supervise", 2)
+	l.Said("cannot keep the state", 1)
 	if len(j.of("RESTART")) > 0 {
 		s.Error("restarted though nothing would start it again")
 	}
-	s.must(target.sv.Signal(unix.SIGKILL)) // it does not find its own files either
-	s.must(p.Signal(unix.SIGKILL))
-	l.event("msg=target-gone", 1)
-	target.supervise()
-	s.Cleanup(target.exit) // before the new runsv is killed
-	next := target.running(p.ID)
-	l.event("msg=target-up .*id="+next.ID.String(), 1)
+	target.Kill() // it does not find its own files either
+	s.Check(p.Signal(unix.SIGKILL))
+	l.Says("msg=target-gone", 1)
+	target = &service{s.Runsv(target.Dir), s}
+	next := target.Running(p)
+	l.Says("msg=target-up .*id="+next.ID(), 1)
 	s.grow(next, j)
-	l.event("msg=restart-done", 1)
-	j.restartedOnce(next.ID)
-	if readSnapshot(s.path("worker/supervise/gracewatch")).Version == 0 {
+	l.Says("msg=restart-done", 1)
+	j.restartedOnce(next.ID())
+	if readSnapshot(s.Path("worker/supervise/gracewatch")).Version == 0 {
 		s.Error("the state is not kept again")
 	}
-	second := s.start("second.log", "gracewatch", "-s", "1", target.dir, "true")
-	second.exits(111)
-	second.event("locked by another gracewatch", 1)
+	second := s.Gracewatch("-s", "1", target.Dir, "true")
+	s.Exits(second.Child, 111)
+	second.Says("locked by another gracewatch", 1)
 }

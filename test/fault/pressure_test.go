@@ -2,13 +2,12 @@ package fault
 
 import (
 	"fmt"
+	"gracekit/test/harness"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"golang.org/x/sys/unix"
-
-	"gracekit/lib/proc"
 )
 
 // A controlFile is one of a cgroup: what it is called in v1 or v2, and where their hierarchies are mounted.
@@ -17,11 +16,9 @@ type controlFile struct{ root, name string }
 // group makes a cgroup and writes to the first of the files that is there; the test is skipped where there is none.
 func (s *stage) group(text string, files ...controlFile) (dir string, file string) {
 	s.Helper()
-	if os.Geteuid() != 0 {
-		s.Skip("only root makes cgroups")
-	}
+	s.NeedRoot()
 	for _, f := range files {
-		dir := filepath.Join(f.root, "gracekit-"+filepath.Base(s.dir))
+		dir := filepath.Join(f.root, "gracekit-"+filepath.Base(s.Dir))
 		if os.Mkdir(dir, 0o755) != nil {
 			continue
 		}
@@ -30,7 +27,7 @@ func (s *stage) group(text string, files ...controlFile) (dir string, file strin
 			os.Remove(dir)
 			continue
 		}
-		s.Cleanup(func() { s.waitFor("the cgroup is empty", func() bool { return os.Remove(dir) == nil }) })
+		s.Cleanup(func() { s.Eventually("the cgroup is empty", func() bool { return os.Remove(dir) == nil }) })
 		return dir, file
 	}
 	s.Skipf("no cgroup with such a file can be made here: %v", files)
@@ -40,7 +37,7 @@ func (s *stage) group(text string, files ...controlFile) (dir string, file strin
 // put writes to a file of the kernel.
 func (s *stage) put(file string, text any) {
 	s.Helper()
-	s.must(os.WriteFile(file, fmt.Append(nil, text), 0))
+	s.Check(os.WriteFile(file, fmt.Append(nil, text), 0))
 }
 
 // At the pids limit of its cgroup gracewatch has all the threads that it needs: a restart fails, as there can be no
@@ -50,19 +47,19 @@ func TestAtThePidsLimitARestartFailsAndIsBegunAgain(t *testing.T) {
 	s := newStage(t)
 	group, most := s.group("max", controlFile{"/sys/fs/cgroup/pids", "pids.max"}, controlFile{"/sys/fs/cgroup", "pids.max"})
 	target, j := s.worker("worker")
-	p := target.running(proc.ID{})
-	g := s.watch(target.dir, "-g 0 -i 50ms -r 300ms", j.restarter())
-	g.event("msg=watching", 1)
-	s.put(group+"/cgroup.procs", g.ID.PID)
+	p := target.Running()
+	g := s.watch(target.Dir, "-g 0 -i 50ms -r 300ms", j.restarter())
+	g.Says("msg=watching", 1)
+	s.put(group+"/cgroup.procs", g.PID)
 	s.put(most, 1)
 	s.grow(p, j)
-	g.event("msg=restart-failed .*resource temporarily unavailable", 2)
+	g.Says("msg=restart-failed .*resource temporarily unavailable", 2)
 	s.put(most, "max")
-	g.event("msg=restart-done", 1)
-	target.running(p.ID)
+	g.Says("msg=restart-done", 1)
+	target.Running(p)
 	s.put(most, 1)
-	s.must(g.Signal(unix.SIGTERM))
-	g.exits(0)
+	s.Check(g.Signal(unix.SIGTERM))
+	s.Exits(g.Child, 0)
 }
 
 // A target in a frozen cgroup (docker pause) is left alone until it is thawed: no TERM and KILL wait for that moment.
@@ -76,20 +73,20 @@ func TestAFrozenTargetIsNotRestartedBeforeItIsThawed(t *testing.T) {
 	group, state := s.group(thawed, file)
 	target, j := s.worker("worker")
 	_, l := s.watched("watch", target, "-g 0 -i 50ms -r 300ms", j.restarter())
-	l.event("msg=watching", 1)
-	p := target.running(proc.ID{})
-	s.put(group+"/cgroup.procs", p.ID.PID)
+	l.Says("msg=watching", 1)
+	p := target.Running()
+	s.put(group+"/cgroup.procs", p.PID)
 	s.put(state, frozen)
 	s.Cleanup(func() { s.put(state, thawed) })
-	s.put(target.dir+"/supervise/gracewatch.control", "t")
-	l.event(`msg=restart-postponed .*why="its cgroup is frozen"`, 2)
+	s.put(target.Dir+"/supervise/gracewatch.control", "t")
+	l.Says(`msg=restart-postponed .*why="its cgroup is frozen"`, 2)
 	if n := len(j.of("RESTART")); n > 0 {
 		s.Errorf("%d restarts of a frozen process", n)
 	}
 	s.put(state, thawed)
-	l.event("msg=restart-done", 1)
-	target.running(p.ID)
-	j.restartedOnce(p.ID)
+	l.Says("msg=restart-done", 1)
+	target.Running(p)
+	j.restartedOnce(p.ID())
 }
 
 // In a cgroup that is at its memory limit the check still comes in time. (Who is killed when reclaiming does not help is
@@ -99,32 +96,32 @@ func TestUnderMemoryPressureTheCheckComesInTime(t *testing.T) {
 	s := newStage(t)
 	group, _ := s.group("25M", controlFile{"/sys/fs/cgroup/memory", "memory.limit_in_bytes"},
 		controlFile{"/sys/fs/cgroup", "memory.max"}, controlFile{"/sys/fs/cgroup/unified", "memory.max"})
-	in := func(log string, argv ...string) *child {
-		return s.start(log, append([]string{"sh", "-c", `echo $$ >` + group + `/cgroup.procs && exec "$@"`, "sh"}, argv...)...)
+	in := func(argv ...string) *harness.Log {
+		return s.Watch(s.Command("sh", append([]string{"-c", `echo $$ >` + group + `/cgroup.procs && exec "$@"`, "sh"}, argv...)...))
 	}
 	target, j := s.worker("worker")
-	p := target.running(proc.ID{})
-	l := in("gracewatch.log", "gracewatch", "-s", fmt.Sprint(soft), "-g", "0", "-i", "100ms", "-f", s.path("state"), target.dir, "worker", "restart", j.file)
-	l.event("msg=watching", 1)
+	p := target.Running()
+	l := in("gracewatch", "-s", fmt.Sprint(soft), "-g", "0", "-i", "100ms", "-f", s.Path("state"), target.Dir, "worker", "restart", j.file)
+	l.Says("msg=watching", 1)
 	// A process has half of it, and pages of a file that is larger than the limit come and go for ever.
-	hog := in("hog.log", "leaky", "-max", "12000")
-	hog.event("ready", 1)
-	big := s.path("big")
-	s.must(os.WriteFile(big, make([]byte, 60<<20), 0o600))
-	reader := in("reader.log", "sh", "-c", "while :; do cat "+big+" >/dev/null && echo read; done")
-	reader.event("read", 2)
+	hog := in("leaky", "-max", "12000")
+	hog.Says("ready", 1)
+	big := s.Path("big")
+	s.Check(os.WriteFile(big, make([]byte, 60<<20), 0o600))
+	reader := in("sh", "-c", "while :; do cat "+big+" >/dev/null && echo read; done")
+	reader.Says("read", 2)
 	for n := range 2 { // the third would have a limit that is too low
 		s.grow(p, j)
 		begun := j.event("RESTART", n+1)
-		if late := begun.at - j.event("GROWS", n+1).at; late > patience/2 { // a check each 100 ms; the machine may be busy, too
+		if late := begun.at - j.event("GROWS", n+1).at; late > harness.Patience/2 { // a check each 100 ms; the machine may be busy, too
 			s.Errorf("restarted %v after it grew", late)
 		}
-		l.event("msg=restart-done", n+1)
-		p = target.running(p.ID)
-		l.event("msg=target-up", n+1)
+		l.Says("msg=restart-done", n+1)
+		p = target.Running(p)
+		l.Says("msg=target-up", n+1)
 	}
 	reader.Signal(unix.SIGKILL)
 	hog.Signal(unix.SIGKILL)
-	s.must(l.Signal(unix.SIGTERM))
-	l.exits(0)
+	s.Check(l.Signal(unix.SIGTERM))
+	s.Exits(l.Child, 0)
 }

@@ -12,6 +12,7 @@ import (
 	"gracekit/lib/grace"
 	"gracekit/lib/proc"
 	"gracekit/lib/watch"
+	"gracekit/test/harness"
 )
 
 // snapshot is a state file of one process, as gracewatch writes it.
@@ -39,29 +40,29 @@ func instanceOf(file string) watch.InstanceSnapshot {
 }
 
 // alone is a worker without a supervisor.
-func (s *stage) alone() (*proc.Process, journal) {
+func (s *stage) alone() (harness.Process, journal) {
 	s.Helper()
 	j := s.journal("worker.journal")
-	c := s.start("worker.log", "worker", "serve", "-max", fmt.Sprint(large), j.file)
+	c := s.Start(s.Command("worker", "serve", "-max", fmt.Sprint(large), j.file))
 	j.event("START", 1)
 	return c.Process, j
 }
 
-// In a time namespace whose clock is another, a state file is of no use, is told, and is not acted on.
+// In a time namespace whose clock is another, a state file is of no use: that is logged, and it is not acted on.
 func TestAStateFileFromAnotherTimeNamespace(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	s.need("unshare", "--time", "--boottime", "100000", "true")
+	s.NeedThat("unshare", "--time", "--boottime", "100000", "true")
 	p, j := s.alone()
 	s.grow(p, j)
 	j.event("LARGE", 1)
-	pid := fmt.Sprint(p.ID.PID)
+	pid := fmt.Sprint(p.PID)
 	once := []string{"gracewatch", "-1", "-s", fmt.Sprint(soft), "-g", "1h", "-f", "state", pid, "worker", "restart", j.file}
 	ahead := append([]string{"unshare", "--time", "--boottime", "100000"}, once...)
 	for i, argv := range [][]string{once, ahead, once} {
-		code, out := s.run(argv...)
-		if code != 0 || !strings.Contains(out, "msg=over-soft") || (i > 0) != strings.Contains(out, "not resumed") {
-			s.Errorf("%v: exit %d: %s", argv, code, out)
+		r := s.Wants(0, argv[0], argv[1:]...)
+		if !strings.Contains(r.Stderr, "msg=over-soft") || (i > 0) != strings.Contains(r.Stderr, "not resumed") {
+			s.Errorf("%v: %s", argv, r.Stderr)
 		}
 	}
 	if len(j.of("RESTART")) > 0 {
@@ -69,47 +70,46 @@ func TestAStateFileFromAnotherTimeNamespace(t *testing.T) {
 	}
 }
 
-// The disk full where the state is written, that is told once and the watching goes on; when there is room again, the
-// state is kept again.
+// A full disk where the state is written is logged once, and the watching goes on; when there is room again, the state is
+// kept again.
 func TestADiskThatIsFull(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct{ size, told string }{
-		"no room":   {"size=16k", "cannot keep the state"},
-		"no inodes": {"size=1M,nr_inodes=4", "cannot keep the state"}, // not even for the lock
+	for name, size := range map[string]string{
+		"no room":   "size=16k",
+		"no inodes": "size=1M,nr_inodes=4", // not even for the lock
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newStage(t)
-			s.need("unshare", "-m", "true")
-			s.must(os.Mkdir(s.path("disk"), 0o755))
+			s.NeedThat("unshare", "-m", "true")
+			s.Check(os.Mkdir(s.Path("disk"), 0o755))
 			p, j := s.alone()
-			l := s.start("gracewatch.log", "unshare", "-m", "sh", "-c", "mount -t tmpfs -o "+c.size+" x disk; head -c 20000 /dev/zero >disk/fill; : >disk/fill2; : >disk/fill3;"+
-				`exec gracewatch "$@"`, "sh", "-s", fmt.Sprint(soft), "-g", "1h", "-i", "50ms", "-f", "disk/state", p.ID.String(), "false")
+			l := s.Watch(s.Command("unshare", "-m", "sh", "-c", "mount -t tmpfs -o "+size+" x disk; head -c 20000 /dev/zero >disk/fill; : >disk/fill2; : >disk/fill3;"+
+				`exec gracewatch "$@"`, "sh", "-s", fmt.Sprint(soft), "-g", "1h", "-i", "50ms", "-f", "disk/state", p.ID(), "false"))
 			inside := func(command string) string {
-				_, out := s.run("nsenter", "-t", fmt.Sprint(l.ID.PID), "-m", "sh", "-c", "cd "+s.dir+" && "+command)
-				return out
+				return s.Run("nsenter", "-t", fmt.Sprint(l.PID), "-m", "sh", "-c", "cd "+s.Dir+" && "+command).Stdout
 			}
-			l.event("msg=watching", 1)
-			l.event(c.told, 1)
+			l.Says("msg=watching", 1)
+			l.Says("cannot keep the state", 1)
 			s.grow(p, j)
-			l.event("msg=over-soft", 1)
-			s.must(p.Signal(unix.SIGUSR1))
-			l.event("msg=under-soft", 1)
+			l.Says("msg=over-soft", 1)
+			s.Check(p.Signal(unix.SIGUSR1))
+			l.Says("msg=under-soft", 1)
 			s.polls(l.Process)
-			l.times("cannot keep the state", 1)
+			l.Said("cannot keep the state", 1)
 			inside("rm disk/fill*")
 			s.grow(p, j)
-			l.event("msg=over-soft", 2)
-			s.waitFor("the state is kept", func() bool { return strings.Contains(inside("cat disk/state"), `"over": true`) })
+			l.Says("msg=over-soft", 2)
+			s.Eventually("the state is kept", func() bool { return strings.Contains(inside("cat disk/state"), `"over": true`) })
 			inside("cat /dev/zero >disk/fill")
 			if name == "no room" {
-				s.must(p.Signal(unix.SIGUSR1))
-				l.event("msg=under-soft", 2)
-				l.event("cannot keep the state", 2) // it is another time
+				s.Check(p.Signal(unix.SIGUSR1))
+				l.Says("msg=under-soft", 2)
+				l.Says("cannot keep the state", 2) // it is another time
 				s.grow(p, j)
-				l.event("msg=over-soft", 3)
+				l.Says("msg=over-soft", 3)
 				s.polls(l.Process)
-				l.times("cannot keep the state", 2)
+				l.Said("cannot keep the state", 2)
 			}
 		})
 	}
@@ -120,31 +120,30 @@ func TestALimitForTheSizeOfFiles(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	p, j := s.alone()
-	s.write("prog", "#!/bin/sh\nulimit -f unlimited; exec "+j.restarter()+"\n", 0o755)
-	s.write("gracewatch.log", "", 0o644)
+	s.Script("prog", "ulimit -f unlimited; exec "+j.restarter()+"\n")
 	// Its messages go through a pipe, which the limit is not for.
-	l := s.start("gracewatch.log", "sh", "-c", `ulimit -H -f unlimited; (prlimit --fsize=50:unlimited -- "$@"; echo "exit $?") 2>&1 | cat`, "sh",
-		"gracewatch", "-s", fmt.Sprint(soft), "-g", "200ms", "-i", "50ms", "-f", "state", p.ID.String(), "./prog")
-	l.event("msg=watching", 1)
+	l := s.Watch(s.Command("sh", "-c", `ulimit -H -f unlimited; (prlimit --fsize=50:unlimited -- "$@"; echo "exit $?") 2>&1 | cat`, "sh",
+		"gracewatch", "-s", fmt.Sprint(soft), "-g", "200ms", "-i", "50ms", "-f", "state", p.ID(), "./prog"))
+	l.Says("msg=watching", 1)
 	s.grow(p, j)
-	l.event("msg=restart-done", 1)
-	l.event("exit 0", 1)
-	l.times("cannot keep the state", 1)
+	l.Says("msg=restart-done", 1)
+	l.Says("exit 0", 1)
+	l.Said("cannot keep the state", 1)
 }
 
 // Where nothing can be written, as on a read-only file system, a restart that had begun is still gone on with.
 func TestAStateThatCanBeReadAlone(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	s.need("unshare", "-m", "true")
+	s.NeedThat("unshare", "-m", "true")
 	boot, err := proc.Boot()
-	s.must(err)
+	s.Check(err)
 	p, j := s.alone()
-	s.write("disk/state", snapshot(boot, p.ID.String(), p.ID.String(),
+	s.Write("disk/state", snapshot(boot, p.ID(), p.ID(),
 		grace.State{Over: true, Since: 1, GraceOver: true, Restarting: true, Reason: grace.Soft}, grace.Backoff{}), 0o600)
-	l := s.start("gracewatch.log", "unshare", "-m", "sh", "-c", `mount --bind disk disk; mount -o remount,ro,bind disk; exec gracewatch "$@"`,
-		"sh", "-s", fmt.Sprint(soft), "-g", "1h", "-f", "disk/state", p.ID.String(), "worker", "restart", j.file)
-	l.exits(0)
-	l.event("msg=restart-done", 1)
-	l.times("cannot keep the state", 1)
+	l := s.Watch(s.Command("unshare", "-m", "sh", "-c", `mount --bind disk disk; mount -o remount,ro,bind disk; exec gracewatch "$@"`,
+		"sh", "-s", fmt.Sprint(soft), "-g", "1h", "-f", "disk/state", p.ID(), "worker", "restart", j.file))
+	s.Exits(l.Child, 0)
+	l.Says("msg=restart-done", 1)
+	l.Said("cannot keep the state", 1)
 }

@@ -6,12 +6,10 @@ package fleet
 
 import (
 	"flag"
-	"fmt"
+	"gracekit/test/harness"
 	"os"
 	"testing"
 	"time"
-
-	"gracekit/test/built"
 )
 
 // patience is how long what must come may take. The machine may be slow; only a fault takes this long.
@@ -19,26 +17,9 @@ const patience = 240 * time.Second
 
 var seed = flag.Uint64("seed", 1, "of what the simulation leaves to chance")
 
-// binary is sidekiq-fleet.
-var binary string
-
-func TestMain(m *testing.M) { os.Exit(runTests(m)) }
-
-func runTests(m *testing.M) int {
-	bin, err := os.MkdirTemp("", "gkfleet")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(bin)
-	if err := built.Programs(bin, "./cmd/sidekiq-fleet"); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	binary = bin + "/sidekiq-fleet"
+func TestMain(m *testing.M) {
 	for _, name := range []string{"REDIS_PROVIDER", "REDIS_SENTINELS", "SIDEKIQ_NAMESPACE", "SIDEKIQ_FLEET_TIMEOUT"} {
 		os.Unsetenv(name)
 	}
-	built.Parallel("8")
-	return m.Run()
+	harness.Main(m, "8", nil, "./cmd/sidekiq-fleet")
 }

@@ -2,22 +2,18 @@ package fleet
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"gracekit/lib/fleet"
+	"gracekit/test/harness"
 )
 
 // A server is a real redis-server of the test's own, on a unix socket, which writes down every change.
@@ -29,47 +25,13 @@ type server struct {
 
 func newServer(t *testing.T) *server {
 	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		t.Skip("redis-server is not installed: it is in Debian's package redis-server")
-	}
-	dir, err := os.MkdirTemp("", "gk") // short: it holds a unix socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	c := exec.Command("redis-server", "--port", "0", "--unixsocket", dir+"/redis.sock", "--dir", dir, "--save", "",
-		"--appendonly", "yes", "--appendfsync", "no", "--auto-aof-rewrite-percentage", "0", "--logfile", dir+"/redis.log")
-	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
-	started, gone := make(chan error), make(chan struct{})
-	go func() {
-		runtime.LockOSThread() // it is the end of this thread, too, that Pdeathsig is about
-		err := c.Start()
-		started <- err
-		if err == nil {
-			c.Wait()
-		}
-		close(gone)
-	}()
-	if err := <-started; err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Process.Kill(); <-gone })
-	r := &server{t, redis.NewClient(&redis.Options{Network: "unix", Addr: dir + "/redis.sock", Protocol: 2, DisableIdentity: true,
-		PoolSize: 16, PipelinePoolSize: -1, PoolTimeout: patience, ReadTimeout: patience}), dir}
-	t.Cleanup(func() { r.Client.Close() })
-	deadline := time.Now().Add(patience)
-	for r.Ping(context.Background()).Err() != nil {
-		if time.Now().After(deadline) {
-			t.Fatal("redis-server does not answer")
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	beating := exec.Command("redis-cli", "-s", dir+"/redis.sock", "-r", "-1", "-i", "5", "EVAL", hearts, "0")
-	if err := beating.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { beating.Process.Kill(); beating.Wait() })
-	return r
+	w := harness.New(t)
+	r := w.Redis("--appendonly", "yes", "--appendfsync", "no", "--auto-aof-rewrite-percentage", "0")
+	w.Start(w.Command("redis-cli", "-s", r.Socket, "-r", "-1", "-i", "5", "EVAL", hearts, "0"))
+	client := redis.NewClient(&redis.Options{Network: "unix", Addr: r.Socket, Protocol: 2, DisableIdentity: true,
+		PoolSize: 16, PipelinePoolSize: -1, PoolTimeout: patience, ReadTimeout: patience})
+	t.Cleanup(func() { client.Close() })
+	return &server{t, client, w.Dir}
 }
 
 func (r *server) url() string { return "unix://" + r.dir + "/redis.sock" }

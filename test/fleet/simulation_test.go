@@ -319,7 +319,7 @@ func (w *watcher) askHere(by string) (bool, error) {
 }
 
 func (w *watcher) askProgram(by string) (bool, error) {
-	c := exec.Command(binary, "--timeout", patience.String(), "claim", "--min", fmt.Sprint(w.least), "--ttl", ttlOf(by).String(),
+	c := exec.Command("sidekiq-fleet", "--timeout", patience.String(), "claim", "--min", fmt.Sprint(w.least), "--ttl", ttlOf(by).String(),
 		"--as", by, w.in.identity)
 	c.Env = append(os.Environ(), "REDIS_URL="+w.redis.url())
 	var stderr bytes.Buffer

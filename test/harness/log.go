@@ -58,7 +58,7 @@ func (w *World) Watch(c *exec.Cmd) *Log {
 	f, err := os.CreateTemp(w.Dir, "gracewatch.*.log")
 	w.Check(err)
 	defer f.Close()
-	c.Stderr = f
+	c.Stdout, c.Stderr = f, f
 	l := w.Follow(f.Name())
 	l.Child = w.Start(c)
 	return l

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // An S6 is a real s6-supervise over one service directory.
@@ -41,9 +40,11 @@ func (v *S6) exit() {
 		return
 	}
 	v.Control("-xd")
-	select {
-	case <-v.Done:
-	case <-time.After(Patience):
+	if Happens(v.Done, Patience/6) {
+		return
+	}
+	v.Control("-kxd") // what ignores TERM
+	if !Happens(v.Done, Patience) {
 		v.w.Errorf("s6-supervise %s did not exit", v.Dir)
 	}
 }
