@@ -112,6 +112,9 @@ func (h *host) Store() (*store, error) {
 			dir, _, err := service.OpenParent(cfg.State)
 			return dir, err
 		}
+		if isInSupervise(cfg.State) {
+			f.opened = h.openServiceControl
+		}
 	case directory == "", cfg.DryRun && !cfg.Once:
 		return nil, nil
 	default:
@@ -138,8 +141,8 @@ func (h *host) Store() (*store, error) {
 // this belongs to. nil: none.
 func serviceDirectory(cfg *Config) *Directory {
 	path := cfg.Target.Service()
-	if supervise := filepath.Dir(cfg.State); path == "" && cfg.State != "" && filepath.Base(supervise) == "supervise" {
-		path = filepath.Dir(supervise)
+	if path == "" && isInSupervise(cfg.State) {
+		path = filepath.Dir(filepath.Dir(cfg.State))
 	}
 	var st unix.Stat_t
 	if path == "" || unix.Stat(path, &st) != nil {
@@ -147,6 +150,10 @@ func serviceDirectory(cfg *Config) *Directory {
 	}
 	return &Directory{Device: uint64(st.Dev), Inode: st.Ino}
 }
+
+// isInSupervise tells whether a state file is in the supervise directory of a
+// service.
+func isInSupervise(state string) bool { return filepath.Base(filepath.Dir(state)) == "supervise" }
 
 // selfID is the identity of this process.
 func selfID() string {
