@@ -261,14 +261,16 @@ func TestAStartThatFails(t *testing.T) {
 	a := s.background()
 	good := a.env
 	for setting, code := range map[string]int{"SIDEKIQ_WORKERS=0": 100, "SIDEKIQ_TIMEOUT=soon": 100, "SIDEKIQ_MEMORY_KILLER_MAX_RSS=2Q": 100,
-		"SIDEKIQ_COMMAND=no-such-program": 111} {
+		"SIDEKIQ_USER=no-such-user": 100, "SIDEKIQ_USER=root:no-such-group": 100, "SIDEKIQ_COMMAND=no-such-program": 111} {
 		a.env = append(slices.Clone(good), setting)
 		r := a.wants(code, "start")
-		if name, value, _ := strings.Cut(setting, "="); !strings.Contains(r.Stderr, value) || code == 100 && !strings.Contains(r.Stderr, name) {
+		if name, value, _ := strings.Cut(setting, "="); !strings.Contains(r.Stderr, strings.TrimPrefix(value, "root:")) || code == 100 && !strings.Contains(r.Stderr, name) {
 			s.Errorf("%s: %s", setting, r.Stderr)
 		}
 		a.nothingLeft()
 	}
+	a.env = append(good, "SIDEKIQ_USER=")
+	a.wants(1, "-q", "status") // root may ask for the state of its own app without a user
 	a.env = good
 	a.wants(100, "begin")
 	a.wants(100, "start", "-v")
