@@ -24,6 +24,7 @@ type threads struct {
 	heartbeat  int // its id; 0: the names are not known to be Sidekiq's
 	scheduler  bool
 	processors []int // their ids
+	others     int   // threads that have a name of their own, which shows nothing
 }
 
 // recognise sorts the threads of a process by their names. The main thread has the
@@ -43,6 +44,8 @@ func recognise(pid int, list []proc.Thread) (t threads) {
 			t.scheduler = true
 		case name == processor6, strings.HasPrefix(name, prefix7):
 			t.processors = append(t.processors, thread.TID)
+		case name != process:
+			t.others++
 		}
 	}
 	return t

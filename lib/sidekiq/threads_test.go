@@ -22,13 +22,15 @@ func TestThreadsAreRecognisedByTheirNames(t *testing.T) {
 		// embedded in another program
 		"puma sidekiq.heartbe sidekiq.schedul sidekiq.default": {heartbeat: 2, scheduler: true, processors: []int{4}},
 		// a fork that was made in a thread of Sidekiq
-		"heartbeat ffmpeg":           {},
-		"heartbeat heartbeat ffmpeg": {}, // and a thread without a name of its own
+		"heartbeat ffmpeg":           {others: 1},
+		"heartbeat heartbeat ffmpeg": {others: 1}, // and a thread without a name of its own
 		"processor":                  {},
 		// not known to be Sidekiq's
 		"sidekiq":           {},
 		"sidekiq scheduler": {scheduler: true},
-		"":                  {},
+		// a job has given its thread the name of another
+		"sidekiq heartbeat heartbeat processor": {heartbeat: 2, processors: []int{4}, others: 1},
+		"":                                      {},
 	} {
 		var list []proc.Thread
 		for i, name := range strings.Fields(names) {

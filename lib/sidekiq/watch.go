@@ -97,8 +97,10 @@ func (w *Watch) checkThreads(cmdline []byte) (Status, error) {
 	}
 	w.heartbeat = time.Now()
 	left := w.processorsLeft(now, list)
-	idleThreads := w.idleTwice(!now.scheduler && left == 0)
 	s := Status{Title: title, HasTitle: errTitle == nil}
+	// A job that gave its thread another name before the first check is one of the others.
+	mayHide := s.HasTitle && len(w.processors) < title.Concurrency && now.others > 0
+	idleThreads := w.idleTwice(!now.scheduler && left == 0 && !mayHide)
 	switch {
 	case title.Stopping && title.Busy == 0:
 		s.Idle, s.Evidence = true, "title"
