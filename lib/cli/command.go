@@ -170,6 +170,13 @@ func (c *Command) Info(format string, args ...any) {
 	}
 }
 
+// Note is an Info that shows without -v, too, and is left out with -q.
+func (c *Command) Note(format string, args ...any) {
+	if !c.Quiet {
+		c.say("info", fmt.Sprintf(format, args...))
+	}
+}
+
 // say prints one line, also if a name that somebody else chose has several.
 func (c *Command) say(level, text string) {
 	text = strings.Map(func(r rune) rune {

@@ -84,6 +84,7 @@ type discard struct{ io.Writer }
 func (discard) Error(string, ...any) {}
 func (discard) Warn(string, ...any)  {}
 func (discard) Info(string, ...any)  {}
+func (discard) Note(string, ...any)  {}
 
 func TestTheSpreadIsAnotherPartForEachProcessAndAlwaysTheSame(t *testing.T) {
 	const most = time.Hour

@@ -52,7 +52,8 @@ type Config struct {
 type Messages interface {
 	Error(format string, args ...any)
 	Warn(format string, args ...any)
-	Info(format string, args ...any)
+	Note(format string, args ...any) // level INFO
+	Info(format string, args ...any) // level INFO, but only with -v
 }
 
 // Limited tells whether there is anything to watch for.

@@ -264,6 +264,7 @@ func (j *journal) Error(format string, args ...any) {
 }
 func (j *journal) Warn(format string, args ...any) { fmt.Fprintf(j, "msg=WARN "+format+"\n", args...) }
 func (j *journal) Info(string, ...any)             {}
+func (j *journal) Note(string, ...any)             {}
 
 // newWorld is a world with one process, and a prog that ends it in a second.
 func newWorld(t *testing.T, size func(age time.Duration) int64) *fakeWorld {

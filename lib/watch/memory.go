@@ -65,15 +65,15 @@ func (l *loop) exercise() {
 }
 
 // lockMemory keeps gracewatch, and the file of its prog, in memory when memory is
-// short: it must act just then.
+// short: it must act just then. An ordinary user may lock less than it maps.
 func lockMemory(cfg *Config) {
-	if cfg.NoLock {
+	if cfg.NoLock || cfg.Once {
 		return
 	}
 	lockFile(cfg.File)
 	const onFault = 4 // MCL_ONFAULT, mlock2(2): what is used, not all that is mapped
 	if err := unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE | onFault); err != nil {
-		cfg.Messages.Info("cannot lock the memory: %v", err)
+		cfg.Messages.Note("cannot lock the memory: %v", err)
 	}
 }
 

@@ -19,6 +19,7 @@ func (n *notes) Error(format string, args ...any) {
 func (n *notes) Warn(format string, args ...any) {
 	*n = append(*n, fmt.Sprintf("WARN "+format, args...))
 }
+func (n *notes) Note(format string, args ...any) { n.Info(format, args...) }
 func (n *notes) Info(format string, args ...any) {
 	*n = append(*n, fmt.Sprintf("INFO "+format, args...))
 }

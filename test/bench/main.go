@@ -6,7 +6,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -125,23 +124,23 @@ func flat(target process) {
 	memory("gracewatch RSS, after 100000 checks : 100", sizeAfter(100_000), first, 4.5*mb)
 }
 
-// resident: the RSS of gracewatch as a service has it, with all its files and the restarts behind it. That of the program
-// that it keeps in memory is not in it: its pages are those of the program itself when it runs.
+// resident: the RSS of gracewatch with all its files, before and after restarts. That of the program that it keeps in
+// memory is not in it: its pages are those of the program itself when it runs.
 func resident(target process) {
-	prog, err := exec.LookPath("false")
+	prog, err := filepath.EvalSymlinks("/bin/sh")
 	check(err)
 	info, err := os.Stat(prog)
 	check(err)
-	files := []string{"-q", "-S", "sidekiq", "-f", "state", "--history", "history", "--notify", prog, "-i", "2ms"}
 	rss := func(limits ...string) int {
-		p := start("bin/gracewatch", append(append(files, limits...), target.pid(), prog)...)
+		args := append(limits, "-q", "-f", "state", "--history", "history", "--notify", prog, "-i", "2ms", target.pid(), prog, "-c", "exit 75")
+		p := start("bin/gracewatch", args...)
 		defer p.kill()
 		time.Sleep(20 * time.Second)
 		return p.status("VmRSS") - int(info.Size()/1024)
 	}
 	first := rss("-s", "1T")
-	memory("gracewatch RSS, with state and history", first, first, 4.5*mb)
-	memory("gracewatch RSS, after 20 failed restarts", rss("-s", "1", "-g", "0", "-r", "1"), first, 4.5*mb)
+	memory("gracewatch RSS, with all its files : once more", first, rss("-s", "1T"), 4.5*mb)
+	memory("gracewatch RSS, after 20 restarts : before", rss("-s", "1", "-g", "0", "-r", "1"), first, 4.5*mb)
 }
 
 // crossing: the time from the moment at which a process is over the hard limit to its end by TERM, of gracewatch, which
@@ -151,7 +150,7 @@ func crossing() {
 	for range 12 {
 		mine, its := startGrowing(), startGrowing()
 		watchers := []process{
-			start("bin/gracewatch", "-q", "-H", "45M", "-i", "1", mine.pid(), "bin/graceful-restart", "{}"),
+			start("bin/gracewatch", "-q", "-H", "45M", "-i", "1", mine.pid(), "bin/graceful-restart", "-q", "{}"),
 			startMonit(its, "if total memory > 45 MB then exec \"/bin/kill -TERM "+its.pid()+"\""),
 		}
 		took := make(chan time.Duration)

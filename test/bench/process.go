@@ -64,11 +64,14 @@ func (p process) waitReady() {
 	}
 }
 
-// lifeAfterReady waits for the line "ready" and returns how long the process then lives.
+// lifeAfterReady waits for the line "ready" and returns how long the process then lives; 0 if it ended before.
 func (p process) lifeAfterReady() time.Duration {
-	p.waitReady()
+	out := bufio.NewReader(p.out)
+	if _, err := out.ReadString('\n'); err != nil {
+		return 0
+	}
 	began := time.Now()
-	io.Copy(io.Discard, p.out) // ends with the process
+	io.Copy(io.Discard, out) // ends with the process
 	return time.Since(began)
 }
 
