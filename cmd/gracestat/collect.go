@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -116,14 +117,17 @@ func (c *collector) collect(targets []target) (services []Service) {
 
 func (c *collector) service(t target) (s Service, show bool) {
 	s = Service{Name: t.name, Path: t.Text, State: Down, target: t.Target, now: proc.Now()}
-	p, err := t.Open()
+	p, supervise, err := t.open()
+	if supervise != nil {
+		defer supervise.Close()
+	}
 	if p != nil {
 		defer p.Close()
 	}
 	if p != nil && !t.asked && hasName(p, "gracewatch", "memory-killer", "gracestat", "sidekiq-fleet") {
 		return s, false
 	}
-	c.readWatcher(t, p, &s)
+	c.readWatcher(t, p, supervise, &s)
 	switch {
 	case errors.Is(err, proc.ErrGone):
 		return c.down(t, s), true
@@ -148,6 +152,17 @@ func (c *collector) service(t target) (s Service, show bool) {
 	return s, true
 }
 
+// open opens its process, and supervise of a service directory; nil: there is none,
+// or it cannot be used.
+func (t target) open() (p *proc.Process, supervise *service.Dir, err error) {
+	if t.Service() == "" {
+		p, err = t.Open()
+		return p, nil, err
+	}
+	p, supervise, err, _ = t.OpenBoth()
+	return p, supervise, err
+}
+
 // down is a service without a process: that is well if its operator wants it.
 func (c *collector) down(t target, s Service) Service {
 	wanted, err := t.WantedState()
@@ -159,8 +174,9 @@ func (c *collector) down(t target, s Service) Service {
 // lives, else the Sidekiqs, else the process itself.
 func (c *collector) workers(p *proc.Process, s *Service) {
 	ids := []proc.ID{p.ID}
-	if found, err := c.lister.List(p); err == nil && len(found) > 0 {
-		ids = found
+	sidekiqs, err := c.lister.List(p)
+	if err == nil && len(sidekiqs) > 0 {
+		ids = sidekiqs
 	}
 	var noted map[proc.ID]*watch.InstanceSnapshot
 	if s.Watcher != (proc.ID{}) {
@@ -179,14 +195,14 @@ func (c *collector) workers(p *proc.Process, s *Service) {
 		}
 	}
 	for _, id := range ids {
-		if w, ok := c.worker(id, s, noted[id]); ok {
+		if w, ok := c.worker(id, s, noted[id], slices.Contains(sidekiqs, id)); ok {
 			s.Workers = append(s.Workers, w)
 		}
 	}
 }
 
 // worker reads one process; not ok if it has ended meanwhile.
-func (c *collector) worker(id proc.ID, s *Service, noted *watch.InstanceSnapshot) (w Worker, ok bool) {
+func (c *collector) worker(id proc.ID, s *Service, noted *watch.InstanceSnapshot, isSidekiq bool) (w Worker, ok bool) {
 	p, err := proc.OpenID(id)
 	if err != nil {
 		return w, false
@@ -202,11 +218,13 @@ func (c *collector) worker(id proc.ID, s *Service, noted *watch.InstanceSnapshot
 		return w, !errors.Is(err, proc.ErrGone)
 	}
 	w.KB, w.PeakKB = field.Sum(usage), usage.Peak
-	busy, errBusy := sidekiq.NewWatch(p).Now()
-	if errBusy == nil && busy.Concurrency > 0 {
-		w.HasJobs, w.Busy, w.Slots = true, busy.Busy, busy.Concurrency
+	quiet := false
+	if isSidekiq {
+		if busy, err := sidekiq.NewWatch(p).Now(); err == nil {
+			quiet = busy.Stopping
+			w.HasJobs, w.Busy, w.Slots = busy.Concurrency > 0, busy.Busy, busy.Concurrency
+		}
 	}
-	quiet := errBusy == nil && busy.Stopping
 	if noted != nil {
 		w.SoftKB, w.HardKB = noted.SoftKB, noted.HardKB
 		w.PeakKB = max(w.PeakKB, noted.PeakKB)

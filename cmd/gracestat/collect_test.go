@@ -23,8 +23,7 @@ func TestAStateFileOfAnotherVersionIsNotInterpreted(t *testing.T) {
 	}
 	c := newCollector()
 	defer c.close()
-	var s Service
-	c.readSupervise(target{Target: parsed, name: "a"}, &s)
+	s, _ := c.service(target{Target: parsed, name: "a"})
 	if s.Snapshot != nil || !strings.Contains(s.Missing, "version 2 (want 1)") {
 		t.Errorf("%+v, %q", s.Snapshot, s.Missing)
 	}

@@ -20,9 +20,12 @@ type live struct {
 	screen   tcell.Screen
 	targets  []target
 	collect  *collector
-	services []Service
+	services []Service     // those of shown, in this order
+	shown    []target      // targets without the watchers
+	all      time.Duration // when all of them were read
 	trends   map[proc.ID]*trend
 	selected int
+	top, end int    // the services that are on the screen: from top to before end
 	asking   bool   // whether to restart the selected service now
 	message  string // what the last key did
 }
@@ -69,9 +72,24 @@ func watchLive(cmd *cli.Command, targets []target) error {
 	}
 }
 
-// refresh reads everything anew.
+// readAllEvery is how often the services are read that are not on the screen.
+const readAllEvery = 30 * time.Second
+
+// refresh reads what is on the screen anew: with a hundred services it would be
+// a load to read all of them each second.
 func (l *live) refresh() {
-	l.services = l.collect.collect(l.targets)
+	if now := proc.Now(); l.all == 0 || now-l.all >= readAllEvery {
+		l.all, l.services, l.shown = now, nil, nil
+		for _, t := range l.targets {
+			if s, show := l.collect.service(t); show {
+				l.services, l.shown = append(l.services, s), append(l.shown, t)
+			}
+		}
+	} else {
+		for i := l.top; i < min(l.end, len(l.services)); i++ {
+			l.services[i], _ = l.collect.service(l.shown[i])
+		}
+	}
 	l.selected = max(0, min(l.selected, len(l.services)-1))
 	seen := map[proc.ID]bool{}
 	for _, s := range l.services {
@@ -142,17 +160,11 @@ var (
 func (l *live) draw() {
 	l.screen.Clear()
 	width, height := l.screen.Size()
-	row := 0
-	put := func(style tcell.Style, text string) {
-		l.put(0, row, width, style, text)
-		row++
-	}
-	put(bold, fmt.Sprintf("gracestat  %s  %d services", time.Now().Format("15:04:05"), len(l.services)))
-	for i := range l.services {
-		if row >= height-1 {
-			break
-		}
-		row = l.service(i, row, width, height-1)
+	l.scroll(height - 2)
+	l.put(0, 0, width, bold, l.head())
+	row := 1
+	for l.end = l.top; l.end < len(l.services) && row < height-1; l.end++ {
+		row = l.service(l.end, row, width, height-1)
 	}
 	foot := "q quit  p pause  u resume  r restart now  up/down select"
 	switch {
@@ -163,6 +175,42 @@ func (l *live) draw() {
 	}
 	l.put(0, height-1, width, dim, foot)
 	l.screen.Show()
+}
+
+// head is the first line: the time, and how many services there are.
+func (l *live) head() string {
+	text := fmt.Sprintf("gracestat  %s  %d services", time.Now().Format("15:04:05"), len(l.services))
+	if len(l.services) == 1 {
+		text = strings.TrimSuffix(text, "s")
+	}
+	attention := 0
+	for i := range l.services {
+		if l.services[i].attention() {
+			attention++
+		}
+	}
+	switch {
+	case attention == 1:
+		text += ", 1 needs attention"
+	case attention > 1:
+		text += fmt.Sprintf(", %d need attention", attention)
+	}
+	if shown := l.end - l.top; shown > 0 && shown < len(l.services) {
+		text += fmt.Sprintf("  (%d to %d shown)", l.top+1, l.end)
+	}
+	return text
+}
+
+// scroll moves the selected service into the rows that there are.
+func (l *live) scroll(rows int) {
+	l.top = min(l.top, l.selected)
+	need := 0
+	for i := l.selected; i >= l.top && i < len(l.services); i-- {
+		if need += 1 + max(1, 2*len(l.services[i].Workers)); need > rows {
+			l.top = min(i+1, l.selected)
+			return
+		}
+	}
 }
 
 // service draws one service from a row on, and returns the next row.
@@ -283,6 +331,9 @@ type trend struct {
 }
 
 func (t *trend) add(at time.Duration, kb int64) {
+	if n := len(t.at); n > 0 && t.at[n-1] == at {
+		return // it was not read anew
+	}
 	t.at, t.kb = append(t.at, at), append(t.kb, kb)
 	if len(t.at) > 300 {
 		t.at, t.kb = t.at[1:], t.kb[1:]

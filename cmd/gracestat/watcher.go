@@ -117,8 +117,10 @@ func (w *watcher) file(option string) (path string) {
 // readWatcher finds the watcher of a service, and reads its state: that in
 // supervise of the service directory, or that of a gracewatch which keeps it
 // elsewhere. p is the service's process, nil if there is none.
-func (c *collector) readWatcher(t target, p *proc.Process, s *Service) {
-	c.readSupervise(t, s)
+func (c *collector) readWatcher(t target, p *proc.Process, supervise *service.Dir, s *Service) {
+	if supervise != nil {
+		c.readSupervise(supervise, s)
+	}
 	if s.Watcher != (proc.ID{}) {
 		return
 	}
@@ -132,18 +134,7 @@ func (c *collector) readWatcher(t target, p *proc.Process, s *Service) {
 
 // readSupervise reads supervise/gracewatch, and finds out whether the gracewatch
 // that wrote it lives.
-func (c *collector) readSupervise(t target, s *Service) {
-	if t.Service() == "" {
-		return
-	}
-	dir, err := t.OpenService("supervise")
-	if err != nil {
-		if errors.Is(err, fs.ErrPermission) {
-			s.Missing = "cannot read supervise/: run gracestat as root or as the user of its supervisor"
-		}
-		return
-	}
-	defer dir.Close()
+func (c *collector) readSupervise(dir *service.Dir, s *Service) {
 	snap, uid, err := readState(dir, "gracewatch")
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {

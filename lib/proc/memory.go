@@ -65,10 +65,8 @@ func (f Field) Sum(u Usage) (kb int64) {
 }
 
 var (
-	errStatm   = errors.New("cannot parse /proc/PID/statm")
-	errNoAnon  = errors.New("no RssAnon in /proc/PID/status (Linux 4.5 or later is needed)")
-	errNoSmaps = errors.New("cannot read /proc/PID/smaps_rollup for pss and uss: permission denied (CAP_SYS_PTRACE is needed)")
-	errNoPSS   = errors.New("cannot parse /proc/PID/smaps_rollup")
+	errStatm  = errors.New("cannot parse /proc/PID/statm")
+	errNoAnon = errors.New("no RssAnon in /proc/PID/status (Linux 4.5 or later is needed)")
 )
 
 var pageKB = sync.OnceValue(func() int64 {
@@ -188,13 +186,13 @@ func (p *Process) readSmaps(u *Usage) error {
 	text, err := p.readOnce("smaps_rollup", room[:])
 	switch {
 	case err == unix.EACCES || err == unix.EPERM:
-		return errNoSmaps
+		return fmt.Errorf("cannot read /proc/%d/smaps_rollup for pss and uss: %w (CAP_SYS_PTRACE is needed)", p.ID.PID, err)
 	case err != nil:
 		return err
 	}
 	var ok bool
 	if u.PSS, ok = lineKB(text, "Pss:"); !ok {
-		return errNoPSS
+		return fmt.Errorf("cannot parse /proc/%d/smaps_rollup: no Pss", p.ID.PID)
 	}
 	for _, key := range [...]string{"Private_Clean:", "Private_Dirty:", "Private_Hugetlb:"} {
 		kb, _ := lineKB(text, key)

@@ -130,6 +130,37 @@ func (t Target) openTrusted() (*directory, user, error) {
 	return d, owner, nil
 }
 
+// OpenBoth is Open and OpenService("supervise") in one, for who looks at many
+// services again and again. The errors are those of the two.
+func (t Target) OpenBoth() (p *proc.Process, supervise *Dir, errProcess, errDir error) {
+	d, err := t.openDirectory()
+	if err != nil {
+		err = fmt.Errorf("cannot use %s: %w", t.Text, err)
+		return nil, nil, err, err
+	}
+	defer unix.Close(d.fd)
+	p, errProcess = d.open()
+	owner := user{int(d.st.Uid), int(d.st.Gid)}
+	if errProcess == nil {
+		var s proc.Status
+		s, errDir = p.Status()
+		owner = user{s.UID, s.GID}
+	} else {
+		errProcess = t.openError(errProcess)
+		errDir = d.checkTrust(root(), caller(), owner)
+	}
+	supervise = d.supervise
+	supervise.users = []user{root(), caller(), owner}
+	if errDir == nil {
+		errDir = checkTrust(&d.superviseSt, supervise.users...)
+	}
+	if errDir != nil {
+		supervise.Close()
+		return p, nil, errProcess, fmt.Errorf("cannot use %s: %w", supervise, errDir)
+	}
+	return p, supervise, errProcess, nil
+}
+
 // WantedState reads what the operator wants of the service that the target is. An
 // error: nothing supervises it, so that nothing would start it again.
 func (t Target) WantedState() (WantedState, error) {
@@ -176,12 +207,16 @@ func (d *directory) open() (*proc.Process, error) {
 
 // checkProcess is the rule of trust for all that led to the process.
 func (d *directory) checkProcess(p *proc.Process) error {
+	s, err := p.Status()
+	if err != nil {
+		return err
+	}
 	for _, part := range d.parts() {
-		if err := checkProcess(part.st, p); err != nil {
+		if err := checkProcess(part.st, p.ID, s); err != nil {
 			return fmt.Errorf("%s is %w", part.name, err)
 		}
 	}
-	return checkLinkOwners(d.foreign, p)
+	return checkLinkOwners(d.foreign, p.ID, s)
 }
 
 // checkTrust is the rule of trust with these users, for root.

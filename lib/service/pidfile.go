@@ -51,9 +51,12 @@ func openPidfile(at *place) (*proc.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = checkProcess(&st, p)
+	status, err := p.Status()
 	if err == nil {
-		err = checkLinkOwners(at.foreign, p)
+		err = checkProcess(&st, p.ID, status)
+	}
+	if err == nil {
+		err = checkLinkOwners(at.foreign, p.ID, status)
 	}
 	if err == nil && pid != 0 {
 		err = checkAge(p.ID, time.Unix(st.Mtim.Unix()))

@@ -108,16 +108,22 @@ func (t Target) Open() (p *proc.Process, err error) {
 	default:
 		p, err = openPath(t.path)
 	}
+	if err != nil {
+		return nil, t.openError(err)
+	}
+	return p, nil
+}
+
+// openError names the target.
+func (t Target) openError(err error) error {
 	var gone *GoneError
 	switch {
-	case err == nil:
-		return p, nil
 	case errors.As(err, &gone):
-		return nil, &GoneError{gone.ID, t.Text + ": " + gone.Why, gone.Stale}
+		return &GoneError{gone.ID, t.Text + ": " + gone.Why, gone.Stale}
 	case errors.Is(err, proc.ErrGone):
-		return nil, &GoneError{Why: t.Text + ": " + err.Error()}
+		return &GoneError{Why: t.Text + ": " + err.Error()}
 	}
-	return nil, fmt.Errorf("cannot use %s: %w", t.Text, err)
+	return fmt.Errorf("cannot use %s: %w", t.Text, err)
 }
 
 // openID is proc.OpenID whose error has the identity.

@@ -44,16 +44,12 @@ func checkWorld(st *unix.Stat_t) error {
 // checkProcess lets root use a file that names a process only if it is root's, or
 // of the user that the process runs as: otherwise anybody could have root signal
 // any process. An ordinary user can signal no process but their own.
-func checkProcess(st *unix.Stat_t, p *proc.Process) error {
+func checkProcess(st *unix.Stat_t, id proc.ID, s proc.Status) error {
 	if !isRoot() {
 		return checkWorld(st)
 	}
-	s, err := p.Status()
-	if err != nil {
-		return err
-	}
 	if err := checkTrust(st, root(), user{s.UID, s.GID}, user{s.EUID, s.EGID}); err != nil {
-		return fmt.Errorf("%w, but process %v runs as uid %d, gid %d", err, p.ID, s.UID, s.GID)
+		return fmt.Errorf("%w, but process %v runs as uid %d, gid %d", err, id, s.UID, s.GID)
 	}
 	return nil
 }
@@ -61,17 +57,13 @@ func checkProcess(st *unix.Stat_t, p *proc.Process) error {
 // checkLinkOwners lets root follow the links on the way to a process only if they
 // were made by root or by the user that the process runs as: who made them chose
 // the process.
-func checkLinkOwners(links []link, p *proc.Process) error {
-	if !isRoot() || len(links) == 0 {
+func checkLinkOwners(links []link, id proc.ID, s proc.Status) error {
+	if !isRoot() {
 		return nil
-	}
-	s, err := p.Status()
-	if err != nil {
-		return err
 	}
 	for _, l := range links {
 		if l.uid != 0 && l.uid != s.UID && l.uid != s.EUID {
-			return fmt.Errorf("the symbolic link %s is owned by uid %d, but process %v runs as uid %d", l.path, l.uid, p.ID, s.UID)
+			return fmt.Errorf("the symbolic link %s is owned by uid %d, but process %v runs as uid %d", l.path, l.uid, id, s.UID)
 		}
 	}
 	return nil
