@@ -126,7 +126,7 @@ func TestKilledWhileItsProgramRunsItWaitsForThat(t *testing.T) {
 		p, w := target.Running(), watcher.Running()
 		state := target.Dir + "/supervise/gracewatch"
 		all.Go(func() {
-			// begun: the restart is noted, its program not yet; noted: that, too; quiet: it has told the worker.
+			// begun: the restart is noted, its program not yet; noted: that, too; quiet: the worker is.
 			seen := make(chan bool, 1)
 			go func() { seen <- killAt(s, w, moment, state, j) }()
 			s.grow(p, j)
@@ -181,7 +181,7 @@ func killAt(s *stage, w harness.Process, moment, state string, j journal) bool {
 	return false
 }
 
-// polls waits until a process is in ppoll(2) a few times running: it has looked at what it was told.
+// polls waits until a process is in ppoll(2) a few times running: it has handled what has come.
 func (s *stage) polls(p harness.Process) {
 	s.Helper()
 	seen := 0

@@ -44,7 +44,7 @@ func (l lie) says(text string) {
 	l.s.Check(err)
 }
 
-// A reading of /proc that is nonsense, as lxcfs has shown, is told once and skipped: it stops no grace timer and starts no
+// A reading of /proc that is nonsense, as lxcfs has shown, is logged once and skipped: it stops no grace timer and starts no
 // restart; when it makes sense again, all goes on.
 func TestAReadingThatIsNonsense(t *testing.T) {
 	t.Parallel()
@@ -94,7 +94,7 @@ func TestAReadingThatIsNonsense(t *testing.T) {
 	}
 }
 
-// A reading of /proc that fails (EIO) is told once; when /proc is itself again, gracewatch is, too.
+// A reading of /proc that fails (EIO) is logged once; when /proc is itself again, gracewatch is, too.
 func TestAReadingThatFails(t *testing.T) {
 	t.Parallel()
 	for _, measure := range []string{"rss statm", "anon status", "pss smaps_rollup"} {

@@ -107,7 +107,7 @@ const (
 )
 
 // worker is a service that grows by USR2, or after a while, and its journal. It runs: a gracewatch that is started then
-// tells of no target-up before the first restart.
+// logs no target-up before the first restart.
 func (s *stage) worker(name string, flags ...string) (*service, journal) {
 	s.Helper()
 	j := s.journal(name + ".journal")

@@ -86,10 +86,8 @@ func (f *family) limit(child harness.Process) string {
 	return fmt.Sprint(f.s.KB(child) + 32*1024)
 }
 
-var theWholeRestart = []string{"target-up", "over-soft", "grace-over", "restart-begin", "restart-done"}
-
-// In whatever order the kernel lists the children of a parent with threads, each is met once.
-func TestChildrenOfThreadsAreMetOnce(t *testing.T) {
+// In whatever order the kernel lists the children of a parent with threads, each is watched once.
+func TestChildrenOfThreadsAreWatchedOnce(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
 	f, c := s.family(1)
@@ -111,7 +109,7 @@ func TestChildrenOfThreadsAreMetOnce(t *testing.T) {
 	}
 }
 
-// Where descriptors are few, the children that can be watched are, and that others cannot is told once.
+// Where descriptors are few, the children that can be watched are, and that others cannot is logged once.
 func TestMoreChildrenThanDescriptors(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)

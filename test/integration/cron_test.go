@@ -35,7 +35,7 @@ func mails(events []harness.Event) (names string) {
 	return strings.TrimSpace(names)
 }
 
-// Where no file is named, it is one of the target's own, whatever its pidfile is called by.
+// Where no file is named, each target has one of its own, also if the name of its pidfile has a space.
 func TestCronStateOfAPidfile(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)

@@ -166,7 +166,7 @@ func (st *stream) end() {
 	<-st.gone
 }
 
-// judge ends the stream, waits for its last job, and tells what was wrong: a job was lost or done twice, or for a second
+// judge ends the stream, waits for its last job, and reports what was wrong: a job was lost or done twice, or for a second
 // nobody took one. jids are jobs that were there besides.
 func (st *stream) judge(jids []string) {
 	p := st.p
@@ -297,7 +297,7 @@ func TestSweepRestartsOneAfterTheOther(t *testing.T) {
 	jobs.judge(jids)
 }
 
-// Through Redis alone: what runs is told, a long job holds a restart off, TSTP makes quiet, and TERM ends.
+// Through Redis alone: what runs is listed, a long job postpones a restart, TSTP makes quiet, and TERM ends.
 func TestSignalsAndJobsThroughRedis(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)

@@ -9,10 +9,9 @@ import (
 	"time"
 )
 
-// sidekiq-idle tells from outside, without Redis, whether jobs are running.
-func TestSidekiqIdle(t *testing.T) {
-	t.Parallel()
-	s := newSandbox(t)
+// plainSidekiq is one without a supervisor.
+func (s *sandbox) plainSidekiq() (*harness.Child, *redis, ledger) {
+	s.Helper()
 	s.Need("sidekiq")
 	redis := s.redis()
 	jobs := ledger{s, s.Path("ledger")}
@@ -20,6 +19,14 @@ func TestSidekiqIdle(t *testing.T) {
 	c.Env = append(c.Env, "REDIS_URL="+redis.URL(), "LEDGER="+jobs.file)
 	p := s.Start(c)
 	s.Eventually("Sidekiq has booted", func() bool { return booted(p.Process) })
+	return p, redis, jobs
+}
+
+// sidekiq-idle knows from outside, without Redis, whether jobs are running.
+func TestSidekiqIdle(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	p, redis, jobs := s.plainSidekiq()
 
 	shown := func(args ...string) string {
 		r := s.Run("sidekiq-idle", append(args, p.ID())...)
@@ -72,13 +79,7 @@ func TestSidekiqIdle(t *testing.T) {
 func TestSidekiqIdleDoesNotTrustAnOldTitle(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
-	s.Need("sidekiq")
-	redis := s.redis()
-	jobs := ledger{s, s.Path("ledger")}
-	c := s.Command("sidekiq", "-r", s.app(), "-c", "3", "-t", "5")
-	c.Env = append(c.Env, "REDIS_URL="+redis.URL(), "LEDGER="+jobs.file)
-	p := s.Start(c)
-	s.Eventually("Sidekiq has booted", func() bool { return booted(p.Process) })
+	p, redis, jobs := s.plainSidekiq()
 
 	release := s.Path("release")
 	jids := redis.Enqueue(1, "WaitJob", release)

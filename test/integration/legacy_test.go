@@ -56,7 +56,7 @@ func TestLegacyModeLosesNoJob(t *testing.T) {
 }
 
 // memory-killer in front of Sidekiq, which is another user's: it names the FIFO after the service, lets the user's
-// group write it, and tells the hook. Each watcher has its own, while the one before may still be at its restart.
+// group write it, and passes it to the hook. Each watcher has its own, while the one before may still be at its restart.
 func TestLegacyModeInARunScript(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
@@ -118,16 +118,16 @@ func TestControlIsNamedAfterTheService(t *testing.T) {
 	name := filepath.Base(s.Dir)
 	fifo := "/run/gracekit/" + name + ".control"
 	s.Cleanup(func() { os.Remove(fifo) }) // not /run/gracekit: another may be about to write there
-	command := s.Write("command", "#!/bin/sh\necho \"$MEMORY_KILLER_CONTROL $*\" >told.new && mv told.new told\nexec sleep 1000\n", 0o755)
+	command := s.Write("command", "#!/bin/sh\necho \"$MEMORY_KILLER_CONTROL $*\" >shown.new && mv shown.new shown\nexec sleep 1000\n", 0o755)
 	dir := s.ServiceDir("runit/sidekiq", name)
 	s.Conf(dir, map[string]string{"SIDEKIQ_APP": s.Dir, "SIDEKIQ_COMMAND": command, "SIDEKIQ_USER": "root"})
 	s.Check(os.Symlink(dir, s.Path("link")))
 	v := s.Runsv(dir)
-	told := func(want string) {
+	shows := func(want string) {
 		t.Helper()
-		s.Eventually("the command is told "+want, func() bool { return harness.FirstLine(s.Path("told")) == want })
+		s.Eventually("the command shows "+want, func() bool { return harness.FirstLine(s.Path("shown")) == want })
 	}
-	told(fifo + " --timeout 25 --environment production")
+	shows(fifo + " --timeout 25 --environment production")
 
 	c := s.Command("memory-killer", "-t", s.Path("link"))
 	c.Env = append(c.Env, "SIDEKIQ_MEMORY_KILLER_MAX_RSS=1", "QUIET_SIGNAL=", "SIDEKIQ_MEMORY_KILLER_GRACE_TIME=0")
@@ -138,7 +138,7 @@ func TestControlIsNamedAfterTheService(t *testing.T) {
 	s.Check(os.WriteFile(fifo, []byte("c"), 0))
 	w.Event("restart-done", 1)
 	v.Running(old)
-	told(fifo + " -e staging --timeout 25")
+	shows(fifo + " -e staging --timeout 25")
 	s.Check(os.WriteFile(fifo, []byte("x"), 0))
 	<-w.Done
 }

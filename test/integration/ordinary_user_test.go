@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// An ordinary user can do with processes what the kernel allows, and is told no in one line where it doesn't.
+// An ordinary user can do with processes what the kernel allows, and is refused in one line where it does not.
 func TestOrdinaryUser(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)

@@ -39,7 +39,7 @@ func TestPlainS6SidekiqLosesNoJob(t *testing.T) {
 	s.Eventually("Sidekiq's own log", func() bool { return harness.FirstLine(dir+"/log/main/current") != "" })
 }
 
-// What the operator tells s6 while a service is watched is done: restarted, down, up; and the killer follows.
+// What the operator has s6 do with a watched service is done: restart, down, up; and the killer follows.
 func TestS6OperatorOfAWatchedService(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
@@ -73,10 +73,10 @@ func TestS6OperatorOfAWatchedService(t *testing.T) {
 func TestS6RestartWithALongFinish(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
-	hold := s.Write("hold", "", 0o644)
-	defer os.Remove(hold)
+	busy := s.Write("busy", "", 0o644)
+	defer os.Remove(busy)
 	s.Write("svc/run", "#!/bin/sh\nexec sleep 1000\n", 0o755)
-	s.Write("svc/finish", "#!/bin/sh\nwhile [ -e "+hold+" ]; do sleep 0.05; done\n", 0o755)
+	s.Write("svc/finish", "#!/bin/sh\nwhile [ -e "+busy+" ]; do sleep 0.05; done\n", 0o755)
 	s.Write("svc/timeout-finish", "0\n", 0o644)
 	v := s.S6(s.Path("svc"))
 	p := v.Running()
@@ -89,7 +89,7 @@ func TestS6RestartWithALongFinish(t *testing.T) {
 	if !finish.Alive() || w.Count("target-up") != 0 {
 		s.Errorf("./finish was signalled, or taken for the next process\n%s", w)
 	}
-	os.Remove(hold)
+	os.Remove(busy)
 	if up := w.Event("target-up", 1); up.Fields["id"] == p.ID() || up.Fields["id"] == finish.ID() {
 		s.Errorf("up: %q, want the next process", up.Fields["id"])
 	}
@@ -129,9 +129,9 @@ exec memory-killer sh -c 'while ! rm go 2>/dev/null; do sleep 0.05; done; echo >
 					s.Errorf("ready: %v, before it says so", stat)
 				}
 				s.onlyHolder(p, 3, v.Process)
-				s.tell("svc/go", "")
+				s.send("svc/go", "")
 				v.Waits("-U")
-				s.tell("fifo", "t") // restart it now
+				s.send("fifo", "t") // restart it now
 				events.Event("restart-done", n)
 				before = append(before, p)
 			}
@@ -151,8 +151,8 @@ func (s *sandbox) hasNoProcess(target string) {
 	s.Wants(0, "pgsignal", target, "TERM/1/KILL")
 }
 
-// tell writes to a file of which others may be the reader.
-func (s *sandbox) tell(name, text string) {
+// send writes to a file of which others may be the reader.
+func (s *sandbox) send(name, text string) {
 	s.Helper()
 	s.Check(os.WriteFile(s.Path(name), []byte(text), 0o600))
 }

@@ -1,5 +1,5 @@
 // Command worker is what the fault tests restart, and what restarts it: a
-// process that grows and can be told to be quiet, and the program that tells
+// process that grows and becomes quiet by a signal, and the program that sends
 // it. Both note what happens to them in a journal.
 package main
 
@@ -21,7 +21,7 @@ const usage = `usage: worker serve [-max KB] [-after DURATION] [-ignore-term] JO
 serve: small; after DURATION (0: not before SIGUSR2) it grows by KB. USR1 makes
 it small again, TSTP quiet, and small, too: nothing but the memory of its
 restarter says that it must go. TERM ends it.
-restart: tells the process of GRACE_TARGET to be quiet, waits that long, ends it.
+restart: sends TSTP to the process of GRACE_TARGET, waits that long, ends it.
 
 A line of the journal: NANOSECONDS OF CLOCK_BOOTTIME, EVENT, IDENTITY.
 `
