@@ -73,6 +73,37 @@ func (l *loop) eventAt(level slog.Level, e Event, d *instance, attrs ...slog.Att
 	}
 }
 
+// logChange logs what a check changed.
+func (l *loop) logChange(d *instance, c grace.Change, before grace.State, at time.Duration) {
+	if c.OverSoft {
+		l.event(OverSoft, d, d.sizes(at, "")...)
+	}
+	if c.UnderSoft {
+		d.why, d.failed, d.tooLow = "", false, nil
+		attrs := append([]slog.Attr{slog.Int64("rss_kb", d.kb)}, limitAttrs(d.limits, at-before.Since)...)
+		l.event(UnderSoft, d, attrs...)
+	}
+	if c.OverHard {
+		l.event(OverHard, d, d.sizes(at, c.Restart)...)
+	}
+	if c.GraceOver {
+		l.event(GraceOver, d, d.sizes(at, c.Restart)...)
+	}
+}
+
+// sizes are what an event has of it, and why it is to be restarted, if it is.
+func (d *instance) sizes(at time.Duration, reason grace.Reason) []slog.Attr {
+	over := time.Duration(-1)
+	if d.state.Over {
+		over = at - d.state.Since
+	}
+	attrs := append([]slog.Attr{slog.Int64("rss_kb", d.kb)}, limitAttrs(d.limits, over)...)
+	if reason != "" {
+		attrs = append(attrs, slog.String("reason", string(reason)))
+	}
+	return attrs
+}
+
 // limitAttrs are the limits that there are, and, if it is not negative, how long
 // the soft one has been passed.
 func limitAttrs(l grace.Limits, over time.Duration) (attrs []slog.Attr) {

@@ -2,7 +2,6 @@ package watch
 
 import (
 	"errors"
-	"log/slog"
 	"time"
 
 	"gracekit/lib/grace"
@@ -96,29 +95,6 @@ func (d *instance) lookAtBoot(at time.Duration) bool {
 // shortBoot is how long a process may have run when it is seen for the first
 // time, and its title be taken for new.
 const shortBoot = 15 * time.Second
-
-// forBackoff is what the back-off has to know of a restart for that reason.
-func (d *instance) forBackoff(reason grace.Reason) grace.Instance {
-	over := d.state.Since
-	if reason == grace.Hard {
-		over = d.state.HardSince
-	}
-	return grace.Instance{Reason: reason, Started: d.id.StartTime(), Over: over, LimitKB: d.limits.Of(reason), KB: d.kb,
-		Footprint: d.footprint, Booting: d.booting, MemoryKB: d.memory}
-}
-
-// sizes are what an event has of it, and why it is to be restarted, if it is.
-func (d *instance) sizes(at time.Duration, reason grace.Reason) []slog.Attr {
-	over := time.Duration(-1)
-	if d.state.Over {
-		over = at - d.state.Since
-	}
-	attrs := append([]slog.Attr{slog.Int64("rss_kb", d.kb)}, limitAttrs(d.limits, over)...)
-	if reason != "" {
-		attrs = append(attrs, slog.String("reason", string(reason)))
-	}
-	return attrs
-}
 
 // phase is what the snapshot calls its state.
 func (d *instance) phase() Phase {

@@ -271,7 +271,7 @@ func (l *loop) checkInstance(d *instance, sample grace.Sample) error {
 	}
 	if d.lookAtBoot(at) {
 		l.dirty = true
-		l.reportTooLow(d, grace.Soft, at)
+		l.reportSoftTooLow(d, at)
 	}
 	sample.KB = d.kb
 	before := d.state
@@ -340,24 +340,6 @@ func (l *loop) logUnreadable(d *instance, err error, at time.Duration) {
 	}
 	d.misread.logged = true
 	l.event(ReadFailed, d, slog.Any("err", err))
-}
-
-// logChange logs what a check changed.
-func (l *loop) logChange(d *instance, c grace.Change, before grace.State, at time.Duration) {
-	if c.OverSoft {
-		l.event(OverSoft, d, d.sizes(at, "")...)
-	}
-	if c.UnderSoft {
-		d.why, d.failed, d.tooLow = "", false, nil
-		attrs := append([]slog.Attr{slog.Int64("rss_kb", d.kb)}, limitAttrs(d.limits, at-before.Since)...)
-		l.event(UnderSoft, d, attrs...)
-	}
-	if c.OverHard {
-		l.event(OverHard, d, d.sizes(at, c.Restart)...)
-	}
-	if c.GraceOver {
-		l.event(GraceOver, d, d.sizes(at, c.Restart)...)
-	}
 }
 
 // isTimerRunning tells whether a grace timer runs.

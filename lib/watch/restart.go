@@ -30,11 +30,11 @@ func (l *loop) begin(d *instance, before grace.State, at time.Duration) error {
 	reason := d.state.Reason
 	attrs := d.sizes(at, reason)
 	if why := l.refusal(d, before, at); why != "" {
-		l.reportPostponed(d, at, slog.String("why", why))
+		l.postpone(d, at, slog.String("why", why))
 		d.why = why
 		return nil
 	}
-	if !before.Committed && l.isBackedOff(d, reason, at) { // one that may be quiet is never delayed
+	if !before.Committed && l.backOff(d, reason, at) { // one that may be quiet is never delayed
 		return nil
 	}
 	switch {
@@ -55,7 +55,7 @@ func (l *loop) begin(d *instance, before grace.State, at time.Duration) error {
 	l.save() // a gracewatch that is killed now begins it again
 	run, err := startProg(l.world, l.argv(d), l.environ(d, at), l.deadline(at))
 	if err != nil {
-		l.reportFailed(d, err.Error(), at)
+		l.fail(d, err.Error(), at)
 		return nil
 	}
 	l.restart = &restart{instance: d, run: run, size: d.kb, count: len(l.instances)}
@@ -111,72 +111,6 @@ func (l *loop) quietedByOther(d *instance, at time.Duration) string {
 		return ""
 	}
 	return "something else has quieted it"
-}
-
-// isBackedOff holds a restart back that cannot help, because the limit is below the
-// footprint of the process.
-func (l *loop) isBackedOff(d *instance, reason grace.Reason, at time.Duration) bool {
-	if reason == grace.Hard && d.memory == 0 {
-		d.memory, _ = d.process.Available()
-	}
-	verdict := l.backoff.Decide(d.forBackoff(reason))
-	if verdict.TooLow {
-		l.logTooLow(d, reason, verdict, at)
-	}
-	if at >= verdict.NotBefore {
-		return false
-	}
-	if reason == grace.Hard { // its size is judged again at each check
-		d.state = d.state.DelayedUntil(min(verdict.NotBefore, later(at, max(l.cfg.Interval, hardEvery))))
-		return true
-	}
-	d.state = d.state.DelayedUntil(verdict.NotBefore)
-	l.dirty = true
-	return true
-}
-
-// hardEvery is the shortest time between two looks at a hard limit that is too
-// low.
-const hardEvery = 200 * time.Millisecond
-
-// reportTooLow logs a limit that is known to be too low as soon as that is
-// known, and not only when the restart is due.
-func (l *loop) reportTooLow(d *instance, reason grace.Reason, at time.Duration) {
-	if d.footprint.KB() == 0 || d.limits.Soft == 0 || d.footprint.KB() <= d.limits.Soft {
-		return
-	}
-	if verdict := l.backoff.Decide(d.forBackoff(reason)); verdict.TooLow {
-		l.logTooLow(d, reason, verdict, at)
-	}
-}
-
-// logTooLow logs once for an instance that a limit is below what it needs.
-func (l *loop) logTooLow(d *instance, reason grace.Reason, v grace.Verdict, at time.Duration) {
-	limit := reason
-	if reason == grace.Legacy {
-		limit = grace.Soft
-	}
-	if d.tooLow[limit] {
-		return
-	}
-	if d.tooLow == nil {
-		d.tooLow = map[grace.Reason]bool{}
-	}
-	d.tooLow[limit] = true
-	l.dirty = true
-	attrs := append(d.sizes(at, reason), slog.String("limit", string(limit)))
-	why := fmt.Sprintf("it was over the %s limit within a minute of its start, three times running", limit)
-	if kb := d.footprint.KB(); kb > 0 {
-		why = fmt.Sprintf("it had %d KB right after its boot", kb)
-		attrs = append(attrs, slog.Int64("boot_kb", kb))
-	}
-	if growth, ok := d.footprint.GrowthPerMinute(d.kb, at); ok {
-		why += fmt.Sprintf(" and has grown by %d KB a minute since", growth)
-		attrs = append(attrs, slog.Int64("growth_kb_min", growth))
-	}
-	d.why = why + ": raise the " + string(limit) + " limit"
-	attrs = append(attrs, slog.Int64("fits_kb", grace.FittingLimit(v.NeedKB)), slog.Any("wait_s", seconds(max(0, v.NotBefore-at))), slog.String("why", d.why))
-	l.event(LimitTooLow, d, attrs...)
 }
 
 // deadline is when prog has had its time.
@@ -285,14 +219,14 @@ func (l *loop) finish(r *restart, gone bool, at time.Duration) error {
 	}
 	switch outcome {
 	case Done:
-		return l.reportDone(r, gone, at)
+		return l.complete(r, gone, at)
 	case Unknown:
 		d.state = d.state.Resumed()
 		l.check = at
 	case Postponed:
 		d.why = "the program exited 75: not now"
 		l.record(r, at, "postponed")
-		l.reportPostponed(d, at)
+		l.postpone(d, at)
 	case Failed:
 		why := "the program ended with " + r.ended.text
 		if r.ended.code == 0 && l.cfg.InPlace {
@@ -301,13 +235,14 @@ func (l *loop) finish(r *restart, gone bool, at time.Duration) error {
 			why = "the program exited 0, but the process is still running"
 		}
 		l.record(r, at, "failed")
-		l.reportFailed(d, why, at)
+		l.fail(d, why, at)
 	}
 	return nil
 }
 
-// reportDone ends a restart that the process did not survive, or shrank in.
-func (l *loop) reportDone(r *restart, gone bool, at time.Duration) error {
+// complete ends a restart that the process did not survive, or shrank in, and logs
+// it.
+func (l *loop) complete(r *restart, gone bool, at time.Duration) error {
 	d, reason := r.instance, r.instance.state.Reason
 	l.event(RestartDone, d, slog.String("reason", string(reason)))
 	l.record(r, at, "done")
@@ -347,8 +282,8 @@ func (l *loop) record(r *restart, at time.Duration, outcome string) {
 
 const mostRestarts = 10
 
-// reportPostponed ends a restart that cannot be now.
-func (l *loop) reportPostponed(d *instance, at time.Duration, why ...slog.Attr) {
+// postpone ends a restart that cannot be now, and logs it.
+func (l *loop) postpone(d *instance, at time.Duration, why ...slog.Attr) {
 	attrs := append([]slog.Attr{slog.String("reason", string(d.state.Reason))}, why...)
 	l.event(RestartPostponed, d, append(attrs, slog.Any("retry_s", seconds(d.limits.Retry)))...)
 	d.state = d.state.Postponed(d.limits, at)
@@ -357,8 +292,8 @@ func (l *loop) reportPostponed(d *instance, at time.Duration, why ...slog.Attr) 
 	l.oneCheck = ErrPostponed
 }
 
-// reportFailed ends a restart that may have quieted the process.
-func (l *loop) reportFailed(d *instance, why string, at time.Duration) {
+// fail ends a restart that may have quieted the process, and logs it.
+func (l *loop) fail(d *instance, why string, at time.Duration) {
 	d.why, d.failed = why, true
 	l.event(RestartFailed, d, slog.String("reason", string(d.state.Reason)), slog.String("err", why),
 		slog.Any("retry_s", seconds(d.limits.Retry)))
