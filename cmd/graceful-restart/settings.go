@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -11,43 +12,41 @@ import (
 	"gracekit/lib/proc"
 	"gracekit/lib/restart"
 	"gracekit/lib/schedule"
+	"gracekit/lib/settings"
 	"gracekit/lib/units"
 )
 
 // setting is one that belongs to a worker.
 type setting[T any] struct {
-	names  []string // of variables; the first that is set counts
-	option string
-	parse  func(text string) (T, error)
-	show   func(T) string
+	variable string // in the table of settings
+	option   string
+	value    func(*settings.Values) T
+	show     func(T) string
 }
 
 var (
-	waitSetting    = setting[units.Duration]{[]string{"SHUTDOWN_WAIT", "SIDEKIQ_MEMORY_KILLER_SHUTDOWN_WAIT", "MEMORY_KILLER_SHUTDOWN_WAIT"}, "--wait", units.ParseDuration, units.Duration.String}
-	timeoutSetting = setting[units.Duration]{[]string{argvTimeout, "SIDEKIQ_TIMEOUT"}, "--timeout", parseTimeout, units.Duration.String}
-	quietSetting   = setting[unix.Signal]{[]string{"QUIET_SIGNAL"}, "--quiet", parseQuiet, showSignal}
-	stopSetting    = setting[unix.Signal]{[]string{"STOP_SIGNAL"}, "--stop", schedule.ParseSignal, showSignal}
+	waitSetting = setting[units.Duration]{"SIDEKIQ_MEMORY_KILLER_SHUTDOWN_WAIT", "--wait",
+		func(v *settings.Values) units.Duration { return v.ShutdownWait }, units.Duration.String}
+	timeoutSetting = setting[units.Duration]{timeoutVariable, "--timeout",
+		func(v *settings.Values) units.Duration { return v.Timeout }, units.Duration.String}
+	quietSetting = setting[unix.Signal]{"QUIET_SIGNAL", "--quiet",
+		func(v *settings.Values) unix.Signal { return v.Quiet }, showSignal}
+	stopSetting = setting[unix.Signal]{"STOP_SIGNAL", "--stop",
+		func(v *settings.Values) unix.Signal { return v.Stop }, showSignal}
 )
 
-// argvTimeout is the name of -t in a command line, beside the variables.
-const argvTimeout = "-t"
+const (
+	timeoutVariable = "SIDEKIQ_TIMEOUT"
+	argvTimeout     = "-t" // the same in a command line
+)
 
-// parseTimeout reads a duration above 0: with none the worker would be killed at
-// its stop signal, before it has given its jobs back.
-func parseTimeout(text string) (units.Duration, error) {
-	d, err := units.ParseDuration(text)
-	if err == nil && d == 0 {
-		err = fmt.Errorf("invalid duration %q (want 25 or 90s, more than 0)", text)
+// parse reads a value as the setting has it. The error does not name the setting.
+func (s setting[T]) parse(text string) (value T, err error) {
+	v, err := settings.Parse(s.variable, text)
+	if err != nil {
+		return value, errors.Unwrap(err)
 	}
-	return d, err
-}
-
-// parseQuiet reads a signal, or nothing for none.
-func parseQuiet(text string) (unix.Signal, error) {
-	if text == "" {
-		return 0, nil
-	}
-	return schedule.ParseSignal(text)
+	return s.value(v), nil
 }
 
 func showSignal(sig unix.Signal) string {
@@ -132,30 +131,26 @@ func resolve[T any](f *finder, worker *proc.Process, s setting[T], own given[T],
 
 // find reads the setting in one source. The name is that of the variable it is from; "" if there is none.
 func (s setting[T]) find(lookup func(string) (string, bool)) (value T, name string, err error) {
-	for _, name := range s.names {
-		text, found := lookup(name)
-		if !found || text == "" && name != "QUIET_SIGNAL" {
-			continue
-		}
-		value, err = s.parse(text)
-		if err != nil {
-			err = fmt.Errorf("%s: %w", name, err)
-		}
-		return value, name, err
+	source, err := settings.Find(s.variable, lookup)
+	if err != nil {
+		return value, "", err
 	}
-	return value, "", nil
+	if text, found := lookup(argvTimeout); found && s.variable == timeoutVariable {
+		source = settings.Source{Variable: argvTimeout, Text: text}
+	}
+	if source.Variable == "" {
+		return value, "", nil
+	}
+	value, err = s.parse(source.Text)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", source.Variable, err)
+	}
+	return value, source.Variable, err
 }
 
 // environment reads the value from our own environment.
 func (s setting[T]) environment() (given[T], error) {
 	value, name, err := s.find(os.LookupEnv)
-	for _, other := range s.names {
-		// MEMORY_KILLER_X is another name of SIDEKIQ_MEMORY_KILLER_X.
-		one, two := os.Getenv("SIDEKIQ_"+other), os.Getenv(other)
-		if strings.HasPrefix(other, "MEMORY_KILLER_") && err == nil && one != "" && two != "" && one != two {
-			err = fmt.Errorf("SIDEKIQ_%s is %q, but %s is %q", other, one, other, two)
-		}
-	}
 	if err != nil || name == "" {
 		return given[T]{}, err
 	}

@@ -50,6 +50,17 @@ func Parse(name, text string) (*Values, error) {
 	return nil, fmt.Errorf("%s: no such setting", name)
 }
 
+// Find is the variable that counts for a setting, by its first name, where
+// lookup reads one place that settings come from.
+func Find(name string, lookup func(name string) (text string, set bool)) (Source, error) {
+	for _, s := range Table {
+		if s.Name == name {
+			return s.find(lookup)
+		}
+	}
+	return Source{}, fmt.Errorf("%s: no such setting", name)
+}
+
 // Source is where the value of a setting came from, by its first name.
 func (v *Values) Source(name string) Source { return v.sources[name] }
 

@@ -121,7 +121,7 @@ var Table = []Setting{
 	other("QUIET_SIGNAL", signalKind, "TSTP", "The signal that tells a worker to take no more jobs. Set but empty: none.",
 		func(v *Values, text string) error { return signal(&v.Quiet, text) }),
 	other("STOP_SIGNAL", signalKind, "TERM", "The signal that stops a worker gracefully; QUIT for unicorn and Resque.",
-		func(v *Values, text string) error { return signal(&v.Stop, text) }),
+		func(v *Values, text string) error { return required(&v.Stop, text) }),
 	other("MEMORY_KILLER_SCOPE", "sidekiq, process, group, tree, children or cgroup", "sidekiq",
 		"What is measured: each Sidekiq below the target, the target alone, its process group, its tree, each child, or its cgroup.",
 		func(v *Values, text string) error {
@@ -178,7 +178,8 @@ func interval(to *units.Duration, text string) error {
 	return nil
 }
 
-// positive is a duration above 0.
+// positive is a duration above 0. With a timeout of 0 the worker would be killed
+// at its stop signal, before it has given its jobs back.
 func positive(to *units.Duration, text string) error {
 	if err := to.Set(text); err != nil {
 		return err
@@ -222,10 +223,15 @@ func patterns(to *[]string, text string) error {
 
 // signal is a name, with or without SIG, or a number; empty is none.
 func signal(to *unix.Signal, text string) error {
-	*to = 0
 	if text == "" {
+		*to = 0
 		return nil
 	}
+	return required(to, text)
+}
+
+// required is a signal that is not none.
+func required(to *unix.Signal, text string) error {
 	if n, err := strconv.ParseUint(text, 10, 8); err == nil && n >= 1 && n <= 64 {
 		*to = unix.Signal(n)
 		return nil
