@@ -81,7 +81,7 @@ func run(cmd *cli.Command) error {
 		return cli.Misuse(err)
 	}
 	if len(targets) == 0 {
-		return fmt.Errorf("cannot find a service: none in %s", searched())
+		return fmt.Errorf("cannot find a service: none in %s (name a pid or a service directory)", searched())
 	}
 	switch {
 	case o.plot, o.svg != "", o.csv:

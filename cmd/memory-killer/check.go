@@ -106,7 +106,7 @@ func (c *checker) warn(format string, args ...any) {
 func (c *checker) limits() {
 	v := c.values
 	if v.Soft.IsZero() && v.Hard.IsZero() && v.MaxAge == 0 {
-		c.warn("no limit is set, so nothing is watched: set SIDEKIQ_MEMORY_KILLER_MAX_RSS, for example to 2G")
+		c.warn("no limit is set in this environment, so nothing would be watched: set SIDEKIQ_MEMORY_KILLER_MAX_RSS, for example to 2G")
 	}
 	available, err := cgroup.Available(os.Getpid())
 	if err != nil {
