@@ -266,7 +266,7 @@ func (l *loop) checkInstance(d *instance, sample grace.Sample) error {
 		return nil
 	}
 	d.misread = misread{}
-	if l.cfg.shares() && at-d.limitsAt >= shareEvery {
+	if l.cfg.shares() && at-d.limitsAt+l.cfg.Interval > shareEvery { // the next check would be too late
 		l.refreshLimits(d, at)
 	}
 	if d.lookAtBoot(at) {
@@ -307,7 +307,7 @@ func (l *loop) largestCredible() int64 {
 	return l.machine
 }
 
-// shareEvery is how old limits may be that are a share of the memory there is:
+// shareEvery is how old limits may get that are a share of the memory there is:
 // that of a container can be changed while it runs.
 const shareEvery = 5 * time.Second
 

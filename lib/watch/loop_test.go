@@ -147,10 +147,11 @@ func TestWhenAProcessIsRestarted(t *testing.T) {
 				if err := c.Soft.Set("80%"); err != nil {
 					panic(err)
 				}
+				c.Interval = 3 * time.Second // every second check would be each 6 s
 				w.target.available = 1000
 				w.script = []fakeEvent{{at: start + 7*time.Second, do: func() { w.target.available = 600 }}}
 			},
-			want: []string{"10s over-soft", "20s grace-over", "20s restart-begin", "21s restart-done"}},
+			want: []string{"9s over-soft", "19s grace-over", "19s restart-begin", "20s restart-done"}},
 		"paused: nothing happens until it is resumed": {
 			size: between(1, 10*time.Second, 201), most: time.Hour, change: func(_ *Config, w *fakeWorld) {
 				w.script = []fakeEvent{{at: start + 5*time.Second, commands: "p"}, {at: start + 30*time.Second, commands: "c"}, {at: start + 60*time.Second, commands: "u"}}
