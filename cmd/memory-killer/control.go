@@ -20,7 +20,7 @@ const runDirectory = "/run/gracekit"
 
 // control returns the options of gracewatch for the FIFO of the job hook. Both
 // sides find it by the same rule: the name of the service directory. Where its
-// directory cannot be made, checks come by the clock alone.
+// directory cannot be made or written, checks come by the clock alone.
 func (k *killer) control(directory string) ([]string, error) {
 	path := k.values.Control
 	switch {
@@ -47,8 +47,8 @@ func (k *killer) control(directory string) ([]string, error) {
 	if k.dryRun {
 		return argv, nil
 	}
-	if err := makeDirectory(filepath.Dir(path)); err != nil {
-		k.cmd.Error("cannot make the directory of the control FIFO: %v: the job hook cannot ask for checks, the size is checked each %v instead", err, k.values.Interval)
+	if err := makeRoom(path); err != nil {
+		k.cmd.Error("cannot make the control FIFO %s: %v: the job hook cannot ask for checks, the size is checked each %v instead", path, err, k.values.Interval)
 		k.legacy = false
 		return nil, nil
 	}
@@ -64,6 +64,20 @@ func baseName(directory string) string {
 		directory = path
 	}
 	return filepath.Base(directory)
+}
+
+// makeRoom makes the directory of a FIFO. The error says why gracewatch could not
+// make the FIFO there, or open the one that is there.
+func makeRoom(path string) error {
+	directory := filepath.Dir(path)
+	if err := makeDirectory(directory); err != nil {
+		return err
+	}
+	err := unix.Faccessat(unix.AT_FDCWD, path, unix.R_OK|unix.W_OK, unix.AT_EACCESS)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = unix.Faccessat(unix.AT_FDCWD, directory, unix.W_OK, unix.AT_EACCESS)
+	}
+	return err
 }
 
 // makeDirectory makes a directory that others can read, under any umask.
