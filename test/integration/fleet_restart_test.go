@@ -216,7 +216,7 @@ func TestAServiceIsClaimedAsAWhole(t *testing.T) {
 	if code, claimed := restart(minPeers + "=1"); code != 1 || claimed != 2 {
 		s.Errorf("exit %d, %d claimed; want both of the service", code, claimed)
 	}
-	if code, _ := restart(minPeers + "=2"); code != 75 {
+	if code, _ := restart(minPeers + "=2"); code != 111 {
 		s.Errorf("exit %d with MIN_PEERS=2: there is one other", code)
 	}
 	if code, claimed := restart(minPeers+"=2", "MEMORY_KILLER_RESTART=worker"); code != 1 || claimed != 1 {

@@ -279,7 +279,8 @@ func TestSweepRestartsOneAfterTheOther(t *testing.T) {
 	round := func() {
 		time.Sleep(500 * time.Millisecond) // as cron: not all the time
 		c := p.command("sidekiq-fleet", "sweep", "--over", softKB, "--min-age", "0")
-		if r := s.RunCommand(c); r.Code != 0 {
+		// 111 while one of the two has exited, and is not there again: the other is then the only one.
+		if r := s.RunCommand(c); r.Code != 0 && (r.Code != 111 || !strings.Contains(r.Stderr, "not possible: 0 of 1 other instances")) {
 			s.Errorf("a round: exit %d\n%s", r.Code, r.Stderr)
 		}
 	}
