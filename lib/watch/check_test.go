@@ -61,7 +61,7 @@ func TestALookAtABootingProcessMakesLittleGarbage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &machineProcess{real: p}
+	h := &machineProcess{p, &host{}}
 	defer h.Close()
 	var notes BootNotes
 	h.Look(&notes) // the buffer gets its size

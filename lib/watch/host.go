@@ -19,6 +19,7 @@ import (
 
 // host is the world as it is: the machine.
 type host struct {
+	text     []byte // what Look reads: one for all, 500 booting processes would have 3 KB each
 	cfg      *Config
 	stop     int // readable when the watch is to end
 	controls []controlFIFO
@@ -93,7 +94,7 @@ func (h *host) Target() (process, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &machineProcess{real: p, host: h}, nil
+	return &machineProcess{p, h}, nil
 }
 
 func (h *host) Wanted() (service.WantedState, error) { return h.cfg.Target.WantedState() }
@@ -127,7 +128,7 @@ func (h *host) Open(id proc.ID) (process, error) {
 		p.Close()
 		return nil, err
 	}
-	return &machineProcess{real: p, host: h}, nil
+	return &machineProcess{p, h}, nil
 }
 
 // enoughFiles tells whether descriptors are left when an instance is watched: it
@@ -145,7 +146,6 @@ func enoughFiles(p *proc.Process) error {
 type machineProcess struct {
 	real *proc.Process
 	host *host
-	text []byte // what Look reads, again and again while the process boots
 }
 
 func (p *machineProcess) ID() proc.ID { return p.real.ID }
@@ -169,19 +169,19 @@ func (p *machineProcess) Available() (int64, error) { return cgroup.Available(p.
 
 func (p *machineProcess) Look(notes *BootNotes) (a appearance) {
 	var err error
-	if p.text, err = p.real.AppendFile(p.text[:0], "cmdline"); err != nil {
+	if p.host.text, err = p.real.AppendFile(p.host.text[:0], "cmdline"); err != nil {
 		return a
 	}
-	if _, err := sidekiq.ParseTitle(p.text); err != sidekiq.ErrNoTitle {
-		a.titled, p.text = true, nil // it is not looked at many times more
+	if _, err := sidekiq.ParseTitle(p.host.text); err != sidekiq.ErrNoTitle {
+		a.titled = true
 		return a
 	}
-	notes.noteArgv(p.text)
-	if p.text, err = p.real.AppendFile(p.text[:0], "environ"); err == nil {
-		notes.noteEnviron(p.text)
+	notes.noteArgv(p.host.text)
+	if p.host.text, err = p.real.AppendFile(p.host.text[:0], "environ"); err == nil {
+		notes.noteEnviron(p.host.text)
 	}
-	p.text, err = p.real.AppendFile(p.text[:0], "comm")
-	a.booting = err == nil && string(p.text) == "sidekiq\n"
+	p.host.text, err = p.real.AppendFile(p.host.text[:0], "comm")
+	a.booting = err == nil && string(p.host.text) == "sidekiq\n"
 	return a
 }
 
