@@ -81,12 +81,14 @@ end
 any = any or not shared -- where all queues are private, any instance is as good as another
 
 local n = { peers = 0, other_queues = 0, expected = 0, waiting = {} }
+local unknown = false -- there are instances whose queues are not known
 local later = {} -- queues that an instance serves which is not available now, and which
 for _, id in ipairs(redis.call('SMEMBERS', KEYS[1])) do
   if n.peers >= r.min_peers and (open == 0 or r.min_peers == 0) then break end -- Redis has others to serve
   if not mine[id] then
     local it = read(id)
     if failure then return redis.error_reply(failure) end
+    unknown = unknown or not it
     local why -- it is not available
     if not it or it.since >= r.fresh then why = ' (no heartbeat)'
     elseif it.holder then why = ' (claimed)'
@@ -114,7 +116,8 @@ n.answer, n.unserved, n.nobodys = 'granted', {}, {}
 for queue, is in pairs(served) do
   if not is then table.insert(later[queue] and n.unserved or n.nobodys, queue) end
 end
-if n.peers < r.min_peers then n.answer = 'few'
+local never = #n.nobodys > 0 and not unknown and n.peers + n.expected >= r.min_peers -- whatever becomes of the others
+if n.peers < r.min_peers and not never then n.answer = 'few'
 elseif r.min_peers > 0 and #n.unserved + #n.nobodys > 0 then
   n.answer, n.waiting = 'unserved', {}
   for _, queue in ipairs(n.unserved) do table.insert(n.waiting, later[queue]) end

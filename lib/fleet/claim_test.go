@@ -614,6 +614,14 @@ func TestWhatWillPass(t *testing.T) {
 	s.beat(identity(2), `"a"`)
 	s.beat(identity(3), `"b"`, claimField, "99999999999999 web-3")
 	s.wants(f, request(me), me+": not now: no other instance that serves b is available; waiting for "+identity(3)+" (claimed)")
+	s.beat(identity(2), `"a"`, claimField, "99999999999999 web-2")
+	s.beat(me, `"a","b","c"`)
+	_, err := f.Claim(request(me))
+	if !errors.Is(err, ErrUnsatisfiable) || !strings.Contains(err.Error(), " serves c: ") { // not: wait for the others, and then never
+		t.Error(err)
+	}
+	s.beat(me, `"a","b"`)
+	s.do("HDEL", identity(2), claimField)
 	s.do("HDEL", identity(3), claimField)
 	s.wants(f, request(me), "")
 }

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"gracekit/lib/proc"
 )
 
@@ -118,11 +120,17 @@ func TestMain(m *testing.M) {
 	runtime.LockOSThread() // the main thread keeps its name
 	for _, name := range strings.Fields(names) {
 		named := make(chan error)
-		go func() {
+		var become func()
+		become = func() {
 			runtime.LockOSThread()
+			if unix.Gettid() == os.Getpid() { // the main thread has the name of the process
+				go become()
+				select {}
+			}
 			named <- os.WriteFile("/proc/thread-self/comm", []byte(name), 0)
 			select {}
-		}()
+		}
+		go become()
 		if err := <-named; err != nil {
 			panic(err)
 		}
