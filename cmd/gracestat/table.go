@@ -27,6 +27,9 @@ var columns = []column{
 
 const stateColumn = 7
 
+// stateWidth is how much of a long state is worth more than another column.
+const stateWidth = 30
+
 // line is a line of the table and the colour of its state.
 type line struct {
 	cells []string
@@ -70,6 +73,7 @@ func fitting(lines []line, width int) (shown []int) {
 				widths[i] = widthOf(c.title, lines, i)
 			}
 		}
+		widths[stateColumn] = min(widths[stateColumn], stateWidth)
 		if width == 0 || drop == 1 || total(shown, widths) <= width {
 			return shown
 		}
