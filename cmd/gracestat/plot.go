@@ -26,13 +26,18 @@ func buckets(samples []watch.HistorySample, columns int) []bucket {
 	for i := range all {
 		all[i] = bucket{math.NaN(), math.NaN(), math.NaN(), ""}
 	}
+	column := func(at time.Time) int {
+		return min(int(float64(columns)*float64(at.Sub(first))/float64(span)), columns-1)
+	}
 	for _, s := range samples {
-		at := min(int(float64(columns)*float64(s.At.Sub(first))/float64(span)), columns-1)
-		b := &all[at]
-		b.kb = larger(b.kb, s.KB)
-		b.soft, b.hard = larger(b.soft, s.SoftKB), larger(b.hard, s.HardKB)
+		at := column(s.At)
+		for i := at; i <= max(at, column(s.At.Add(time.Minute))-1); i++ { // a minute may be several columns
+			b := &all[i]
+			b.kb = larger(b.kb, s.KB)
+			b.soft, b.hard = larger(b.soft, s.SoftKB), larger(b.hard, s.HardKB)
+		}
 		if s.Mark != "" {
-			b.mark = string(s.Mark)
+			all[at].mark = string(s.Mark)
 		}
 	}
 	return all

@@ -158,6 +158,14 @@ func TestThePlotHasSizeLimitsAndRestarts(t *testing.T) {
 	}
 }
 
+func TestAnHourIsALineWithoutGapsAsWell(t *testing.T) {
+	for i, b := range buckets(samples(60, 10), 150) {
+		if math.IsNaN(b.kb) {
+			t.Errorf("column %d is empty", i)
+		}
+	}
+}
+
 // promtool is Prometheus' own checker.
 func TestMetricsAreClean(t *testing.T) {
 	if _, err := exec.LookPath("promtool"); err != nil {
