@@ -31,6 +31,10 @@ var (
 // One that was killed stays in Redis for a minute.
 const fresh = 30 * time.Second
 
+// bootTime is how long after the end of its claim the successor of a restarted instance is waited for, before too few
+// instances are called a lasting fault.
+const bootTime = 10 * time.Minute
+
 // Claim is the right to restart an instance.
 type Claim struct {
 	Holder string
@@ -108,8 +112,9 @@ func (f *Fleet) Claim(r Request) (peers int, err error) {
 		Private   []string   `json:"private"`
 		Fresh     int64      `json:"fresh"`
 		Lifetime  int64      `json:"lifetime"`
+		Boot      int64      `json:"boot"`
 		Deadline  int64      `json:"deadline"`
-	}{nil, r.Holder, r.MinPeers, max(r.TTL.Milliseconds(), 1), r.AnyQueue, []string{}, fresh.Milliseconds(), lifetime.Milliseconds(), deadline}
+	}{nil, r.Holder, r.MinPeers, max(r.TTL.Milliseconds(), 1), r.AnyQueue, []string{}, fresh.Milliseconds(), lifetime.Milliseconds(), bootTime.Milliseconds(), deadline}
 	for _, text := range r.Identities {
 		id, _ := ParseIdentity(text)
 		if id.Host == "" {

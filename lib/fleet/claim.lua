@@ -3,7 +3,8 @@
 -- the keys of the other instances are known only when the script runs.
 -- KEYS: the set of processes. ARGV: the prefix of all keys, and the request in JSON: instances (identity and host of
 -- each), holder, min_peers, ttl, any_queue, private (Lua patterns of queues), fresh (how old the heartbeat of another
--- instance may be), lifetime (how old that of one that lives), deadline. Times are in ms.
+-- instance may be), lifetime (how old that of one that lives), boot (how long after its claim a restarted instance may
+-- take to be back), deadline. Times are in ms.
 if redis.replicate_commands then redis.replicate_commands() end -- a write after TIME, before Redis 5
 
 local prefix, r = ARGV[1], cjson.decode(ARGV[2])
@@ -112,8 +113,21 @@ for _, id in ipairs(redis.call('SMEMBERS', KEYS[1])) do
   end
 end
 
+-- What has exited under a claim has left nothing in Redis, and has a successor soon: it is waited for.
+local restarts, restarted = prefix .. 'gracekit:restarts', nil
+if n.peers < r.min_peers or open > 0 then
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', restarts, now, '+inf')) do
+    if redis.call('SISMEMBER', KEYS[1], id) == 0 then
+      restarted = 'the successor of ' .. id
+      n.expected = n.expected + 1
+      if #n.waiting < 3 then table.insert(n.waiting, restarted) end
+    end
+  end
+end
+
 n.answer, n.unserved, n.nobodys = 'granted', {}, {}
 for queue, is in pairs(served) do
+  later[queue] = later[queue] or restarted
   if not is then table.insert(later[queue] and n.unserved or n.nobodys, queue) end
 end
 local never = #n.nobodys > 0 and not unknown and n.peers + n.expected >= r.min_peers -- whatever becomes of the others
@@ -126,8 +140,11 @@ end
 if begun then n.answer = 'granted' end
 if n.answer == 'granted' then
   for id in pairs(mine) do
+    redis.call('ZADD', restarts, now + r.ttl + r.boot, id)
     redis.call('HSET', prefix .. id, 'gracekit', string.format('%.0f %s', now + r.ttl, r.holder))
   end
+  redis.call('ZREMRANGEBYSCORE', restarts, '-inf', now) -- last: after another write Redis allows ZADD on full memory
+  redis.call('PEXPIRE', restarts, r.ttl + r.boot)
 end
 for _, list in ipairs({ 'waiting', 'unserved', 'nobodys' }) do
   if #n[list] == 0 then n[list] = nil end -- cjson's empty table is an object

@@ -55,6 +55,19 @@ func TestClaimsLeaveOne(t *testing.T) {
 	s.wants(f, request(ids[2]), "")
 }
 
+// While a restarted instance has exited and its successor has not started, Redis knows nothing of either.
+func TestTheSuccessorOfARestartedInstanceIsWaitedFor(t *testing.T) {
+	s := startRedis(t)
+	f := s.fleet()
+	ids := s.beats(2, everywhere)
+	s.wants(f, request(ids[0]), "")
+	s.do("SREM", "processes", ids[0])
+	s.do("DEL", ids[0])
+	s.wants(f, request(ids[1]), ids[1]+": not now: 0 of 1 other instances needed are available; waiting for the successor of "+ids[0])
+	s.do("DEL", "gracekit:restarts") // as it is when that takes too long
+	s.wants(f, request(ids[1]), few(f, ids[1], 0, 1, 0))
+}
+
 func TestSoManyMustStay(t *testing.T) {
 	s := startRedis(t)
 	f := s.fleet()
