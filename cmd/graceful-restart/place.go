@@ -136,8 +136,8 @@ func supervisedIn(p *proc.Process) string {
 }
 
 const (
-	upTime = 60 * time.Second       // for the supervisor to start the new process
-	upLook = 100 * time.Millisecond // between two looks
+	upTime     = 60 * time.Second       // for the supervisor to start the new process
+	upInterval = 100 * time.Millisecond // between two looks
 )
 
 // awaitNew waits for a process that is not the old one.
@@ -161,7 +161,7 @@ func (pl *place) awaitNew(cmd *cli.Command, old proc.ID) error {
 		if !time.Now().Before(deadline) {
 			return fmt.Errorf("%s has no new process after %v", pl.service.Text, upTime)
 		}
-		time.Sleep(upLook)
+		time.Sleep(upInterval)
 	}
 }
 

@@ -40,7 +40,7 @@ func (l *limitRule) ended(workers []*worker) bool {
 	if l.Size == nil || l.Limit == (Limit{}) || l.sys.Now() < l.next {
 		return false
 	}
-	l.next = l.sys.Now() + sizeLook
+	l.next = l.sys.Now() + sizeInterval
 	for _, w := range workers {
 		if w.phase != found && w.phase != waiting {
 			continue

@@ -64,9 +64,9 @@ const (
 	settleTime  = 3 * time.Second        // for a Sidekiq to handle the quiet signal, before it gets the stop signal
 	parentEnd   = 5 * time.Second        // for the target to end when its last worker has
 
-	firstLook = 50 * time.Millisecond  // between two looks at a worker, at first
-	lastLook  = 200 * time.Millisecond // and in the end
-	sizeLook  = 500 * time.Millisecond // between two looks at its size
+	firstInterval = 50 * time.Millisecond  // between two looks at a worker, at first
+	lastInterval  = 200 * time.Millisecond // and in the end
+	sizeInterval  = 500 * time.Millisecond // between two looks at its size
 )
 
 // ErrInterrupted is the error of a restart that was ended by its context before
@@ -199,7 +199,7 @@ func (r *restart) takeTurn(ctx context.Context) (ended bool, err error) {
 		if rule.ended(r.workers) {
 			break
 		}
-		r.sys.Sleep(r.sys.Now()+lastLook, nil)
+		r.sys.Sleep(r.sys.Now()+lastInterval, nil)
 		locked, _, err = r.Lock.TryLock()
 	}
 	r.workers = nil
@@ -260,13 +260,13 @@ func (r *restart) most(w *worker) units.Duration {
 // wait waits until no worker has jobs, or their time is up.
 func (r *restart) wait(ctx context.Context) {
 	rule := r.newLimitRule()
-	look := firstLook
+	look := firstInterval
 	for {
 		next := r.sys.Now() + look
 		var left []process
 		for _, w := range r.workers {
 			if w.phase == waiting {
-				r.look(w)
+				r.checkWorker(w)
 			}
 			if w.phase == waiting {
 				left = append(left, w.process)
@@ -283,12 +283,12 @@ func (r *restart) wait(ctx context.Context) {
 			return
 		}
 		r.sys.Sleep(next, left)
-		look = min(2*look, lastLook)
+		look = min(2*look, lastInterval)
 	}
 }
 
-// look takes a worker out of the wait that has ended, is idle, or has had its time.
-func (r *restart) look(w *worker) {
+// checkWorker takes a worker out of the wait that has ended, is idle, or has had its time.
+func (r *restart) checkWorker(w *worker) {
 	if w.Ended() {
 		w.phase = ended
 		r.Info("%v has exited", w)
@@ -327,7 +327,7 @@ func (r *restart) settle() {
 			if _, quiet, err := w.Idle(); quiet && err == nil {
 				break
 			}
-			r.sys.Sleep(min(w.settled, r.sys.Now()+lastLook), []process{w.process})
+			r.sys.Sleep(min(w.settled, r.sys.Now()+lastInterval), []process{w.process})
 		}
 	}
 }

@@ -94,7 +94,7 @@ func (p *fakeProcess) Size() (int64, error) {
 	return p.size(p.age()), nil
 }
 func (p *fakeProcess) Available() (int64, error) { return p.available, nil }
-func (p *fakeProcess) Look(*BootNotes) appearance {
+func (p *fakeProcess) ReadTitle(*BootNotes) appearance {
 	return appearance{titled: p.titledAt > 0 && p.age() >= p.titledAt}
 }
 func (p *fakeProcess) Quiet() (quiet, idle bool) { return p.quiet, p.idle }

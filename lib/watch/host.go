@@ -167,7 +167,7 @@ func (p *machineProcess) Size() (int64, error) {
 
 func (p *machineProcess) Available() (int64, error) { return cgroup.Available(p.real.ID.PID) }
 
-func (p *machineProcess) Look(notes *BootNotes) (a appearance) {
+func (p *machineProcess) ReadTitle(notes *BootNotes) (a appearance) {
 	var err error
 	if p.host.text, err = p.real.AppendFile(p.host.text[:0], "cmdline"); err != nil {
 		return a

@@ -81,7 +81,7 @@ func (d *instance) lookAtBoot(at time.Duration) bool {
 	before, wasTitled := d.notes, d.footprint
 	first := d.lookedAt == 0
 	d.lookedAt = at
-	seen := d.process.Look(&d.notes)
+	seen := d.process.ReadTitle(&d.notes)
 	d.booting = seen.booting
 	switch {
 	case seen.titled && first && d.footprint.BootKB == 0 && at-d.id.StartTime() > shortBoot:

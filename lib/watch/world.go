@@ -57,11 +57,11 @@ type process interface {
 	ID() proc.ID
 	Ended() bool
 	Close()
-	Size() (kb int64, err error)      // what is held against the limits
-	Available() (kb int64, err error) // the memory available to it
-	Look(notes *BootNotes) appearance // reads its title; while it has none, its argv and environment into notes
-	Quiet() (quiet, idle bool)        // of a Sidekiq: it takes no more jobs, and has none
-	Frozen() bool                     // its cgroup is
+	Size() (kb int64, err error)           // what is held against the limits
+	Available() (kb int64, err error)      // the memory available to it
+	ReadTitle(notes *BootNotes) appearance // reads its title; while it has none, its argv and environment into notes
+	Quiet() (quiet, idle bool)             // of a Sidekiq: it takes no more jobs, and has none
+	Frozen() bool                          // its cgroup is
 }
 
 // appearance is what a process shows of itself.
