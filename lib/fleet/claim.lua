@@ -144,7 +144,8 @@ if n.answer == 'granted' then
     redis.call('HSET', prefix .. id, 'gracekit', string.format('%.0f %s', now + r.ttl, r.holder))
   end
   redis.call('ZREMRANGEBYSCORE', restarts, '-inf', now) -- last: after another write Redis allows ZADD on full memory
-  redis.call('PEXPIRE', restarts, r.ttl + r.boot)
+  local last = redis.call('ZREVRANGE', restarts, 0, 0, 'WITHSCORES')[2]
+  redis.call('PEXPIREAT', restarts, string.format('%.0f', tonumber(last))) -- a short claim does not shorten a long one
 end
 for _, list in ipairs({ 'waiting', 'unserved', 'nobodys' }) do
   if #n[list] == 0 then n[list] = nil end -- cjson's empty table is an object
