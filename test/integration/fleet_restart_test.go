@@ -85,6 +85,11 @@ func TestRestartLeavesTheLastOne(t *testing.T) {
 	}
 	r.Command("SREM", "processes", s.enrolledAs(a.Process).identity()) // as Sidekiq does when it exits
 	got := r.fleetRestart(b.ID())
+	if got.Code != 75 || !b.Alive() || !strings.Contains(got.Stderr, "waiting for the successor of "+s.enrolledAs(a.Process).identity()) {
+		s.Errorf("soon after that of the other: exit %d, it lives: %v\n%s", got.Code, b.Alive(), got.Stderr)
+	}
+	r.Command("DEL", "gracekit:restarts") // as Redis does when that successor had its time
+	got = r.fleetRestart(b.ID())
 	if got.Code != 111 || !b.Alive() || !strings.Contains(got.Stderr, "error: "+s.enrolledAs(b.Process).identity()+": not possible: 0 of 1 other instances") {
 		s.Errorf("the last one: exit %d, it lives: %v\n%s", got.Code, b.Alive(), got.Stderr)
 	}
