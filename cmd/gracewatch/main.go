@@ -5,13 +5,17 @@ package main
 import (
 	"context"
 	"errors"
-	"log/slog"
+	"fmt"
 	"os"
 	"os/signal"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"gracekit/lib/cli"
+	"gracekit/lib/proc"
+	"gracekit/lib/service"
+	"gracekit/lib/units"
 	"gracekit/lib/watch"
 )
 
@@ -21,29 +25,13 @@ func main() {
 }
 
 func run(cmd *cli.Command) error {
-	o, err := parse(cmd)
+	cfg, err := parse(cmd)
 	if err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), endSignals()...)
 	defer stop()
-	cfg := o.Config
-	cfg.Messages = cmd
-	cfg.Log = newLog(o.json, cmd.Quiet)
-	if !cfg.Limited() {
-		watch.LogDisabled(cfg.Log, cfg.Target.Text)
-		if cfg.Once {
-			return nil
-		}
-		return withCode(watch.WaitDisabled(ctx, cfg.Target), cmd, cfg)
-	}
-	o.warn(cmd)
-	return withCode(watch.Run(ctx, cfg), cmd, cfg)
-}
-
-// withCode is the error that ends the program for how a watch ended.
-func withCode(err error, cmd *cli.Command, cfg watch.Config) error {
-	switch {
+	switch err := watch.Run(ctx, *cfg); {
 	case errors.Is(err, watch.ErrEnded), errors.Is(err, watch.ErrNotDue):
 		return cli.Exit(cli.No)
 	case errors.Is(err, watch.ErrPostponed):
@@ -53,8 +41,77 @@ func withCode(err error, cmd *cli.Command, cfg watch.Config) error {
 	case errors.Is(err, watch.ErrLocked) && cfg.Once && len(cfg.Prog) > 0: // cron has come again while a restart is under way
 		cmd.Info("%v", err)
 		return nil
+	default:
+		return err
 	}
-	return err
+}
+
+// parse reads the arguments.
+func parse(cmd *cli.Command) (*watch.Config, error) {
+	cfg := &watch.Config{Measure: proc.RSS, MeasureName: "rss", ControlGID: -1, Messages: cmd,
+		Grace: 15 * time.Minute, Interval: 3 * time.Second, Retry: time.Minute}
+	json := false
+	cmd.Var(&cfg.Soft, "soft", "s")
+	cmd.Var(&cfg.Hard, "hard", "H")
+	cmd.Var((*units.Duration)(&cfg.Grace), "grace", "g")
+	cmd.Var((*units.Duration)(&cfg.Interval), "interval", "i")
+	cmd.Func("measure", "m", "FIELD", cfg.SetMeasure)
+	cmd.Func("scope", "S", "SCOPE", cfg.SetScope)
+	cmd.Func("match", "", "GLOB", cfg.SetMatch)
+	cmd.BoolVar(&cfg.Legacy, "legacy", "L")
+	cmd.Func("max-age", "a", "DURATION", cfg.SetMaxAge)
+	cmd.Var((*units.Duration)(&cfg.Retry), "retry", "r")
+	cmd.Var((*units.Duration)(&cfg.ProgTimeout), "prog-timeout", "")
+	cmd.BoolVar(&cfg.InPlace, "in-place", "")
+	cmd.NameVar(&cfg.Control, "control", "c")
+	cmd.Func("control-group", "", "NAME", cfg.SetControlGroup)
+	cmd.NameVar(&cfg.State, "state", "f")
+	cmd.Var((*units.Duration)(&cfg.WaitLock), "wait-lock", "")
+	cmd.NameVar(&cfg.History, "history", "")
+	cmd.BoolVar(&cfg.NoHistory, "no-history", "")
+	cmd.NameVar(&cfg.Notify, "notify", "")
+	cmd.BoolVar(&cfg.Once, "once", "1")
+	cmd.BoolVar(&cfg.DryRun, "dry-run", "n")
+	cmd.BoolVar(&cfg.NoLock, "no-lock", "")
+	cmd.Func("log-format", "", "FORMAT", func(text string) error {
+		json = text == "json"
+		if !json && text != "text" {
+			return fmt.Errorf("invalid log format %q (want text or json)", text)
+		}
+		return nil
+	})
+	words, err := cmd.Args(1, -1)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Target, err = service.Parse(words[0]); err != nil {
+		return nil, cli.Misuse(err)
+	}
+	cfg.Prog = words[1:]
+	if cmd.Given("match") && cmd.Given("scope") {
+		return nil, cli.Misusef("--match cannot be combined with --scope")
+	}
+	if err := cfg.Check(); err != nil {
+		return nil, cli.Misuse(err)
+	}
+	cfg.Log = watch.NewLog(cli.Stderr, json, cmd.Quiet)
+	return cfg, findPrograms(cfg)
+}
+
+// findPrograms finds them now, and not at the moment when they are needed.
+func findPrograms(cfg *watch.Config) (err error) {
+	var code int
+	if len(cfg.Prog) > 0 {
+		if cfg.File, code, err = cli.Find(cfg.Prog[0]); err != nil {
+			return &cli.Error{Code: code, Err: err}
+		}
+	}
+	if cfg.Notify != "" {
+		if cfg.Notify, code, err = cli.Find(cfg.Notify); err != nil {
+			return &cli.Error{Code: code, Err: fmt.Errorf("--notify: %w", err)}
+		}
+	}
+	return nil
 }
 
 // endSignals end a watch, unless they were ignored at the start (nohup).
@@ -68,23 +125,4 @@ func endSignals() (signals []os.Signal) {
 		signals = []os.Signal{unix.SIGTERM}
 	}
 	return signals
-}
-
-func newLog(json, quiet bool) *slog.Logger {
-	level := slog.LevelInfo
-	if quiet {
-		level = slog.LevelError
-	}
-	if json {
-		return slog.New(slog.NewJSONHandler(cli.Stderr, &slog.HandlerOptions{Level: level}))
-	}
-	return slog.New(slog.NewTextHandler(cli.Stderr, &slog.HandlerOptions{Level: level, ReplaceAttr: withoutTime}))
-}
-
-// withoutTime leaves the time to svlogd and s6-log.
-func withoutTime(groups []string, a slog.Attr) slog.Attr {
-	if len(groups) == 0 && a.Key == slog.TimeKey {
-		return slog.Attr{}
-	}
-	return a
 }

@@ -54,6 +54,16 @@ func (c *Command) StringVar(value *string, name, letter string) {
 	c.flags.StringVarP(value, name, letter, "", "")
 }
 
+// NameVar is StringVar for a name, which cannot be empty.
+func (c *Command) NameVar(value *string, name, letter string) {
+	c.Func(name, letter, "NAME", func(text string) error {
+		if *value = text; text == "" {
+			return errors.New(`invalid value "" (want a name)`)
+		}
+		return nil
+	})
+}
+
 // Var is a flag whose value reads itself.
 func (c *Command) Var(value pflag.Value, name, letter string) { c.flags.VarP(value, name, letter, "") }
 

@@ -1,9 +1,12 @@
 package watch
 
 import (
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"log/slog"
+	"os/user"
+	"strconv"
 	"time"
 
 	"gracekit/lib/grace"
@@ -56,8 +59,92 @@ type Messages interface {
 	Info(format string, args ...any) // level INFO, but only with -v
 }
 
-// Limited tells whether there is anything to watch for.
-func (c *Config) Limited() bool { return !c.Soft.IsZero() || !c.Hard.IsZero() || c.MaxAge > 0 }
+// Check refuses options that make no sense together. Its errors name them as
+// gracewatch does.
+func (c *Config) Check() error {
+	switch {
+	case c.ControlGID >= 0 && c.Control == "":
+		return errors.New("--control-group: needs --control FIFO, which the group may write")
+	case c.NoHistory && c.History != "":
+		return errors.New("--no-history cannot be combined with --history")
+	case c.Once && c.State == "" && !c.Target.IsDirectory():
+		return errors.New("--once: needs --state FILE, where the grace timer is kept between two checks")
+	case c.Once && c.Control != "":
+		return errors.New("--once cannot be combined with --control")
+	case c.InPlace && len(c.Prog) == 0:
+		return errors.New("--in-place: needs a program")
+	case c.Interval == 0 && c.Control == "" && !c.Once:
+		return errors.New(`--interval: "0" (only on command) needs --control FIFO`)
+	case c.Interval > 0 && c.Interval < time.Millisecond, c.Interval == never:
+		return fmt.Errorf("--interval: invalid duration %q (want 3 or 500ms, at least 1ms)", units.Duration(c.Interval))
+	case c.Retry < 100*time.Millisecond:
+		return fmt.Errorf("--retry: invalid duration %q (want 60, at least 100ms)", units.Duration(c.Retry))
+	}
+	return nil
+}
+
+// warn warns of limits that do not fit together.
+func (c *Config) warn() {
+	const machine = 1 << 40 // any size: two shares are compared
+	if c.Soft.IsShare() == c.Hard.IsShare() && !c.Hard.IsZero() && c.Soft.KB(machine) > c.Hard.KB(machine) {
+		c.Messages.Warn("--soft %v is above --hard %v: it has no effect", c.Soft, c.Hard)
+	}
+}
+
+// measures are the sizes that can be held against the limits.
+var measures = map[string]proc.Field{"rss": proc.RSS, "pss": proc.PSS, "uss": proc.USS, "anon": proc.Anon, "rss+swap": proc.RSS | proc.Swap}
+
+// SetMeasure reads the name of a measure.
+func (c *Config) SetMeasure(text string) error {
+	field, ok := measures[text]
+	if !ok {
+		return fmt.Errorf("invalid measure %q (want rss, pss, uss, anon or rss+swap)", text)
+	}
+	c.Measure, c.MeasureName = field, text
+	return nil
+}
+
+// SetScope reads the name of a scope.
+func (c *Config) SetScope(text string) (err error) {
+	c.Scope, err = proc.ParseScope(text, proc.MemoryScopes)
+	return err
+}
+
+// SetMatch reads a glob.
+func (c *Config) SetMatch(glob string) error {
+	c.Match = glob
+	return proc.CheckGlob(glob)
+}
+
+// SetMaxAge reads an age; inf is none.
+func (c *Config) SetMaxAge(text string) error {
+	age, err := units.ParseDuration(text)
+	switch {
+	case err != nil:
+		return err
+	case age == 0:
+		return fmt.Errorf("invalid age %q (want 6h or 86400)", text)
+	case age < units.Never:
+		c.MaxAge = age.Std()
+	}
+	return nil
+}
+
+// SetControlGroup reads the name of a group, or else its number, as chown does.
+func (c *Config) SetControlGroup(name string) error {
+	if g, err := user.LookupGroup(name); err == nil {
+		name = g.Gid
+	}
+	gid, err := strconv.ParseUint(name, 10, 31)
+	if err != nil {
+		return fmt.Errorf("invalid group %q (want a name of /etc/group or a number)", name)
+	}
+	c.ControlGID = int(gid)
+	return nil
+}
+
+// limited tells whether there is anything to watch for.
+func (c *Config) limited() bool { return !c.Soft.IsZero() || !c.Hard.IsZero() || c.MaxAge > 0 }
 
 // several tells whether the scope has instances that are restarted one by one.
 func (c *Config) several() bool {

@@ -2,6 +2,7 @@ package watch
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"math"
 	"time"
@@ -44,10 +45,25 @@ var sizeFields = []string{"rss_kb", "soft_kb", "hard_kb", "over_s", "grace_s", "
 var Events = []Event{Watching, Disabled, OverSoft, UnderSoft, OverHard, GraceOver, RestartBegin, RestartDone, RestartPostponed,
 	RestartFailed, LimitTooLow, TargetGone, TargetUp, Paused, Resumed, ReadFailed}
 
-// LogDisabled logs that there is nothing to watch for.
-func LogDisabled(log *slog.Logger, target string) {
-	log.LogAttrs(context.Background(), Disabled.Level, Disabled.Name, slog.String("target", target),
-		slog.String("why", "no limit is above 0"))
+// NewLog is a log of events: lines of slog's text, or JSON; quiet: errors alone.
+func NewLog(w io.Writer, json, quiet bool) *slog.Logger {
+	options := &slog.HandlerOptions{Level: slog.LevelInfo}
+	if quiet {
+		options.Level = slog.LevelError
+	}
+	if json {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	options.ReplaceAttr = withoutTime
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// withoutTime leaves the time to svlogd and s6-log.
+func withoutTime(groups []string, a slog.Attr) slog.Attr {
+	if len(groups) == 0 && a.Key == slog.TimeKey {
+		return slog.Attr{}
+	}
+	return a
 }
 
 // event logs an event of an instance, or, with nil, of the target, and has

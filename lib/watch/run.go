@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,6 +23,14 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer closeStop()
+	if !cfg.limited() {
+		cfg.Log.LogAttrs(ctx, Disabled.Level, Disabled.Name, slog.String("target", cfg.Target.Text), slog.String("why", "no limit is above 0"))
+		if cfg.Once {
+			return nil
+		}
+		return waitDisabled(cfg.Target, stop)
+	}
+	cfg.warn()
 	makeThreads()
 	score := lowerOOMScore(&cfg)
 	h := newHost(&cfg, stop, score)
@@ -58,13 +67,14 @@ func Run(ctx context.Context, cfg Config) error {
 // lockEvery is how often a lock is tried that another gracewatch has.
 const lockEvery = 100 * time.Millisecond
 
-// WaitDisabled waits as Run does, for the end of ctx or of a target that is one
+// waitDisabled waits as Run does, for stop or the end of a target that is one
 // process, without a check: a watcher without a limit stays up, so that its
 // supervisor does not start it over and over.
-func WaitDisabled(ctx context.Context, target service.Target) error {
+func waitDisabled(target service.Target, stop int) error {
+	wait := []unix.PollFd{{Fd: int32(stop), Events: unix.POLLIN}}
 	if target.IsDirectory() {
-		<-ctx.Done()
-		return nil
+		_, err := proc.Poll(wait, -1)
+		return err
 	}
 	p, err := target.Open()
 	if errors.Is(err, proc.ErrGone) {
@@ -74,12 +84,7 @@ func WaitDisabled(ctx context.Context, target service.Target) error {
 		return err
 	}
 	defer p.Close()
-	stop, closeStop, err := stopDescriptor(ctx)
-	if err != nil {
-		return err
-	}
-	defer closeStop()
-	_, err = proc.Poll([]unix.PollFd{p.PollFd(), {Fd: int32(stop), Events: unix.POLLIN}}, -1)
+	_, err = proc.Poll(append(wait, p.PollFd()), -1)
 	if err == nil && p.Ended() {
 		err = ErrEnded
 	}
