@@ -25,7 +25,8 @@ Its workers are the target if it is a Sidekiq, else every Sidekiq below it,
 else the target.
   1. The quiet signal to each worker that has a handler for it.
   2. A wait until the jobs of all workers have ended. One that is not a Sidekiq
-     is waited for only if its quiet signal was set: until it exits.
+     is waited for only if its quiet signal was set: until it exits; or if
+     REDIS_URL is set and sidekiq-fleet finds its jobs there (JRuby).
   3. The stop signal to each worker. If it has not exited after twice its
      timeout: TTIN (a thread dump into its log) and KILL. Then TERM to the target.
   4. TERM, and KILL 5 s later, to what is left of its group, session and tree.
@@ -117,7 +118,7 @@ func (f *finder) restart(ctx context.Context, limit restart.Limit, dryRun, up bo
 	here := f.place
 	old := here.target.ID
 	config := restart.Config{Target: here.target, Values: f.values, Limit: limit, Size: f.measure(),
-		Log: restart.Log{Info: f.cmd.Info, Warn: f.cmd.Warn, Error: f.cmd.Error}}
+		AskRedis: redisAsker(ctx), Log: restart.Log{Info: f.cmd.Info, Warn: f.cmd.Warn, Error: f.cmd.Error}}
 	if dryRun {
 		lines, err := restart.Plan(config)
 		if err != nil {

@@ -39,6 +39,7 @@ type fake struct {
 	idle     time.Duration // from then on it is idle
 	shows    time.Duration // from then on it shows that it is quiet
 	tellsNot error
+	redis    bool // there is one to ask
 	exit     time.Duration
 	kb       func(now time.Duration) int64
 	values   Values
@@ -139,6 +140,7 @@ func (f *fake) Ended() bool     { return f.exit <= f.w.now }
 func (f *fake) Values() Values  { return f.values }
 func (f *fake) IsStopped() bool { return f.stopped }
 func (f *fake) IsBooting() bool { return f.booting }
+func (f *fake) AskRedis() bool  { return f.redis }
 func (f *fake) Idle() (idle, quiet bool, err error) {
 	return f.idle <= f.w.now, f.shows <= f.w.now, f.tellsNot
 }

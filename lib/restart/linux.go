@@ -94,6 +94,7 @@ type live struct {
 	watch  *sidekiq.Watch
 	config Config
 	name   string
+	answer <-chan error // of Redis; nil: it was not asked
 }
 
 func newLive(p *proc.Process, c Config) *live {
@@ -102,7 +103,7 @@ func newLive(p *proc.Process, c Config) *live {
 	if comm = bytes.TrimSuffix(comm, []byte("\n")); len(comm) > 0 {
 		name = fmt.Sprintf("%v (%s)", p.ID, comm)
 	}
-	return &live{p, sidekiq.NewWatch(p), c, name}
+	return &live{p: p, watch: sidekiq.NewWatch(p), config: c, name: name}
 }
 
 func (l *live) String() string           { return l.name }
@@ -127,7 +128,22 @@ func (l *live) IsBooting() bool {
 	return errors.Is(err, sidekiq.ErrBooting)
 }
 
+func (l *live) AskRedis() bool {
+	if l.config.AskRedis != nil {
+		l.answer = l.config.AskRedis(l.p)
+	}
+	return l.answer != nil
+}
+
 func (l *live) Idle() (idle, quiet bool, err error) {
+	if l.answer != nil {
+		select {
+		case err := <-l.answer:
+			return err == nil, err == nil, err
+		default:
+			return false, false, nil
+		}
+	}
 	s, err := l.watch.Now() // not the next look, which is later
 	return s.Idle, s.Stopping, err
 }

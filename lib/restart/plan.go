@@ -32,6 +32,8 @@ func plan(sys system, c Config) ([]string, error) {
 			add("%s to %v, then wait %s for its jobs", quiet, w, upTo(most))
 		case w.config.QuietIsSet:
 			add("%s to %v, then wait %s for it to exit", quiet, w, upTo(most))
+		case c.AskRedis != nil:
+			add("%s to %v, then wait %s for what sidekiq-fleet says of its jobs", quiet, w, upTo(most))
 		default:
 			add("%s to %v: not a Sidekiq: not waiting for jobs", quiet, w)
 		}

@@ -28,7 +28,13 @@ type Config struct {
 
 	Limit Limit
 	Size  func(worker *proc.Process) (kb int64, err error) // what Limit is compared with; nil: nothing is
-	Lock  Lock                                             // nil: nothing keeps two restarts of this target apart
+
+	// AskRedis asks for the end of the jobs of a worker that shows nothing of them,
+	// as a Sidekiq that JRuby runs. The answer comes once: nil when they have ended.
+	// It is nil where there is no Redis to ask.
+	AskRedis func(worker *proc.Process) <-chan error
+
+	Lock Lock // nil: nothing keeps two restarts of this target apart
 
 	Log
 }
@@ -109,6 +115,7 @@ type process interface {
 	Catches(sig unix.Signal) (bool, error)
 	IsStopped() bool
 	IsBooting() bool                     // it is going to be a Sidekiq
+	AskRedis() bool                      // from now on Idle is what Redis answers; false: there is none
 	Idle() (idle, quiet bool, err error) // quiet: it shows that it takes no more jobs
 	KB() (int64, error)
 	Values() Values
@@ -239,8 +246,12 @@ func (r *restart) quiet(w *worker) {
 		r.Info("%v got %s: waiting %s for its jobs", w, schedule.Name(w.config.Quiet), upTo(most))
 	case w.config.QuietIsSet:
 		r.Info("%v got %s: waiting %s for it to exit", w, schedule.Name(w.config.Quiet), upTo(most))
+	case w.AskRedis():
+		w.asked = true
+		r.Info("%v got %s and shows no jobs (JRuby): waiting %s for what sidekiq-fleet says of them", w, schedule.Name(w.config.Quiet), upTo(most))
 	default:
-		r.Info("%v got %s, but is not a Sidekiq: not waiting for jobs", w, schedule.Name(w.config.Quiet))
+		r.Info("%v got %s, but is not a Sidekiq: not waiting for jobs (if JRuby runs it, set REDIS_URL to have sidekiq-fleet asked)",
+			w, schedule.Name(w.config.Quiet))
 		return
 	}
 	w.phase, w.until = waiting, after(r.sys.Now(), most)
@@ -295,7 +306,7 @@ func (r *restart) checkWorker(w *worker) {
 		return
 	}
 	var err error
-	if w.sidekiq {
+	if w.sidekiq || w.asked {
 		var idle bool
 		if idle, _, err = w.Idle(); idle {
 			w.phase, w.settled = ready, 0
@@ -303,12 +314,12 @@ func (r *restart) checkWorker(w *worker) {
 			return
 		}
 	}
-	if r.sys.Now() < w.until {
+	if answered := w.asked && err != nil; r.sys.Now() < w.until && !answered {
 		return
 	}
 	w.phase = ready
 	switch {
-	case !w.sidekiq:
+	case !w.sidekiq && !w.asked:
 		r.Warn("%v has not exited in time", w)
 	case errors.Is(err, proc.ErrGone): // the next look would have seen it
 	case err != nil:

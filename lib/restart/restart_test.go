@@ -127,6 +127,14 @@ func TestATargetThatIsNotASidekiq(t *testing.T) {
 			func(f *fake) { f.handles = []unix.Signal{unix.SIGTSTP} },
 			[]string{"0s TSTP 1", "0s TERM 1", "0s clean-up"},
 			"is not a Sidekiq: not waiting for jobs"},
+		"whose jobs Redis knows": { // as under JRuby
+			func(f *fake) { f.handles, f.redis, f.idle = sidekiqHandles, true, seconds(12) },
+			[]string{"0s TSTP 1", "12s TERM 1", "12s clean-up"},
+			"shows no jobs (JRuby): waiting up to 30s for what sidekiq-fleet says of them"},
+		"that Redis does not know": {
+			func(f *fake) { f.handles, f.redis, f.tellsNot = sidekiqHandles, true, errors.New("exit status 111") },
+			[]string{"0s TSTP 1", "0s TERM 1", "0s clean-up"},
+			"cannot tell whether 1:1 still has jobs: exit status 111"},
 		"without one": {
 			func(f *fake) {},
 			[]string{"0s TERM 1", "0s clean-up"},

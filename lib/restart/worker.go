@@ -28,6 +28,7 @@ type worker struct {
 	process
 	config  Values
 	sidekiq bool
+	asked   bool // Redis tells whether it is idle
 	phase   phase
 	settled time.Duration // until then it may not have handled the quiet signal
 	until   time.Duration // when waiting, stopping, dumping and killed end at the latest
