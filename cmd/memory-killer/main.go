@@ -143,11 +143,15 @@ func (k *killer) watch(word string) error {
 	if isMissingName(word) && target.Service() == "" {
 		return &wrongSetting{fmt.Errorf("--target: no service %q (want a name of /etc/service, /run/service or /service, or a path)", word)}
 	}
-	control, err := k.control(target.Service())
+	directory := target.Service()
+	if _, err := os.Stat(word); errors.Is(err, fs.ErrNotExist) && strings.Contains(word, "/") {
+		directory = word // that of a service which is not there yet
+	}
+	control, err := k.control(directory)
 	if err != nil {
 		return err
 	}
-	k.makeNotes(target.Service())
+	k.makeNotes(directory)
 	argv := append(k.gracewatch(), control...)
 	if k.values.State != "" {
 		argv = append(argv, "--state", k.values.State, "--history", k.values.State+".history")

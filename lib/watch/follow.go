@@ -18,7 +18,7 @@ import (
 func (l *loop) start() error {
 	p, err := l.world.Target()
 	switch gone := errors.Is(err, proc.ErrGone); {
-	case err != nil && !gone && (l.cfg.Once || !l.mayAppear(err)):
+	case err != nil && !gone && (l.cfg.Once || !mayAppear(l.cfg.Target, err)):
 		return err
 	case gone && (!l.mayBeReplaced() || l.cfg.Once):
 		l.cfg.Messages.Warn("%v", err)
@@ -59,12 +59,12 @@ func (l *loop) start() error {
 // mayAppear tells whether a refusal of the target is a matter of time: its
 // supervisor has not started, or its directory is not there yet. A word is a name
 // that may be misspelled, a path is meant.
-func (l *loop) mayAppear(err error) bool {
+func mayAppear(target service.Target, err error) bool {
 	if errors.Is(err, service.ErrUnsupervised) {
 		return true
 	}
-	_, err = os.Stat(l.cfg.Target.Text)
-	return errors.Is(err, fs.ErrNotExist) && strings.Contains(l.cfg.Target.Text, "/")
+	_, err = os.Stat(target.Text)
+	return errors.Is(err, fs.ErrNotExist) && strings.Contains(target.Text, "/")
 }
 
 // logWatching logs the limits; those that are a share are known when there is a

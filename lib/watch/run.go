@@ -72,15 +72,17 @@ const lockEvery = 100 * time.Millisecond
 // supervisor does not start it over and over.
 func waitDisabled(target service.Target, stop int) error {
 	wait := []unix.PollFd{{Fd: int32(stop), Events: unix.POLLIN}}
-	if target.IsDirectory() {
-		_, err := proc.Poll(wait, -1)
-		return err
-	}
 	p, err := target.Open()
-	if errors.Is(err, proc.ErrGone) {
+	switch {
+	case target.IsDirectory() || err != nil && mayAppear(target, err):
+		if p != nil {
+			p.Close()
+		}
+		_, err = proc.Poll(wait, -1)
+		return err
+	case errors.Is(err, proc.ErrGone):
 		return ErrEnded
-	}
-	if err != nil {
+	case err != nil:
 		return err
 	}
 	defer p.Close()
