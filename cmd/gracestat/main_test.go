@@ -3,11 +3,11 @@ package main
 import (
 	"testing"
 
-	"gracekit/test/script"
+	"gracekit/test/harness"
 )
 
-func TestMain(m *testing.M) { script.Main(m, "gracestat", main) }
+func TestMain(m *testing.M) { harness.ScriptMain(m, "gracestat", main) }
 
 func TestScripts(t *testing.T) {
-	script.Run(t, "gracekit/cmd/gracewatch", "gracekit/cmd/memory-killer", "gracekit/cmd/graceful-restart")
+	harness.Scripts(t, "gracekit/cmd/gracewatch", "gracekit/cmd/memory-killer", "gracekit/cmd/graceful-restart")
 }

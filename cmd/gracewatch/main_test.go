@@ -4,12 +4,12 @@ import (
 	"flag"
 	"testing"
 
-	"gracekit/test/script"
+	"gracekit/test/harness"
 )
 
 func TestMain(m *testing.M) {
 	flag.Set("test.parallel", "6") // scripts wait most of their time
-	script.Main(m, "gracewatch", main)
+	harness.ScriptMain(m, "gracewatch", main)
 }
 
-func TestScripts(t *testing.T) { script.Run(t, "gracekit/test/leaky") }
+func TestScripts(t *testing.T) { harness.Scripts(t, "gracekit/test/leaky") }

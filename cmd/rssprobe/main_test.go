@@ -3,9 +3,9 @@ package main
 import (
 	"testing"
 
-	"gracekit/test/script"
+	"gracekit/test/harness"
 )
 
-func TestMain(m *testing.M) { script.Main(m, "rssprobe", main) }
+func TestMain(m *testing.M) { harness.ScriptMain(m, "rssprobe", main) }
 
-func TestScripts(t *testing.T) { script.Run(t, "gracekit/test/leaky") }
+func TestScripts(t *testing.T) { harness.Scripts(t, "gracekit/test/leaky") }

@@ -5,17 +5,17 @@ import (
 	"os/exec"
 	"testing"
 
-	"gracekit/test/script"
+	"gracekit/test/harness"
 )
 
 func TestMain(m *testing.M) {
 	flag.Set("test.parallel", "4") // scripts wait most of their time
-	script.Main(m, "sidekiq-fleet", main)
+	harness.ScriptMain(m, "sidekiq-fleet", main)
 }
 
 func TestScripts(t *testing.T) {
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		t.Skip("redis-server is not installed (test/run installs it)")
 	}
-	script.Run(t)
+	harness.Scripts(t)
 }

@@ -3,9 +3,9 @@ package main
 import (
 	"testing"
 
-	"gracekit/test/script"
+	"gracekit/test/harness"
 )
 
-func TestMain(m *testing.M) { script.Main(m, "sidekiq-idle", main) }
+func TestMain(m *testing.M) { harness.ScriptMain(m, "sidekiq-idle", main) }
 
-func TestScripts(t *testing.T) { script.Run(t) }
+func TestScripts(t *testing.T) { harness.Scripts(t) }

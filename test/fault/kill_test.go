@@ -122,7 +122,7 @@ func TestKilledWhileItsProgramRunsItWaitsForThat(t *testing.T) {
 		name := fmt.Sprintf("%s%d", moment, n)
 		target, j := s.worker(name)
 		watcher, l := s.watched(name+"-watch", target, "-g 0 -i 50ms -r 200ms", j.restarter("-quiet 2500ms"))
-		l.Says("msg=watching", 1)
+		l.Line("msg=watching", 1)
 		p, w := target.Running(), watcher.Running()
 		state := target.Dir + "/supervise/gracewatch"
 		all.Go(func() {

@@ -16,18 +16,18 @@ func TestDownInTheGraceTime(t *testing.T) {
 	_, l := s.watched("watch", target, "-g 8s -i 50ms -r 100ms", j.restarter())
 	p := target.Running()
 	s.grow(p, j)
-	l.Says("msg=over-soft", 1)
+	l.Line("msg=over-soft", 1)
 	target.Control("d")
-	l.Says(`msg=target-gone .*why="the service is wanted down" stopped="the grace timer"`, 1)
+	l.Line(`msg=target-gone .*why="the service is wanted down" stopped="the grace timer"`, 1)
 	s.pass(9 * time.Second) // the grace time, and more
 	if target.Stat() != "down" || len(j.of("RESTART")) > 0 {
 		s.Errorf("%s, %d restarts", target.Stat(), len(j.of("RESTART")))
 	}
-	l.Said("msg=restart-", 0)
+	l.WantLines("msg=restart-", 0)
 	target.Control("u")
-	l.Says("msg=target-up", 1)
+	l.Line("msg=target-up", 1)
 	s.grow(target.Running(p), j)
-	l.Says("msg=restart-done", 1) // on as ever
+	l.Line("msg=restart-done", 1) // on as ever
 }
 
 // pass lets time pass in which nothing must happen.
@@ -46,8 +46,8 @@ func TestDownDuringTheRestart(t *testing.T) {
 	target.Control("d")
 	j.event("IGNORED", 1)
 	s.Check(p.Signal(unix.SIGKILL))
-	l.Says("msg=restart-done", 1)
-	l.Says(`msg=target-gone .*why="the service is wanted down"`, 1)
+	l.Line("msg=restart-done", 1)
+	l.Line(`msg=target-gone .*why="the service is wanted down"`, 1)
 	s.Eventually("it is down", func() bool { return target.Stat() == "down" })
 	s.pass(1500 * time.Millisecond) // runsv starts what it wants within a second
 	if target.Stat() != "down" || len(j.of("START")) != 1 {
@@ -66,14 +66,14 @@ func TestDownUnderS6(t *testing.T) {
 	p := v.Running()
 	j.event("START", 1)
 	l := s.watch(v.Dir, "-g 10s -i 50ms -r 200ms", j.restarter()) // s6-supervise notes what is wanted after it has signalled
-	l.Says("msg=watching", 1)
+	l.Line("msg=watching", 1)
 	s.grow(p, j)
 	v.Down()
-	l.Says(`msg=restart-postponed .*why="the service is wanted down"`, 2)
+	l.Line(`msg=restart-postponed .*why="the service is wanted down"`, 2)
 	s.Check(p.Signal(unix.SIGKILL))
-	l.Says(`msg=target-gone .*why="the service is wanted down"`, 1)
+	l.Line(`msg=target-gone .*why="the service is wanted down"`, 1)
 	v.Up()
-	l.Says("msg=target-up", 1)
+	l.Line("msg=target-up", 1)
 	if len(j.of("RESTART")) > 0 {
 		s.Error("restarted though down")
 	}
@@ -86,29 +86,29 @@ func TestSuperviseDeletedAndMadeAnew(t *testing.T) {
 	target, j := s.worker("worker")
 	p := target.Running()
 	l := s.watch(target.Dir, "-g 0 -i 50ms -r 200ms", j.restarter())
-	l.Says("id="+p.ID(), 1)
+	l.Line("id="+p.ID(), 1)
 	s.Eventually("supervise is deleted", func() bool { // also while gracewatch keeps its state there
 		return os.RemoveAll(target.Dir+"/supervise") == nil
 	})
 	s.grow(p, j)
-	l.Says("msg=restart-postponed .*it has no supervise", 2)
-	l.Said("cannot keep the state", 1)
+	l.Line("msg=restart-postponed .*it has no supervise", 2)
+	l.WantLines("cannot keep the state", 1)
 	if len(j.of("RESTART")) > 0 {
 		s.Error("restarted though nothing would start it again")
 	}
 	target.Kill() // it does not find its own files either
 	s.Check(p.Signal(unix.SIGKILL))
-	l.Says("msg=target-gone", 1)
+	l.Line("msg=target-gone", 1)
 	target = &service{s.Runsv(target.Dir), s}
 	next := target.Running(p)
-	l.Says("msg=target-up .*id="+next.ID(), 1)
+	l.Line("msg=target-up .*id="+next.ID(), 1)
 	s.grow(next, j)
-	l.Says("msg=restart-done", 1)
+	l.Line("msg=restart-done", 1)
 	j.restartedOnce(next.ID())
 	if readSnapshot(s.Path("worker/supervise/gracewatch")).Version == 0 {
 		s.Error("the state is not kept again")
 	}
 	second := s.Gracewatch("-s", "1", target.Dir, "true")
 	s.Exits(second.Child, 111)
-	second.Says("locked by another gracewatch", 1)
+	second.Line("locked by another gracewatch", 1)
 }

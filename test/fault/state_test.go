@@ -89,27 +89,27 @@ func TestADiskThatIsFull(t *testing.T) {
 			inside := func(command string) string {
 				return s.Run("nsenter", "-t", fmt.Sprint(l.PID), "-m", "sh", "-c", "cd "+s.Dir+" && "+command).Stdout
 			}
-			l.Says("msg=watching", 1)
-			l.Says("cannot keep the state", 1)
+			l.Line("msg=watching", 1)
+			l.Line("cannot keep the state", 1)
 			s.grow(p, j)
-			l.Says("msg=over-soft", 1)
+			l.Line("msg=over-soft", 1)
 			s.Check(p.Signal(unix.SIGUSR1))
-			l.Says("msg=under-soft", 1)
+			l.Line("msg=under-soft", 1)
 			s.polls(l.Process)
-			l.Said("cannot keep the state", 1)
+			l.WantLines("cannot keep the state", 1)
 			inside("rm disk/fill*")
 			s.grow(p, j)
-			l.Says("msg=over-soft", 2)
+			l.Line("msg=over-soft", 2)
 			s.Eventually("the state is kept", func() bool { return strings.Contains(inside("cat disk/state"), `"over": true`) })
 			inside("cat /dev/zero >disk/fill")
 			if name == "no room" {
 				s.Check(p.Signal(unix.SIGUSR1))
-				l.Says("msg=under-soft", 2)
-				l.Says("cannot keep the state", 2) // it is another time
+				l.Line("msg=under-soft", 2)
+				l.Line("cannot keep the state", 2) // it is another time
 				s.grow(p, j)
-				l.Says("msg=over-soft", 3)
+				l.Line("msg=over-soft", 3)
 				s.polls(l.Process)
-				l.Said("cannot keep the state", 2)
+				l.WantLines("cannot keep the state", 2)
 			}
 		})
 	}
@@ -124,11 +124,11 @@ func TestALimitForTheSizeOfFiles(t *testing.T) {
 	// Its messages go through a pipe, which the limit is not for.
 	l := s.Watch(s.Command("sh", "-c", `ulimit -H -f unlimited; (prlimit --fsize=50:unlimited -- "$@"; echo "exit $?") 2>&1 | cat`, "sh",
 		"gracewatch", "-s", fmt.Sprint(soft), "-g", "200ms", "-i", "50ms", "-f", "state", p.ID(), "./prog"))
-	l.Says("msg=watching", 1)
+	l.Line("msg=watching", 1)
 	s.grow(p, j)
-	l.Says("msg=restart-done", 1)
-	l.Says("exit 0", 1)
-	l.Said("cannot keep the state", 1)
+	l.Line("msg=restart-done", 1)
+	l.Line("exit 0", 1)
+	l.WantLines("cannot keep the state", 1)
 }
 
 // Where nothing can be written, as on a read-only file system, a restart that had begun is still gone on with.
@@ -144,6 +144,6 @@ func TestAStateThatCanBeReadAlone(t *testing.T) {
 	l := s.Watch(s.Command("unshare", "-m", "sh", "-c", `mount --bind disk disk; mount -o remount,ro,bind disk; exec gracewatch "$@"`,
 		"sh", "-s", fmt.Sprint(soft), "-g", "1h", "-f", "disk/state", p.ID(), "worker", "restart", j.file))
 	s.Exits(l.Child, 0)
-	l.Says("msg=restart-done", 1)
-	l.Said("cannot keep the state", 1)
+	l.Line("msg=restart-done", 1)
+	l.WantLines("cannot keep the state", 1)
 }

@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -8,10 +9,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
-// An Event is a line of gracewatch's.
+// An Event is a line of gracewatch's log.
 type Event struct {
 	Name   string // msg; empty for what is no event, such as a warning
 	Fields map[string]string
@@ -71,16 +71,18 @@ func (w *World) Follow(file string) *Log {
 	l := &Log{w: w, file: file}
 	w.Cleanup(func() {
 		if w.Failed() {
-			w.Logf("what gracewatch said:\n%s", l)
+			w.Logf("%s:\n%s", file, l)
 		}
 	})
 	return l
 }
 
 // String is what was logged so far, in whole lines.
-func (l *Log) String() string {
-	text, _ := os.ReadFile(l.file)
-	return string(text[:strings.LastIndexByte(string(text), '\n')+1])
+func (l *Log) String() string { return wholeLines(l.file) }
+
+func wholeLines(file string) string {
+	text, _ := os.ReadFile(file)
+	return string(text[:bytes.LastIndexByte(text, '\n')+1])
 }
 
 // Seen are the events so far.
@@ -148,15 +150,16 @@ func (l *Log) Event(name string, nth int) (found Event) {
 	return found
 }
 
-func (l *Log) matches(expression string) []string {
+// Lines are those so far that have the expression.
+func (l *Log) Lines(expression string) []string {
 	return regexp.MustCompile("(?m)^.*(?:"+expression+").*$").FindAllString(l.String(), -1)
 }
 
-// Says waits for the nth line (from 1) that has the expression, and returns it.
-func (l *Log) Says(expression string, nth int) (line string) {
+// Line waits for the nth line (from 1) that has the expression, and returns it.
+func (l *Log) Line(expression string, nth int) (line string) {
 	l.w.Helper()
 	l.w.Eventually(fmt.Sprintf("%q for the %d. time", expression, nth), func() bool {
-		lines := l.matches(expression)
+		lines := l.Lines(expression)
 		if len(lines) >= nth {
 			line = lines[nth-1]
 		}
@@ -165,11 +168,11 @@ func (l *Log) Says(expression string, nth int) (line string) {
 	return line
 }
 
-// Said is for the end of a test: so many lines have the expression.
-func (l *Log) Said(expression string, want int) {
+// WantLines compares how many lines have the expression, at the end of a test.
+func (l *Log) WantLines(expression string, want int) {
 	l.w.Helper()
-	if n := len(l.matches(expression)); n != want {
-		l.w.Errorf("%q was said %d times, want %d", expression, n, want)
+	if lines := l.Lines(expression); len(lines) != want {
+		l.w.Errorf("%d lines have %q, want %d:\n%s", len(lines), expression, want, strings.Join(lines, "\n"))
 	}
 }
 
@@ -192,14 +195,4 @@ func (w *World) KB(p Process) int {
 	kb, err := strconv.Atoi(strings.TrimSpace(w.Wants(0, "rssprobe", p.ID()).Stdout))
 	w.Check(err)
 	return kb
-}
-
-// Happens is true if it has happened within that time: for what must not happen.
-func Happens(event <-chan struct{}, within time.Duration) bool {
-	select {
-	case <-event:
-		return true
-	case <-time.After(within):
-		return false
-	}
 }

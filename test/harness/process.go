@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -25,8 +26,8 @@ type Process struct {
 	StartTime            string // field 22: with the pid, the identity
 }
 
-// Look reads a process. A zombie counts as gone: it runs nothing any more.
-func Look(pid int) (p Process, alive bool) {
+// FindProcess reads a process. A zombie counts as gone: it runs nothing any more.
+func FindProcess(pid int) (p Process, alive bool) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return p, false
@@ -39,9 +40,9 @@ func Look(pid int) (p Process, alive bool) {
 	return p, p.State != 'Z' && p.State != 'X'
 }
 
-// LookID reads the process of PID:START; not alive: it has exited.
-func LookID(id string) (p Process, alive bool) {
-	p, alive = Look(PIDOf(id))
+// FindIdentity reads the process of PID:START; not alive: it has exited.
+func FindIdentity(id string) (p Process, alive bool) {
+	p, alive = FindProcess(PIDOf(id))
 	return p, alive && p.ID() == id
 }
 
@@ -68,7 +69,7 @@ func (p Process) File(name string) string {
 }
 
 func (p Process) Alive() bool {
-	now, alive := Look(p.PID)
+	now, alive := FindProcess(p.PID)
 	return alive && now.StartTime == p.StartTime
 }
 
@@ -79,7 +80,7 @@ func (p Process) Signal(sig syscall.Signal) error {
 		return err
 	}
 	defer unix.Close(fd)
-	if now, _ := Look(p.PID); now.StartTime != p.StartTime {
+	if now, _ := FindProcess(p.PID); now.StartTime != p.StartTime {
 		return unix.ESRCH
 	}
 	return unix.PidfdSendSignal(fd, sig, nil, 0)
@@ -87,12 +88,43 @@ func (p Process) Signal(sig syscall.Signal) error {
 
 func (p Process) Kill() { p.Signal(unix.SIGKILL) }
 
+// A Child is a process that the test itself has started.
+type Child struct {
+	Process
+	Done chan struct{} // closed when it has been waited for
+	Code int           // then: -1 if a signal ended it
+}
+
+func startChild(c *exec.Cmd) (*Child, error) {
+	if err := c.Start(); err != nil {
+		return nil, err
+	}
+	p, _ := FindProcess(c.Process.Pid) // not waited for yet: it is there, at least as a zombie
+	ch := &Child{Process: p, Done: make(chan struct{})}
+	go func() {
+		c.Wait()
+		ch.Code = c.ProcessState.ExitCode()
+		close(ch.Done)
+	}()
+	return ch, nil
+}
+
+// end kills a child that has not exited yet.
+func (c *Child) end() {
+	select {
+	case <-c.Done:
+	default:
+		c.Kill()
+		<-c.Done
+	}
+}
+
 // Processes are all that live.
 func Processes() (all []Process) {
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
 	for _, dir := range dirs {
 		pid, _ := strconv.Atoi(filepath.Base(dir))
-		if p, alive := Look(pid); alive {
+		if p, alive := FindProcess(pid); alive {
 			all = append(all, p)
 		}
 	}

@@ -3,6 +3,7 @@ package harness
 import (
 	"encoding/json"
 	"fmt"
+	"os/exec"
 	"strings"
 	"time"
 )
@@ -18,11 +19,20 @@ type Redis struct {
 func (w *World) Redis(options ...string) *Redis {
 	w.Helper()
 	r := &Redis{w: w, Socket: w.Path("redis.sock")}
-	c := w.Command("redis-server", append([]string{"--port", "0", "--unixsocket", r.Socket, "--save", "", "--appendonly", "no", "--dir", w.Dir,
-		"--logfile", w.Path("redis.log"), "--set-proc-title", "no"}, options...)...) // a title would be written over the mark in its environment
-	w.Start(c)
-	w.Eventually("redis answers", func() bool { return w.Run("redis-cli", "-s", r.Socket, "PING").Stdout == "PONG\n" })
+	w.Start(w.Command("redis-server", serverArgs(r.Socket, w.Dir, options)...))
+	w.Eventually("redis answers", func() bool { return redisAnswers(r.Socket) })
 	return r
+}
+
+// serverArgs are those of a redis-server without a port or persistence. A title would be written over the mark in its
+// environment.
+func serverArgs(socket, dir string, options []string) []string {
+	return append([]string{"--port", "0", "--unixsocket", socket, "--save", "", "--appendonly", "no", "--dir", dir,
+		"--logfile", dir + "/redis.log", "--set-proc-title", "no"}, options...)
+}
+
+func redisAnswers(socket string) bool {
+	return exec.Command("redis-cli", "-s", socket, "PING").Run() == nil
 }
 
 func (r *Redis) URL() string { return "unix://" + r.Socket }

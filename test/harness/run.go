@@ -1,5 +1,6 @@
 // Package harness is what tests with real processes have in common: the programs, built once and found by PATH; a world
-// for each test, of which nothing may be left when it ends; real supervisors and a real Redis; and the log of gracewatch.
+// for each test, of which nothing may be left when it ends; real supervisors and a real Redis; the log of gracewatch; and
+// the commands of test scripts. It reads /proc itself, without the packages that are tested.
 package harness
 
 import (
@@ -12,11 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
 )
-
-// Patience is how long an event that must come may take. The machine may be slow; only a fault takes this long.
-const Patience = 60 * time.Second
 
 // Role is in the environment of a test binary that is to be something else than the tests.
 const Role = "GRACEKIT_TEST_ROLE"
@@ -28,7 +25,7 @@ const RunVariable = "GRACEKIT_TEST_RUN"
 // PATH, and runs the tests, as many at once as given, unless -parallel is: they wait more than they compute. roles are
 // what the test binary is for its own tests, by the name in Role.
 func Main(m *testing.M, parallel string, roles map[string]func() int, packages ...string) {
-	SweepIfTold()
+	sweepIfAsked()
 	if role := roles[os.Getenv(Role)]; role != nil {
 		os.Exit(role())
 	}
@@ -36,7 +33,7 @@ func Main(m *testing.M, parallel string, roles map[string]func() int, packages .
 }
 
 func runTests(m *testing.M, parallel string, packages []string) int {
-	dir, stop, err := Begin()
+	dir, stop, err := begin()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -62,10 +59,14 @@ func programs(bin string, packages []string) error {
 	if ready := os.Getenv("GRACEKIT_BIN"); ready != "" {
 		return os.CopyFS(bin, os.DirFS(ready))
 	}
-	build := exec.Command("go", append([]string{"build", "-o", bin}, packages...)...)
-	build.Dir = repo
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
+	return build(bin, packages)
+}
+
+func build(bin string, packages []string) error {
+	c := exec.Command("go", append([]string{"build", "-o", bin}, packages...)...)
+	c.Dir = repo
+	c.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := c.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build %v: %w\n%s", packages, err, out)
 	}
 	return nil
@@ -100,9 +101,9 @@ func Repo() string {
 
 const sweeper = "sweeper"
 
-// Begin makes the folder of this run, and starts a process that outlives this one, should it be killed or panic (go test
+// begin makes the folder of this run, and starts a process that outlives this one, should it be killed or panic (go test
 // -timeout), and then ends what its tests had started. It sees the end of the test binary as the end of its input.
-func Begin() (dir string, stop func(), err error) {
+func begin() (dir string, stop func(), err error) {
 	if dir, err = os.MkdirTemp("", "gk"); err != nil { // short: unix sockets are in it
 		return "", nil, err
 	}
@@ -124,8 +125,8 @@ func Begin() (dir string, stop func(), err error) {
 	return dir, func() { in.Close(); c.Wait() }, nil
 }
 
-// SweepIfTold is the whole life of the sweeper, and nothing in any other process.
-func SweepIfTold() {
+// sweepIfAsked is the whole life of the sweeper, and nothing in any other process.
+func sweepIfAsked() {
 	if os.Getenv(Role) != sweeper {
 		return
 	}

@@ -1,32 +1,22 @@
 package harness
 
 import (
-	"encoding/binary"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // A Runsv is a real runsv over one service directory.
-type Runsv struct {
-	*Child
-	w   *World
-	Dir string
-}
+type Runsv struct{ supervisor }
 
-// Runsv starts runsv over a service directory. At the end of the test it is told to exit, as sv exit does.
+// Runsv starts runsv over a service directory. It exits at the end of the test, as by sv exit.
 func (w *World) Runsv(dir string, env ...string) *Runsv {
 	w.Helper()
-	c := w.Command("runsv", dir)
-	c.Env = append(c.Env, env...)
-	c.Stdout, c.Stderr = w.Output(filepath.Base(dir) + ".runsv.log")
-	v := &Runsv{w.Start(c), w, dir}
+	v := &Runsv{w.supervise("runsv", dir, env)}
 	w.Cleanup(v.Exit)
-	w.Eventually("runsv is there", func() bool { return isRead(dir + "/supervise/ok") })
+	v.awaitReader("supervise/ok")
 	return v
 }
 
@@ -43,29 +33,10 @@ func (v *Runsv) Control(bytes string) {
 	}
 }
 
-// Exit tells it to exit until it does, for Ruby 3.1 loses a TERM that comes in its first milliseconds; what ignores TERM is
-// killed.
-func (v *Runsv) Exit() {
-	for n := 0; v.Alive(); n++ {
-		v.Control("cx")
-		select {
-		case <-v.Done:
-			return
-		case <-time.After(5 * time.Second):
-			v.w.Logf("runsv %s does not exit: %s", v.Dir, v.Stat())
-		}
-		switch {
-		case n == 1: // ten seconds
-			v.Control("k")
-		case n > 5:
-			v.w.Errorf("runsv %s did not exit: %s", v.Dir, v.Stat())
-			v.Kill()
-			return
-		}
-	}
-}
+// Exit has it exit.
+func (v *Runsv) Exit() { v.exit(func() { v.Control("cx") }, func() { v.Control("k") }) }
 
-// Stat is what runsv says of itself: run, down, finish, with ", paused" and so on.
+// Stat is what runsv writes about itself: run, down, finish, with ", paused" and so on.
 func (v *Runsv) Stat() string { return FirstLine(v.Dir + "/supervise/stat") }
 
 // MainPID is that of ./run or of ./finish, 0 when down.
@@ -74,30 +45,25 @@ func (v *Runsv) MainPID() int {
 	return pid
 }
 
-// isNoted tells whether supervise/status has a pid, too: runsv writes it last, and our programs read it alone.
-func (v *Runsv) isNoted(pid int) bool {
-	text, err := os.ReadFile(v.Dir + "/supervise/status")
-	return err == nil && len(text) == 20 && binary.LittleEndian.Uint32(text[12:]) == uint32(pid)
-}
-
+// Running reads supervise/status, too: runsv writes it last, and our programs read it alone.
 func (v *Runsv) Running(not ...Process) (p Process) {
 	v.w.Helper()
 	v.w.Eventually(v.Dir+" runs", func() bool {
-		p, _ = Look(v.MainPID())
-		return strings.HasPrefix(v.Stat(), "run") && v.isNoted(p.PID) && isAnother(p, v.Process, not)
+		p, _ = FindProcess(v.MainPID())
+		status, err := readStatus(v.Dir)
+		return err == nil && status.phase == "run" && status.pid == p.PID && v.isAnother(p, not)
 	})
 	return p
 }
 
-func (v *Runsv) Supervisor() Process { return v.Process }
-func (v *Runsv) Up()                 { v.Control("u") }
-func (v *Runsv) Down()               { v.Control("d") }
+func (v *Runsv) Up()   { v.Control("u") }
+func (v *Runsv) Down() { v.Control("d") }
 
 func (v *Runsv) InFinish() (p Process) {
 	v.w.Helper()
 	// Its stat says finish a moment before ./finish has been started.
 	v.w.Eventually(v.Dir+" is in finish", func() (alive bool) {
-		p, alive = Look(v.MainPID())
+		p, alive = FindProcess(v.MainPID())
 		return alive && strings.HasPrefix(v.Stat(), "finish") && strings.Contains(p.Title(), "finish")
 	})
 	return p
@@ -108,7 +74,7 @@ func (v *Runsv) Logger() (p Process) {
 	v.w.Helper()
 	v.w.Eventually(v.Dir+"/log runs", func() (alive bool) {
 		pid, _ := strconv.Atoi(FirstLine(v.Dir + "/log/supervise/pid"))
-		p, alive = Look(pid)
+		p, alive = FindProcess(pid)
 		return alive
 	})
 	return p

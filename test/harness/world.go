@@ -33,16 +33,13 @@ func New(t *testing.T) *World {
 	return w
 }
 
-// mustBeEmpty runs last: what was started has been told to end by then.
+// mustBeEmpty runs last: all that was started is ending by then.
 func (w *World) mustBeEmpty() {
-	for deadline := time.Now().Add(Patience); len(w.Left()) > 0; time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			for _, p := range w.Left() {
-				w.Errorf("left behind: %v", p)
-			}
-			KillAll(w.Left)
-			break
+	if !await(func() bool { return len(w.Left()) == 0 }) {
+		for _, p := range w.Left() {
+			w.Errorf("left behind: %v", p)
 		}
+		KillAll(w.Left)
 	}
 	if w.Failed() {
 		w.Logf("kept for inspection: %s", w.Dir)
@@ -117,7 +114,7 @@ func (w *World) Exists(name string) bool {
 	return err == nil
 }
 
-// Output opens a file for what a supervisor says, shown when the test fails.
+// Output opens a file for what a supervisor prints, shown when the test fails.
 func (w *World) Output(name string) (stdout, stderr *os.File) {
 	w.Helper()
 	f, err := os.OpenFile(w.Path(name), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
@@ -180,36 +177,16 @@ func (w *World) NeedThat(name string, args ...string) {
 	}
 }
 
-// A Child is a process that the test itself has started, in a session of its own.
-type Child struct {
-	Process
-	Done chan struct{} // closed when it has been waited for
-	Code int           // then
-}
-
 // Start starts a command in a session of its own. It is killed at the end of the test, if it is still there.
 func (w *World) Start(c *exec.Cmd) *Child {
 	w.Helper()
 	if c.SysProcAttr == nil {
 		c.SysProcAttr = OwnSession
 	}
-	w.Check(c.Start())
-	p, _ := Look(c.Process.Pid)
-	w.Adopt(p)
-	ch := &Child{Process: p, Done: make(chan struct{})}
-	go func() {
-		c.Wait()
-		ch.Code = c.ProcessState.ExitCode()
-		close(ch.Done)
-	}()
-	w.Cleanup(func() {
-		select {
-		case <-ch.Done:
-		default:
-			ch.Kill()
-			<-ch.Done
-		}
-	})
+	ch, err := startChild(c)
+	w.Check(err)
+	w.Adopt(ch.Process)
+	w.Cleanup(ch.end)
 	return ch
 }
 
@@ -217,7 +194,7 @@ func (w *World) Start(c *exec.Cmd) *Child {
 func (w *World) Adopt(p Process) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if own, _ := Look(os.Getpid()); p.SID != own.SID {
+	if own, _ := FindProcess(os.Getpid()); p.SID != own.SID {
 		w.sessions[p.SID] = true
 	}
 }
@@ -225,17 +202,15 @@ func (w *World) Adopt(p Process) {
 // Exits waits for the end of a child, which must exit so.
 func (w *World) Exits(c *Child, code int) {
 	w.Helper()
-	select {
-	case <-c.Done:
-		if c.Code != code {
-			w.Errorf("exit %d, want %d", c.Code, code)
-		}
-	case <-time.After(Patience):
+	if !Happens(c.Done, Patience) {
 		w.Fatalf("it has not ended: %v", c)
+	}
+	if c.Code != code {
+		w.Errorf("exit %d, want %d", c.Code, code)
 	}
 }
 
-// A Result is what a program said and how it ended.
+// A Result is what a program printed and how it ended.
 type Result struct {
 	Code           int
 	Stdout, Stderr string
@@ -278,15 +253,5 @@ func (w *World) Must(name string, args ...string) {
 	w.Helper()
 	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
 		w.Fatalf("%s %v: %v\n%s", name, args, err, out)
-	}
-}
-
-// Eventually waits until cond is true, and fails the test when that takes longer than Patience.
-func (w *World) Eventually(what string, cond func() bool) {
-	w.Helper()
-	for deadline := time.Now().Add(Patience); !cond(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			w.Fatalf("after %v still not: %s", Patience, what)
-		}
 	}
 }

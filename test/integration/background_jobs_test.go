@@ -86,7 +86,7 @@ func (a *app) running(service string, not ...harness.Process) (p harness.Process
 	a.s.Helper()
 	a.s.Eventually("another "+service+" has booted", func() bool {
 		var alive bool
-		p, alive = harness.Look(harness.PIDOf(harness.FirstLine(a.path("tmp/pids/"+service+".pid")) + ":"))
+		p, alive = harness.FindProcess(harness.PIDOf(harness.FirstLine(a.path("tmp/pids/"+service+".pid")) + ":"))
 		return alive && booted(p) && !slices.ContainsFunc(not, func(old harness.Process) bool { return old.ID() == p.ID() })
 	})
 	a.s.Adopt(p)
@@ -198,7 +198,7 @@ func TestBackgroundJobsKilled(t *testing.T) {
 			a.hide = hide
 			a.wants(0, "start")
 			first := a.running("sidekiq")
-			parent, _ := harness.Look(first.PPID)
+			parent, _ := harness.FindProcess(first.PPID)
 			if parent.Title() != supervisor+"\x00sidekiq" {
 				s.Fatalf("the parent is %q, want %s", parent.Title(), supervisor)
 			}
@@ -207,15 +207,15 @@ func TestBackgroundJobsKilled(t *testing.T) {
 			if first.Alive() {
 				s.Errorf("two Sidekiqs after %s was killed", supervisor)
 			}
-			above, _ := harness.Look(harness.PIDOf(harness.FirstLine(a.path("tmp/pids/supervisor.id"))))
+			above, _ := harness.FindProcess(harness.PIDOf(harness.FirstLine(a.path("tmp/pids/supervisor.id"))))
 			above.Kill()
 			a.wants(0, "start") // ends what has no supervisor, and starts
 			third := a.running("sidekiq", first, second)
 			if second.Alive() {
 				s.Error("two Sidekiqs after the supervisor above was killed")
 			}
-			killer, _ := harness.Look(harness.PIDOf(harness.FirstLine(a.path("tmp/pids/sv/sidekiq-memory-killer/supervise/pgid"))))
-			parent, _ = harness.Look(killer.PPID)
+			killer, _ := harness.FindProcess(harness.PIDOf(harness.FirstLine(a.path("tmp/pids/sv/sidekiq-memory-killer/supervise/pgid"))))
+			parent, _ = harness.FindProcess(killer.PPID)
 			parent.Kill()
 			a.wants(0, "stop")
 			a.nothingLeft()

@@ -101,7 +101,7 @@ func TestTheWatcherHoldsNothingOfTheProgram(t *testing.T) {
 
 	// What the program held is free when it ends, even if its watcher cannot get to its own end.
 	syscall.Kill(watcher.PID, syscall.SIGSTOP)
-	s.Eventually("the watcher is stopped", func() bool { w, _ := harness.Look(watcher.PID); return w.State == 'T' })
+	s.Eventually("the watcher is stopped", func() bool { w, _ := harness.FindProcess(watcher.PID); return w.State == 'T' })
 	prog.Kill()
 	for name, r := range map[string]*os.File{"3": ready, "200": high, "1": logger} {
 		r.SetReadDeadline(time.Now().Add(harness.Patience))

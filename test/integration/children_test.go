@@ -66,7 +66,7 @@ func (f *family) bear(command string) harness.Process {
 	if !ok || err != nil {
 		f.s.Fatalf("family: %q, %v", text, err)
 	}
-	p, alive := harness.Look(pid)
+	p, alive := harness.FindProcess(pid)
 	if !alive {
 		f.s.Fatalf("child %d is gone", pid)
 	}

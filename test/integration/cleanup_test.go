@@ -78,7 +78,7 @@ func TestFinishSparesGroupsOfOtherProcesses(t *testing.T) {
 	older := s.Start(s.Command("sh", "-c", "sleep 1000 & exec sleep 1000")) // leads a group, and started before s6-supervise
 	orphans := s.Start(s.Command("sh", "-c", "sleep 1000 & echo $! >orphan"))
 	<-orphans.Done // a group without its leader
-	orphan, _ := harness.Look(s.pidIn("orphan"))
+	orphan, _ := harness.FindProcess(s.pidIn("orphan"))
 	s.Cleanup(orphan.Kill)
 	s.waitATick()
 	s.Write("svc/run", "#!/bin/sh\nexec sleep 1000\n", 0o755)

@@ -45,7 +45,7 @@ while [ ! -e end ]; do sleep 0.1; done
 			s.Eventually("the job has left processes", func() bool { return len(s.pidsIn(children)) == 2 })
 			var left []harness.Process
 			for _, pid := range s.pidsIn(children) {
-				p, alive := harness.Look(pid)
+				p, alive := harness.FindProcess(pid)
 				if !alive || p.PGID != old.PID {
 					s.Fatalf("want a process of group %d: %v", old.PID, p)
 				}

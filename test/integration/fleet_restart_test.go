@@ -250,7 +250,7 @@ func (s *sandbox) parentOfWorkers(n int) parent {
 	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", f.PID, f.PID))
 	s.Check(err)
 	for _, pid := range strings.Fields(string(children)) {
-		p, ok := harness.Look(harness.PIDOf(pid))
+		p, ok := harness.FindProcess(harness.PIDOf(pid))
 		if !ok {
 			s.Fatalf("no process %s", pid)
 		}

@@ -94,7 +94,7 @@ func TestACluster(t *testing.T) {
 	var metrics harness.Process
 	for _, line := range strings.Fields(readFile(s.Path("cluster.pids"))) {
 		pid, _ := strconv.Atoi(line)
-		metrics, _ = harness.Look(pid) // the last one
+		metrics, _ = harness.FindProcess(pid) // the last one
 	}
 	jids := redis.Enqueue(4, "LeakJob", 0, 14) // beyond the 10 s that the parent gives its children
 	s.Eventually("all jobs run", func() bool { return jobs.count("start") == 4 })

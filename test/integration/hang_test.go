@@ -53,7 +53,7 @@ func TestHangingSidekiqIsKilled(t *testing.T) {
 			}
 			events.Event("restart-done", 1)
 			for _, pid := range s.pidsIn(children) {
-				if p, alive := harness.Look(pid); alive && p.PGID == old.PID {
+				if p, alive := harness.FindProcess(pid); alive && p.PGID == old.PID {
 					s.Errorf("left of its group: %v", p)
 				}
 			}

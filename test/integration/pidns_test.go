@@ -45,7 +45,7 @@ func (s *sandbox) recycle(pid int, command ...string) harness.Process {
 		c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 		s.Check(c.Start())
 		if c.Process.Pid == pid {
-			p, _ := harness.Look(pid)
+			p, _ := harness.FindProcess(pid)
 			s.Cleanup(func() { c.Process.Kill(); c.Wait() })
 			return p
 		}

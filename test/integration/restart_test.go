@@ -66,7 +66,7 @@ func TestLeakingSidekiqLosesNoJob(t *testing.T) {
 		if e.Name == "target-up" {
 			want = pids[i/len(cycle)+1]
 		}
-		if pid, _ := harness.Look(want); e.Fields["id"] == "" || e.PID() != want || pid.PID != 0 && e.Fields["id"] != pid.ID() {
+		if pid, _ := harness.FindProcess(want); e.Fields["id"] == "" || e.PID() != want || pid.PID != 0 && e.Fields["id"] != pid.ID() {
 			s.Errorf("%s: id is %q, want that of process %d", e.Name, e.Fields["id"], want)
 		}
 		if e.Name == "restart-begin" && e.Fields["reason"] != "soft" {

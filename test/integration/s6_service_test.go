@@ -55,11 +55,11 @@ func TestS6OperatorOfAWatchedService(t *testing.T) {
 		s.Errorf("gone %q, up %q; want %q, %q", gone.Fields["id"], up.Fields["id"], p.ID(), q.ID())
 	}
 	v.Control("-d")
-	v.Waits("-D")
+	v.Await("-D")
 	w.Event("target-gone", 2)
 	s.hasNoProcess(v.Dir)
 	v.Control("-u")
-	v.Waits("-u")
+	v.Await("-u")
 	r := v.Running(p, q)
 	if up := w.Event("target-up", 2); up.Fields["id"] != r.ID() {
 		s.Errorf("up %q, want %q", up.Fields["id"], r.ID())
@@ -130,7 +130,7 @@ exec memory-killer sh -c 'while ! rm go 2>/dev/null; do sleep 0.05; done; echo >
 				}
 				s.onlyHolder(p, 3, v.Process)
 				s.send("svc/go", "")
-				v.Waits("-U")
+				v.Await("-U")
 				s.send("fifo", "t") // restart it now
 				events.Event("restart-done", n)
 				before = append(before, p)

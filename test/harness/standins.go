@@ -1,4 +1,4 @@
-package script
+package harness
 
 import (
 	"bufio"
@@ -14,31 +14,26 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"gracekit/lib/proc"
 )
 
 // standing prints the identity of the process, and what it leads.
 func standing() {
-	id, err := identity(os.Getpid())
-	check(err)
-	sid, err := unix.Getsid(0)
-	check(err)
-	fmt.Println(id)
-	fmt.Println("leads its group:", unix.Getpgrp() == id.PID)
-	fmt.Println("leads its session:", sid == id.PID)
+	p, _ := FindProcess(os.Getpid())
+	fmt.Println(p.ID())
+	fmt.Println("leads its group:", p.PGID == p.PID)
+	fmt.Println("leads its session:", p.SID == p.PID)
 }
 
 // endTarget kills the target that gracewatch runs it for, and returns when that has ended.
 func endTarget() {
-	p, err := open(os.Getenv("GRACE_TARGET"))
-	check(err)
+	p, _ := FindIdentity(os.Getenv("GRACE_TARGET"))
 	check(p.Signal(unix.SIGKILL))
-	_, err = proc.Poll([]unix.PollFd{p.PollFd()}, -1)
-	check(err)
+	for p.Alive() {
+		time.Sleep(time.Millisecond)
+	}
 }
 
-// joiner is a process that joins the process group whose number it is told.
+// joiner is a process that joins the process group whose number it reads.
 func joiner() {
 	fmt.Println("ready")
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
@@ -49,8 +44,7 @@ func joiner() {
 	}
 }
 
-// sidekiq is a process that shows of itself what it is told to, by lines on
-// stdin; each is answered with a line:
+// sidekiq is a process whose title and threads are set by lines on stdin; each is answered with a line:
 //
 //	title TEXT         writes its title as Ruby does
 //	thread NAME [N]    starts N threads with that name

@@ -1,31 +1,22 @@
-// Package script is what the test scripts of the programs have beside
-// testscript's own commands: processes that they start, wait for and ask about,
-// and stand-ins for the processes that the programs are about. It knows none of
-// the programs.
-package script
+package harness
 
 import (
 	"errors"
 	"fmt"
-	"gracekit/test/harness"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
 )
 
-// patience is how long an event may take on a busy machine before a test gives up.
-const patience = 2 * time.Minute
-
-// Main runs the tests of a program, which is a command of their scripts.
-func Main(m *testing.M, name string, program func()) {
-	harness.SweepIfTold()
+// ScriptMain runs the tests of a program, which is a command of their scripts, beside stand-ins for the processes that
+// the programs are about.
+func ScriptMain(m *testing.M, name string, program func()) {
+	sweepIfAsked()
 	testscript.Main(m, map[string]func(){
 		name:         program,
 		"sidekiq":    sidekiq,
@@ -35,10 +26,10 @@ func Main(m *testing.M, name string, program func()) {
 	})
 }
 
-// Run runs testdata/*.txtar. Further commands are built from the packages of this module.
-func Run(t *testing.T, packages ...string) {
+// Scripts runs testdata/*.txtar. Further commands are built from the packages of this module.
+func Scripts(t *testing.T, packages ...string) {
 	unix.Umask(0o022) // the scripts' files are pidfiles and service directories: what others may write is refused
-	dir, stop, err := harness.Begin()
+	dir, stop, err := begin()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +37,10 @@ func Run(t *testing.T, packages ...string) {
 	os.Setenv("GOTMPDIR", dir) // where testscript makes its folders
 	bin := ""
 	if len(packages) > 0 {
-		bin = build(t, packages)
+		bin = t.TempDir()
+		if err := build(bin, packages); err != nil {
+			t.Fatal(err)
+		}
 	}
 	testscript.Run(t, testscript.Params{
 		Dir:                "testdata",
@@ -56,7 +50,7 @@ func Run(t *testing.T, packages ...string) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"start":      start,
 			"note":       note,
-			"tell":       tell,
+			"send":       send,
 			"signal":     signal,
 			"wait-exit":  waitExit,
 			"wait-for":   waitFor,
@@ -81,27 +75,15 @@ func Run(t *testing.T, packages ...string) {
 	})
 }
 
-func build(t *testing.T, packages []string) (bin string) {
-	bin = t.TempDir()
-	cmd := exec.Command("go", append([]string{"build", "-o", bin}, packages...)...)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %v\n%s", cmd, err, out)
-	}
-	return bin
-}
-
-type stageKey struct{}
-
 func setup(env *testscript.Env, bin string) error {
 	if bin != "" {
 		env.Setenv("PATH", env.Getenv("PATH")+string(filepath.ListSeparator)+bin)
 	}
-	env.Setenv(harness.RunVariable, os.Getenv(harness.RunVariable))
+	env.Setenv(RunVariable, os.Getenv(RunVariable))
 	if env.Getenv("GORACE") == "" {
 		env.Setenv("GORACE", "atexit_sleep_ms=0") // each exit takes a second otherwise
 	}
-	s := &stage{dir: env.WorkDir, processes: map[string]*process{}}
+	s := &stage{dir: env.WorkDir, children: map[string]*scriptChild{}}
 	env.Values[stageKey{}] = s
 	env.Defer(s.clear)
 	return nil
@@ -113,6 +95,13 @@ func condition(name string) (bool, error) {
 		return os.Geteuid() == 0, nil
 	}
 	return false, fmt.Errorf("unknown condition %q", name)
+}
+
+// eventually waits until cond is true, and ends the script when that takes longer than Patience.
+func eventually(ts *testscript.TestScript, what string, cond func() bool) {
+	if !await(cond) {
+		ts.Fatalf("after %v still not: %s", Patience, what)
+	}
 }
 
 // arguments ends a script whose command has too few words.
@@ -153,36 +142,4 @@ func run(ts *testscript.TestScript, argv []string) int {
 	}
 	ts.Check(err)
 	return 0
-}
-
-// capture NAME FILE sets a variable to what a file (or stdout) has in it.
-func capture(ts *testscript.TestScript, neg bool, args []string) {
-	arguments(ts, args, 2, "capture NAME FILE")
-	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
-}
-
-// number FIELD LOWEST HIGHEST: the word with that number, in each line of stdout, is in that range.
-func number(ts *testscript.TestScript, neg bool, args []string) {
-	arguments(ts, args, 3, "number FIELD LOWEST HIGHEST")
-	var n [3]int
-	for i, arg := range args[:3] {
-		var err error
-		n[i], err = strconv.Atoi(arg)
-		ts.Check(err)
-	}
-	out := ts.ReadFile("stdout")
-	if out == "" {
-		ts.Fatalf("stdout is empty")
-	}
-	for line := range strings.Lines(out) {
-		words := strings.Fields(line)
-		if len(words) < n[0] {
-			ts.Fatalf("%q has no word %d", line, n[0])
-		}
-		value, err := strconv.Atoi(words[n[0]-1])
-		ts.Check(err)
-		if value < n[1] || value > n[2] {
-			ts.Fatalf("%q: %d is not between %d and %d", line, value, n[1], n[2])
-		}
-	}
 }

@@ -1,10 +1,9 @@
-package script
+package harness
 
 import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"time"
@@ -23,13 +22,9 @@ func redis(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ts.Setenv("REDIS_SOCKET", socket)
 	ts.Setenv("REDIS_URL", "unix://"+socket)
-	ts.Setenv("SIDEKIQ_FLEET_TIMEOUT", patience.String())
-	// A title would be written over $WORK in its environment.
-	start(ts, false, append([]string{"redis", "redis-server", "--port", "0", "--unixsocket", socket, "--save", "", "--dir", ts.MkAbs("."),
-		"--set-proc-title", "no"}, args...))
-	until(ts, "redis-server", func() bool {
-		return exec.Command("redis-cli", "-s", socket, "PING").Run() == nil
-	})
+	ts.Setenv("SIDEKIQ_FLEET_TIMEOUT", Patience.String())
+	start(ts, false, append([]string{"redis", "redis-server"}, serverArgs(socket, ts.MkAbs("."), args)...))
+	eventually(ts, "redis-server", func() bool { return redisAnswers(socket) })
 	start(ts, false, []string{"hearts", "redis-cli", "-s", socket, "-r", "-1", "-i", "5", "EVAL", hearts, "0"})
 }
 

@@ -1,0 +1,152 @@
+package harness
+
+import (
+	"encoding/binary"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Service is one under a real supervisor.
+type Service interface {
+	// Running waits for a process other than the given ones, and returns it.
+	Running(not ...Process) Process
+	Supervisor() Process
+	Up()
+	Down()
+	// InFinish waits until ./finish runs, and returns its process.
+	InFinish() Process
+}
+
+// Services runs a test with each supervisor, over a service directory that the test makes: svc.
+func Services(t *testing.T, test func(w *World, dir string, start func() Service)) {
+	for name, start := range map[string]func(w *World, dir string) Service{
+		"runsv":        func(w *World, dir string) Service { return w.Runsv(dir) },
+		"s6-supervise": func(w *World, dir string) Service { return w.S6(dir) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := New(t)
+			test(w, w.Path("svc"), func() Service { return start(w, w.Path("svc")) })
+		})
+	}
+}
+
+// A supervisor is what runsv and s6-supervise have in common.
+type supervisor struct {
+	*Child
+	w   *World
+	Dir string
+}
+
+func (w *World) supervise(program, dir string, env []string) supervisor {
+	w.Helper()
+	c := w.Command(program, dir)
+	c.Env = append(c.Env, env...)
+	c.Stdout, c.Stderr = w.Output(filepath.Base(dir) + "." + program + ".log")
+	return supervisor{w.Start(c), w, dir}
+}
+
+func (v *supervisor) Supervisor() Process { return v.Process }
+
+// awaitReader waits until the supervisor reads a FIFO of its own: it is ready.
+func (v *supervisor) awaitReader(fifo string) {
+	v.w.Helper()
+	v.w.Eventually(v.Dir+" is supervised", func() bool {
+		fd, err := unix.Open(filepath.Join(v.Dir, fifo), unix.O_WRONLY|unix.O_NONBLOCK, 0)
+		if err == nil {
+			unix.Close(fd)
+		}
+		return err == nil
+	})
+}
+
+// exit has the supervisor exit with its service. It is asked again and again, because Ruby 3.1 loses a TERM that comes in
+// its first milliseconds; a service that ignores TERM is killed.
+func (v *supervisor) exit(ask, kill func()) {
+	v.w.Helper()
+	for n := 0; v.Alive(); n++ {
+		if n == 24 { // two minutes
+			v.w.Errorf("the supervisor of %s did not exit: %v", v.Dir, v.Process)
+			v.Kill()
+			return
+		}
+		ask()
+		if Happens(v.Done, 5*time.Second) {
+			return
+		}
+		if n > 0 {
+			kill()
+		}
+	}
+}
+
+// isAnother returns true if a child of the supervisor lives, and is none of these.
+func (v *supervisor) isAnother(p Process, not []Process) bool {
+	return p.PPID == v.Process.PID && p.Alive() && !slices.ContainsFunc(not, func(old Process) bool { return old.ID() == p.ID() })
+}
+
+// A status is what supervise/status has, which a supervisor writes last.
+type status struct {
+	phase string // down, run or finish
+	pid   int
+}
+
+// readStatus reads it in the form of runsv, or of s6-supervise before 2.13 or after.
+func readStatus(dir string) (s status, err error) {
+	text, err := os.ReadFile(dir + "/supervise/status")
+	switch len(text) {
+	case 20:
+		return status{[]string{"down", "run", "finish"}[text[19]], int(binary.LittleEndian.Uint32(text[12:]))}, nil
+	case 35, 43:
+		s.phase, s.pid = "run", int(binary.BigEndian.Uint64(text[24:]))
+		if s.pid == 0 {
+			s.phase = "down"
+		} else if text[len(text)-1]&2 != 0 {
+			s.phase = "finish"
+		}
+		return s, nil
+	}
+	return s, errors.Join(err, errors.New("supervise/status is not written yet"))
+}
+
+// ServiceDir copies one of the repository's service directories into the world, as a user does: cp -a.
+func (w *World) ServiceDir(from, name string) string {
+	w.Helper()
+	to := w.Path(name)
+	if out, err := exec.Command("cp", "-a", repo+"/"+from, to).CombinedOutput(); err != nil {
+		w.Fatalf("cp: %s", out)
+	}
+	w.LogsTo(to)
+	return to
+}
+
+// LogsTo has a copy of a shipped service log into its own folder instead of /var/log, where tests would meet.
+func (w *World) LogsTo(dir string) {
+	w.Helper()
+	text, err := os.ReadFile(dir + "/log/run")
+	if os.IsNotExist(err) {
+		return
+	}
+	changed := strings.Replace(string(text), "log=/var/log/${service##*/}", "log=./main", 1)
+	if err != nil || changed == string(text) {
+		w.Fatalf("%s/log/run: %v: %s", dir, err, text)
+	}
+	w.Check(os.WriteFile(dir+"/log/run", []byte(changed), 0o755))
+}
+
+// Conf sets variables of a service directory: files in its conf/, which chpst -e reads.
+func (w *World) Conf(dir string, settings map[string]string) {
+	w.Helper()
+	w.Check(os.MkdirAll(dir+"/conf", 0o755))
+	for name, value := range settings {
+		w.Check(os.WriteFile(dir+"/conf/"+name, []byte(value+"\n"), 0o644))
+	}
+}
