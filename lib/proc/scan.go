@@ -12,6 +12,7 @@ import (
 // Scanner lists processes. It keeps /proc open between listings.
 type Scanner struct {
 	proc *os.File // nil until it is needed
+	room []byte   // what is read of a file, so that reading all of /proc leaves no garbage
 }
 
 // NewScanner is a Scanner; close it when it is not needed any more.
@@ -44,7 +45,7 @@ func (sc *Scanner) All() ([]Stat, error) {
 	if err != nil {
 		return nil, err
 	}
-	var stats []Stat
+	stats := make([]Stat, 0, len(names))
 	for _, name := range names {
 		if name[0] < '1' || name[0] > '9' {
 			continue // not a process
@@ -57,17 +58,32 @@ func (sc *Scanner) All() ([]Stat, error) {
 }
 
 func (sc *Scanner) stat(pid string) (Stat, error) {
-	fd, err := openat(int(sc.proc.Fd()), pid+"/stat", 0)
-	if err != nil {
-		return Stat{}, err
-	}
-	defer unix.Close(fd)
-	var room [512]byte
-	text, err := pread(fd, room[:])
+	text, err := sc.read(pid + "/stat")
 	if err != nil {
 		return Stat{}, err
 	}
 	return ParseStat(text)
+}
+
+// read reads a file of /proc that the kernel makes in one piece (see pread). The
+// text is good until the next reading.
+func (sc *Scanner) read(name string) ([]byte, error) {
+	if err := sc.open(); err != nil {
+		return nil, err
+	}
+	fd, err := openat(int(sc.proc.Fd()), name, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	if sc.room == nil {
+		sc.room = make([]byte, 4096)
+	}
+	text, err := pread(fd, sc.room)
+	if cap(text) > len(sc.room) {
+		sc.room = text[:cap(text)]
+	}
+	return text, err
 }
 
 // SessionLeaders are the processes that lead a session and have not ended.

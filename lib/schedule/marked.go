@@ -45,15 +45,17 @@ func (r *Run) owners(led []proc.ID) (uids []int) {
 // started after the target, is under no supervisor of its own, and is not one
 // that the caller depends on.
 func (r *Run) findMarked(all []proc.Stat) (found []proc.ID) {
-	byPID := make(map[int]proc.Stat, len(all))
-	for _, s := range all {
-		byPID[s.PID] = s
+	mark := r.ID.Mark()
+	if r.marked.unmarked == nil {
+		r.marked.unmarked = map[proc.ID]bool{}
 	}
 	for _, s := range all {
 		id := s.ID()
 		switch {
 		case s.Ended(), s.Kernel(), s.Start < r.ID.Start, id == r.ID, r.spared(s), r.marked.unmarked[id], slices.Contains(r.members, id):
-		case r.hasMark(id) && !r.supervised(s, byPID):
+		case r.scan.LacksMark(s.PID, mark):
+			r.marked.unmarked[id] = true
+		case r.hasMark(id) && !r.supervised(s, all):
 			found = append(found, id)
 		}
 	}
@@ -80,9 +82,6 @@ func (r *Run) hasMark(id proc.ID) bool {
 		return false
 	case slices.Contains(environ, r.ID.Mark()):
 		return true
-	}
-	if r.marked.unmarked == nil {
-		r.marked.unmarked = map[proc.ID]bool{}
 	}
 	r.marked.unmarked[id] = true
 	return false
@@ -119,7 +118,11 @@ var supervisors = []string{"runsv", "runsvdir", "s6-supervise", "s6-svscan"}
 // supervised tells whether a process is a supervisor, or is below one that is
 // not above the target: a service that was started from inside another one, by a
 // deployment agent for example, carries that one's mark.
-func (r *Run) supervised(s proc.Stat, byPID map[int]proc.Stat) bool {
+func (r *Run) supervised(s proc.Stat, all []proc.Stat) bool {
+	byPID := make(map[int]proc.Stat, len(all))
+	for _, s := range all {
+		byPID[s.PID] = s
+	}
 	for known := true; known && s.ID() != r.ID && s.PID != 1; s, known = byPID[s.PPID] {
 		if slices.Contains(supervisors, nameOf(s.ID())) {
 			return true
