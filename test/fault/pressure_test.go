@@ -2,12 +2,13 @@ package fault
 
 import (
 	"fmt"
-	"gracekit/test/harness"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"gracekit/test/harness"
 )
 
 // A controlFile is one of a cgroup: what it is called in v1 or v2, and where their hierarchies are mounted.
@@ -60,6 +61,36 @@ func TestAtThePidsLimitARestartFailsAndIsBegunAgain(t *testing.T) {
 	s.put(most, 1)
 	s.Check(g.Signal(unix.SIGTERM))
 	s.Exits(g.Child, 0)
+}
+
+// The thread that a signal or a restart needs was made at the start: at the pids limit of its cgroup the Go runtime ends
+// a program that needs another. Not every watcher would need one, but of six nearly always one would.
+func TestNoThreadIsMadeAfterTheStart(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	target := s.Start(s.Command("sleep", "600"))
+	for range 6 {
+		name := func(name string) string { return filepath.Join(t.TempDir(), name) }
+		fifo := name("fifo")
+		g := s.Gracewatch("-s", "1T", "-i", "20ms", "-r", "100ms", "--notify", "true", "-f", name("state"), "-c", fifo, fmt.Sprint(target.PID),
+			"sh", "-c", "exit 75")
+		threads := func() int {
+			list, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", g.PID))
+			s.Check(err)
+			return len(list)
+		}
+		g.Line("msg=watching", 1)
+		before := threads()
+		for n := range 3 {
+			s.put(fifo, "t")
+			g.Line("msg=restart-postponed", n+1)
+		}
+		if after := threads(); after != before {
+			t.Errorf("%d threads after the start, %d after three restarts", before, after)
+		}
+		s.Check(g.Signal(unix.SIGTERM))
+		s.Exits(g.Child, 0)
+	}
 }
 
 // A target in a frozen cgroup (docker pause) is left alone until it is thawed: no TERM and KILL wait for that moment.
