@@ -23,7 +23,9 @@ type Evidence struct {
 	began    time.Time         // by Redis' clock
 	tails    map[string]*tail  // by queue
 	jobs     map[string]RanJob // by JID
-	complete bool              // no job can be missing
+	noted    bool              // the job hook tells what runs
+	quiet    bool              // a heartbeat has told what runs since no job can begin
+	done     int64             // how many jobs all instances had done before
 }
 
 // RanJob is a job that ran. Its payload is empty where only the job hook knew of it.
@@ -47,7 +49,12 @@ func (f *Fleet) NewEvidence(identity string, p *proc.Process) (*Evidence, error)
 	if err != nil {
 		return nil, f.wrap(err)
 	}
-	e := &Evidence{f: f, identity: identity, process: p, queues: in.Queues, began: began, tails: map[string]*tail{}, jobs: map[string]RanJob{}}
+	done, err := f.jobsDone(ctx)
+	if err != nil {
+		return nil, err
+	}
+	e := &Evidence{f: f, identity: identity, process: p, queues: in.Queues, began: began, tails: map[string]*tail{},
+		jobs: map[string]RanJob{}, done: done}
 	for _, queue := range e.queues {
 		e.tails[queue] = &tail{}
 	}
@@ -60,7 +67,7 @@ func (f *Fleet) NewEvidence(identity string, p *proc.Process) (*Evidence, error)
 // Collect adds what can be seen now. Call it every now and then until the process has exited, and right after that.
 func (e *Evidence) Collect() error {
 	if note, ok := ReadNote(e.process); ok && note.Identity == e.identity {
-		e.complete = true // it is written at the start and at the end of each job
+		e.noted = true // it is written at the start and at the end of each job
 		for _, job := range note.Jobs {
 			e.add(RanJob{job.JID, job.Class, job.Queue, ""})
 		}
@@ -69,7 +76,7 @@ func (e *Evidence) Collect() error {
 		return err
 	}
 	if in, err := e.f.One(e.identity); err == nil {
-		e.complete = e.complete || in.Quiet // the jobs are as new as that, and no other has begun since
+		e.quiet = e.quiet || in.Quiet
 	}
 	jobs, err := e.f.Jobs(e.identity)
 	for _, job := range jobs {
@@ -170,19 +177,43 @@ type Record struct {
 	Jobs     []RanJob `json:"jobs"`
 }
 
-// Finish is the record, once the process has exited. Where no other instance could take the jobs that were pushed back,
-// those that were found are all there are.
+// Finish is the record, once the process has exited.
 func (e *Evidence) Finish() (Record, error) {
 	err := e.readQueues()
-	if !e.complete && err == nil {
-		e.complete = e.isAlone()
-	}
-	r := Record{At: time.Now().Unix(), Identity: e.identity, Complete: e.complete && err == nil}
+	r := Record{At: time.Now().Unix(), Identity: e.identity}
 	for _, job := range e.jobs {
 		r.Jobs = append(r.Jobs, job)
 	}
 	slices.SortFunc(r.Jobs, func(a, b RanJob) int { return strings.Compare(a.JID, b.JID) })
+	if err == nil {
+		r.Complete, err = e.isComplete()
+	}
 	return r, err
+}
+
+// isComplete tells whether no job can be missing. Without the job hook there is one that nothing has shown if more jobs
+// were done, or pushed back, than were found: a short one, that ended between two heartbeats. Sidekiq counts what it has
+// done at each heartbeat and when it exits; so jobs of the last seconds before count, and those of other instances, too.
+func (e *Evidence) isComplete() (bool, error) {
+	if e.noted {
+		return true, nil
+	}
+	ctx, cancel := e.f.context()
+	defer cancel()
+	done, err := e.f.jobsDone(ctx)
+	if err != nil || done-e.done > int64(len(e.jobs)) {
+		return false, err
+	}
+	return e.quiet || e.isAlone(), nil // where nobody else could take what was pushed back, that is all there was
+}
+
+// jobsDone is how many jobs all instances have done.
+func (f *Fleet) jobsDone(ctx context.Context) (int64, error) {
+	n, err := f.redis.Get(ctx, f.prefix+"stat:processed").Int64()
+	if err != nil && err != redis.Nil {
+		return 0, f.wrap(err)
+	}
+	return n, nil
 }
 
 func (e *Evidence) isAlone() bool {

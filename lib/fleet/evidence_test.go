@@ -142,6 +142,9 @@ func TestEvidenceIsAUnion(t *testing.T) {
 
 	s.do("HSET", id, "quiet", "true")
 	finish(begin(), true)
+	e = begin()
+	s.do("INCR", "stat:processed")
+	finish(e, false) // a short job, of which nothing has told
 	s.do("HSET", id, "quiet", "false")
 
 	writeNote(t, p.ID.PID, id)
