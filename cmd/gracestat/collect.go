@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -41,8 +44,10 @@ type Worker struct {
 	Detail      string // what the table says instead of the word, empty for none
 	Over        time.Duration
 	Busy, Slots int  // running jobs of a Sidekiq, and how many it can run
-	HasJobs     bool // it is a Sidekiq whose title tells
+	HasJobs     bool // it is a Sidekiq whose title has the number of its jobs
 	alarm       bool
+	quiet       bool                    // a Sidekiq that takes no jobs
+	seen        *watch.InstanceSnapshot // by its watcher; nil: not yet
 }
 
 // Service is one target.
@@ -54,11 +59,14 @@ type Service struct {
 	Snapshot *watch.Snapshot // nil: nothing watches it, or it cannot be read
 	Watcher  proc.ID         // zero: none
 	history  string          // the path of its history; "": in supervise
+	state    string          // the path of the state file that Snapshot is from; "": none
+	written  time.Time       // when that file was written
 	Missing  string          // what could not be read, and what is needed for it
 	Err      error
-	target   service.Target
+	target   target
 	noAlarm  bool // it is not watched, and nothing says that it should be
 	now      time.Duration
+	read     time.Duration // when all of it was read
 }
 
 // attention tells whether an operator should look at it.
@@ -87,36 +95,48 @@ func (s *Service) lastRestart() *watch.Restart {
 	return nil
 }
 
-// collector reads what there is to know. It keeps its buffers for --watch.
+// collector reads what there is to know.
 type collector struct {
-	scan   *proc.Scanner
-	lister *sidekiq.Lister
-	boot   string
+	boot string
 
+	mutex   sync.Mutex
+	scan    *proc.Scanner
 	found   []watcher // all that run
 	scanned time.Duration
 }
 
 func newCollector() *collector {
 	boot, _ := proc.Boot() // without it every snapshot is of another boot
-	return &collector{scan: proc.NewScanner(), lister: sidekiq.NewLister(), boot: boot}
+	return &collector{scan: proc.NewScanner(), boot: boot}
 }
 
 func (c *collector) close() { c.scan.Close() }
 
-// collect looks at all targets. Watchers that are services themselves are left
-// out where nobody asked for them.
+// collect reads all targets, as many at a time as there are CPUs. Watchers that
+// are services themselves are left out where nobody asked for them.
 func (c *collector) collect(targets []target) (services []Service) {
-	for _, t := range targets {
-		if s, show := c.service(t); show {
-			services = append(services, s)
+	all, shown := make([]Service, len(targets)), make([]bool, len(targets))
+	var begun atomic.Int32
+	var group sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		group.Go(func() {
+			for i := int(begun.Add(1)) - 1; i < len(targets); i = int(begun.Add(1)) - 1 {
+				all[i], shown[i] = c.service(targets[i])
+			}
+		})
+	}
+	group.Wait()
+	for i := range all {
+		if shown[i] {
+			services = append(services, all[i])
 		}
 	}
 	return services
 }
 
 func (c *collector) service(t target) (s Service, show bool) {
-	s = Service{Name: t.name, Path: t.Text, State: Down, target: t.Target, now: proc.Now()}
+	s = Service{Name: t.name, Path: t.Text, State: Down, target: t, now: proc.Now()}
+	s.read = s.now
 	p, supervise, err := t.open()
 	if supervise != nil {
 		defer supervise.Close()
@@ -130,7 +150,9 @@ func (c *collector) service(t target) (s Service, show bool) {
 	c.readWatcher(t, p, supervise, &s)
 	switch {
 	case errors.Is(err, proc.ErrGone):
-		return c.down(t, s), true
+		wanted, err := t.WantedState()
+		s.noAlarm = err == nil && !wanted.Up // it is down because its operator wants that
+		return s, true
 	case errors.Is(err, fs.ErrPermission):
 		s.Missing = fmt.Sprintf("cannot read supervise/ (%v): run gracestat as root or as the user of its supervisor", err)
 		s.State, s.noAlarm = Unwatched, !t.asked
@@ -139,7 +161,7 @@ func (c *collector) service(t target) (s Service, show bool) {
 		s.Err = err
 		return s, true
 	}
-	c.workers(p, &s)
+	s.addWorkers(p)
 	s.State = worst(s.Workers)
 	switch {
 	case s.Watcher == (proc.ID{}):
@@ -163,78 +185,107 @@ func (t target) open() (p *proc.Process, supervise *service.Dir, err error) {
 	return p, supervise, err
 }
 
-// down is a service without a process: that is well if its operator wants it.
-func (c *collector) down(t target, s Service) Service {
-	wanted, err := t.WantedState()
-	s.noAlarm = err == nil && !wanted.Up
-	return s
-}
-
-// workers lists what is watched of a service: what the snapshot names and still
+// addWorkers adds what is watched of a service: what the snapshot names and still
 // lives, else the Sidekiqs, else the process itself.
-func (c *collector) workers(p *proc.Process, s *Service) {
-	ids := []proc.ID{p.ID}
-	sidekiqs, err := c.lister.List(p)
-	if err == nil && len(sidekiqs) > 0 {
-		ids = sidekiqs
-	}
-	var noted map[proc.ID]*watch.InstanceSnapshot
+func (s *Service) addWorkers(p *proc.Process) {
 	if s.Watcher != (proc.ID{}) {
-		noted = map[proc.ID]*watch.InstanceSnapshot{}
-		var alive []proc.ID
 		for i := range s.Snapshot.Instances {
-			id, err := proc.ParseID(s.Snapshot.Instances[i].ID)
-			if err != nil {
-				continue
+			seen := &s.Snapshot.Instances[i]
+			if id, err := proc.ParseID(seen.ID); err == nil {
+				s.add(id, seen)
 			}
-			noted[id] = &s.Snapshot.Instances[i]
-			alive = append(alive, id)
 		}
-		if len(alive) > 0 {
-			ids = alive
-		}
+	}
+	if len(s.Workers) > 0 {
+		return
+	}
+	ids, err := sidekiq.NewLister().List(p)
+	if err != nil || len(ids) == 0 {
+		ids = []proc.ID{p.ID}
 	}
 	for _, id := range ids {
-		if w, ok := c.worker(id, s, noted[id], slices.Contains(sidekiqs, id)); ok {
-			s.Workers = append(s.Workers, w)
-		}
+		s.add(id, nil)
 	}
 }
 
-// worker reads one process; not ok if it has ended meanwhile.
-func (c *collector) worker(id proc.ID, s *Service, noted *watch.InstanceSnapshot, isSidekiq bool) (w Worker, ok bool) {
+// add adds a worker, if it has not ended.
+func (s *Service) add(id proc.ID, seen *watch.InstanceSnapshot) {
+	w := Worker{ID: id, seen: seen}
 	p, err := proc.OpenID(id)
 	if err != nil {
-		return w, false
+		return
 	}
 	defer p.Close()
-	w = Worker{ID: id, Age: s.now - id.StartTime(), State: OK}
+	if is, err := sidekiq.IsSidekiq(p); err == nil && is {
+		if status, err := sidekiq.NewWatch(p).Now(); err == nil {
+			w.quiet = status.Stopping
+			w.HasJobs, w.Busy, w.Slots = status.Concurrency > 0, status.Busy, status.Concurrency
+		}
+	}
+	if w.measure(p, s) {
+		s.Workers = append(s.Workers, w)
+	}
+}
+
+// measure reads the size of a worker; false if it has ended.
+func (w *Worker) measure(p *proc.Process, s *Service) bool {
 	field := proc.RSS
 	if s.Snapshot != nil {
 		field = measured(s.Snapshot.Measure)
 	}
 	usage, err := p.Memory(field | proc.Peak)
-	if err != nil {
-		return w, !errors.Is(err, proc.ErrGone)
+	if errors.Is(err, proc.ErrGone) {
+		return false
 	}
 	w.KB, w.PeakKB = field.Sum(usage), usage.Peak
-	quiet := false
-	if isSidekiq {
-		if busy, err := sidekiq.NewWatch(p).Now(); err == nil {
-			quiet = busy.Stopping
-			w.HasJobs, w.Busy, w.Slots = busy.Concurrency > 0, busy.Busy, busy.Concurrency
+	if w.seen != nil {
+		w.SoftKB, w.HardKB = w.seen.SoftKB, w.seen.HardKB
+		w.PeakKB = max(w.PeakKB, w.seen.PeakKB)
+	}
+	w.Age = s.now - w.ID.StartTime()
+	w.describe(s)
+	return true
+}
+
+// readEvery is how often all of a service is read for --watch. What changes each
+// second, the sizes, costs an eighth of that.
+const readEvery = 5 * time.Second
+
+// update reads the sizes anew. False: something else may have changed, and all of
+// the service has to be read.
+func (s *Service) update() bool {
+	now := proc.Now()
+	if now-s.read >= readEvery || len(s.Workers) == 0 || !s.stateIsCurrent() {
+		return false
+	}
+	s.now = now
+	for i := range s.Workers {
+		p, err := proc.OpenID(s.Workers[i].ID)
+		if err != nil {
+			return false
+		}
+		ok := s.Workers[i].measure(p, s)
+		p.Close()
+		if !ok {
+			return false
 		}
 	}
-	if noted != nil {
-		w.SoftKB, w.HardKB = noted.SoftKB, noted.HardKB
-		w.PeakKB = max(w.PeakKB, noted.PeakKB)
+	return true
+}
+
+// stateIsCurrent tells whether the watcher has not written its state since it was
+// read.
+func (s *Service) stateIsCurrent() bool {
+	if s.state == "" {
+		return true
 	}
-	w.describe(s, noted, quiet)
-	return w, true
+	info, err := os.Stat(s.state)
+	return err == nil && info.ModTime().Equal(s.written)
 }
 
 // describe says how a worker is, in a word and in prose.
-func (w *Worker) describe(s *Service, noted *watch.InstanceSnapshot, quiet bool) {
+func (w *Worker) describe(s *Service) {
+	w.State, w.Detail, w.Over, w.alarm = OK, "", 0, false
 	if s.Watcher == (proc.ID{}) {
 		w.State, w.Detail = Unwatched, "NOT WATCHED"
 		if s.Missing != "" {
@@ -246,46 +297,46 @@ func (w *Worker) describe(s *Service, noted *watch.InstanceSnapshot, quiet bool)
 		w.State, w.alarm = Paused, true
 		return
 	}
-	if noted == nil {
+	if w.seen == nil {
 		if s.Missing != "" {
 			w.Detail = "watched, limits not known"
 		}
 		return
 	}
-	if noted.State.Over {
-		w.Over = s.now - noted.State.Since
+	if w.seen.State.Over {
+		w.Over = s.now - w.seen.State.Since
 	}
-	switch noted.Phase {
+	switch w.seen.Phase {
 	case watch.PhaseRestarting:
-		w.State, w.Detail = Restarting, w.restarting(s, noted, quiet)
+		w.State, w.Detail = Restarting, w.restarting(s)
 	case watch.PhaseFailed:
-		w.State, w.Detail, w.alarm = Restarting, "restart failed: "+noted.Why, true
+		w.State, w.Detail, w.alarm = Restarting, "restart failed: "+w.seen.Why, true
 	case watch.PhasePostponed:
-		w.State, w.Detail, w.alarm = Postponed, "postponed: "+noted.Why, true
+		w.State, w.Detail, w.alarm = Postponed, "postponed: "+w.seen.Why, true
 	case watch.PhaseTooLow:
 		w.State, w.Detail, w.alarm = TooLow, "limit too low", true
 	case watch.PhaseOver:
 		w.State = Over
 		w.Detail = fmt.Sprintf("over soft %s of %s", short(w.Over), short(s.Snapshot.Grace))
-		if noted.State.OverHard {
+		if w.seen.State.OverHard {
 			w.Detail = "over hard"
 		}
 	default:
-		if quiet {
+		if w.quiet {
 			w.State = Quiet
 		}
 	}
 }
 
-func (w *Worker) restarting(s *Service, noted *watch.InstanceSnapshot, quiet bool) string {
+func (w *Worker) restarting(s *Service) string {
 	since := ""
-	if noted.RestartBegan > 0 {
-		since = " " + short(s.now-noted.RestartBegan)
+	if w.seen.RestartBegan > 0 {
+		since = " " + short(s.now-w.seen.RestartBegan)
 	}
 	switch {
-	case quiet && w.HasJobs && w.Busy == 1:
+	case w.quiet && w.HasJobs && w.Busy == 1:
 		return "restarting" + since + " (waiting for 1 job)"
-	case quiet && w.HasJobs && w.Busy > 1:
+	case w.quiet && w.HasJobs && w.Busy > 1:
 		return fmt.Sprintf("restarting%s (waiting for %d jobs)", since, w.Busy)
 	}
 	return "restarting" + since

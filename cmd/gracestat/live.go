@@ -14,20 +14,18 @@ import (
 	"gracekit/lib/proc"
 )
 
-// live is the screen of gracestat --watch. It changes only what has changed, so
-// that nothing flickers.
+// live is the screen of gracestat --watch.
 type live struct {
-	screen   tcell.Screen
-	targets  []target
-	collect  *collector
-	services []Service     // those of shown, in this order
-	shown    []target      // targets without the watchers
-	all      time.Duration // when all of them were read
-	trends   map[proc.ID]*trend
-	selected int
-	top, end int    // the services that are on the screen: from top to before end
-	asking   bool   // whether to restart the selected service now
-	message  string // what the last key did
+	screen    tcell.Screen
+	targets   []target
+	collector *collector
+	services  []Service
+	all       time.Duration // when all of them were read
+	trends    map[proc.ID]*trend
+	selected  int
+	top, end  int    // the services that are on the screen: from top to before end
+	asking    bool   // whether to restart the selected service now
+	message   string // what the last key did
 }
 
 // watchLive shows the services until q.
@@ -40,8 +38,8 @@ func watchLive(cmd *cli.Command, targets []target) error {
 		return fmt.Errorf("--watch: cannot use the terminal: %w", err)
 	}
 	defer screen.Fini()
-	l := &live{screen: screen, targets: targets, collect: newCollector(), trends: map[proc.ID]*trend{}}
-	defer l.collect.close()
+	l := &live{screen: screen, targets: targets, collector: newCollector(), trends: map[proc.ID]*trend{}}
+	defer l.collector.close()
 	events := make(chan tcell.Event)
 	quit := make(chan struct{})
 	defer close(quit)
@@ -79,15 +77,12 @@ const readAllEvery = 30 * time.Second
 // a load to read all of them each second.
 func (l *live) refresh() {
 	if now := proc.Now(); l.all == 0 || now-l.all >= readAllEvery {
-		l.all, l.services, l.shown = now, nil, nil
-		for _, t := range l.targets {
-			if s, show := l.collect.service(t); show {
-				l.services, l.shown = append(l.services, s), append(l.shown, t)
-			}
-		}
+		l.all, l.services = now, l.collector.collect(l.targets)
 	} else {
 		for i := l.top; i < min(l.end, len(l.services)); i++ {
-			l.services[i], _ = l.collect.service(l.shown[i])
+			if s := &l.services[i]; !s.update() {
+				*s, _ = l.collector.service(s.target)
+			}
 		}
 	}
 	l.selected = max(0, min(l.selected, len(l.services)-1))
@@ -139,6 +134,7 @@ func (l *live) command(letter byte, done string) {
 		return
 	}
 	s := &l.services[l.selected]
+	s.read = 0 // the watcher writes its state now
 	l.message = s.Name + ": " + done
 	if err := s.command(letter); err != nil {
 		l.message = err.Error()
@@ -156,16 +152,20 @@ var (
 	}
 )
 
-// draw writes the whole screen; tcell sends what differs.
+// draw writes the whole screen, each cell once: tcell sends those that differ, and
+// so nothing flickers. (To clear the screen first would have it send all of them.)
 func (l *live) draw() {
-	l.screen.Clear()
-	width, height := l.screen.Size()
+	_, height := l.screen.Size()
 	l.scroll(height - 2)
-	l.put(0, 0, width, bold, l.head())
+	l.end = l.top
 	row := 1
-	for l.end = l.top; l.end < len(l.services) && row < height-1; l.end++ {
-		row = l.service(l.end, row, width, height-1)
+	for ; l.end < len(l.services) && row < height-1; l.end++ {
+		row = l.service(l.end, row, height-1)
 	}
+	for ; row < height-1; row++ {
+		l.line(row, plain, "")
+	}
+	l.line(0, bold, l.head())
 	foot := "q quit  p pause  u resume  r restart now  up/down select"
 	switch {
 	case l.asking:
@@ -173,7 +173,7 @@ func (l *live) draw() {
 	case l.message != "":
 		foot = l.message
 	}
-	l.put(0, height-1, width, dim, foot)
+	l.line(height-1, dim, foot)
 	l.screen.Show()
 }
 
@@ -214,66 +214,67 @@ func (l *live) scroll(rows int) {
 }
 
 // service draws one service from a row on, and returns the next row.
-func (l *live) service(i, row, width, end int) int {
+func (l *live) service(i, row, end int) int {
 	s := &l.services[i]
 	pointer := "  "
 	if i == l.selected {
 		pointer = "> "
 	}
-	head := pointer + printable(s.Name)
+	head := pointer + s.Name
 	if r := s.lastRestart(); r != nil {
-		head += fmt.Sprintf("  last restart %s ago (%s)", short(time.Since(r.At)), printable(string(r.Reason)))
+		head += fmt.Sprintf("  last restart %s ago (%s)", short(time.Since(r.At)), r.Reason)
 	}
-	l.put(0, row, width, bold, head)
+	l.line(row, bold, head)
 	row++
 	if len(s.Workers) == 0 && row < end {
-		l.put(4, row, width, styles[s.State], s.prose())
+		l.line(row, styles[s.State], "    "+s.prose())
 		row++
 	}
 	for _, w := range s.Workers {
-		if row >= end {
-			return row
+		if row < end {
+			l.bar(row, w)
+			row++
 		}
-		row = l.worker(s, w, row, width, end)
+		if row < end {
+			l.line(row, dim, l.figures(w))
+			row++
+		}
 	}
 	return row
 }
 
-// worker draws a bar against the limits, and a line of figures where there is room.
-func (l *live) worker(s *Service, w Worker, row, width, end int) int {
-	state := string(w.State)
-	if w.Detail != "" {
-		state = printable(w.Detail)
-	}
-	figures := fmt.Sprintf("%7s", size(w.KB))
-	barWidth := max(10, width-4-8-2-24-2)
-	l.put(4, row, width, plain, figures)
-	l.bar(12, row, barWidth, w)
-	l.put(12+barWidth+2, row, width, styles[w.State], state)
-	row++
-	if row >= end {
-		return row
-	}
-	words := []string{fmt.Sprintf("pid %d", w.ID.PID), "age " + short(w.Age), "peak " + size(w.PeakKB)}
-	if w.SoftKB > 0 {
-		words = append(words, "soft "+size(w.SoftKB))
-	}
-	if w.HardKB > 0 {
-		words = append(words, "hard "+size(w.HardKB))
-	}
+// figures are those of a worker that its bar does not show, as many as there is
+// room for: what matters most comes first.
+func (l *live) figures(w Worker) string {
+	words := []string{fmt.Sprintf("pid %d", w.ID.PID), "age " + short(w.Age)}
 	if w.HasJobs {
 		words = append(words, fmt.Sprintf("jobs %d/%d", w.Busy, w.Slots))
 	}
 	if text := l.forecast(w); text != "" {
 		words = append(words, text)
 	}
-	l.put(12, row, width, dim, strings.Join(words, "  "))
-	return row + 1
+	if w.SoftKB > 0 {
+		words = append(words, "soft "+size(w.SoftKB))
+	}
+	if w.HardKB > 0 {
+		words = append(words, "hard "+size(w.HardKB))
+	}
+	words = append(words, "peak "+size(w.PeakKB))
+	width, _ := l.screen.Size()
+	text := "  "
+	for _, word := range words {
+		if len(text)+2+len(word) <= width {
+			text += "  " + word
+		}
+	}
+	return text
 }
 
-// bar draws how full a worker is: up to the larger limit and a tenth more, with
-// a mark at each limit.
-func (l *live) bar(x, y, width int, w Worker) {
+// bar draws the size of a worker, how full it is, up to the larger limit and a
+// tenth more, with a mark at each limit, and its state.
+func (l *live) bar(y int, w Worker) {
+	screen, _ := l.screen.Size()
+	width := max(10, screen-40)
 	most := max(w.HardKB, w.SoftKB)
 	if most == 0 {
 		most = max(w.PeakKB, w.KB, 1)
@@ -281,6 +282,7 @@ func (l *live) bar(x, y, width int, w Worker) {
 	most += most / 10
 	at := func(kb int64) int { return min(int(kb*int64(width)/most), width-1) }
 	full := at(w.KB)
+	x := l.put(0, y, plain, fmt.Sprintf("%11s ", size(w.KB)))
 	for i := range width {
 		char, style := '.', dim
 		if i <= full && w.KB > 0 {
@@ -294,17 +296,28 @@ func (l *live) bar(x, y, width int, w Worker) {
 		}
 		l.screen.SetContent(x+i, y, char, nil, style)
 	}
+	x = l.put(x+width, y, plain, "  ")
+	l.put(l.put(x, y, styles[w.State], w.prose()), y, plain, strings.Repeat(" ", max(0, screen-x)))
 }
 
-// put writes a text from a column on, cut at the width.
-func (l *live) put(x, y, width int, style tcell.Style, text string) {
-	for _, r := range text {
+// line writes all of a line.
+func (l *live) line(y int, style tcell.Style, text string) {
+	width, _ := l.screen.Size()
+	l.put(l.put(0, y, style, text), y, plain, strings.Repeat(" ", width))
+}
+
+// put writes a text from a column on, cut at the edge of the screen, and returns
+// the column after it.
+func (l *live) put(x, y int, style tcell.Style, text string) int {
+	width, _ := l.screen.Size()
+	for _, r := range printable(text) {
 		if x >= width {
-			return
+			break
 		}
 		l.screen.SetContent(x, y, r, nil, style)
 		x++
 	}
+	return x
 }
 
 // forecast says when the soft limit will be reached if the growth goes on.
@@ -317,11 +330,15 @@ func (l *live) forecast(w Worker) string {
 	if !ok || perSecond <= 0 {
 		return ""
 	}
-	left := float64(w.SoftKB-w.KB) / perSecond
-	if left > 7*24*3600 {
+	seconds := float64(w.SoftKB-w.KB) / perSecond
+	if seconds > 7*24*3600 {
 		return ""
 	}
-	return "soft limit in about " + short(time.Duration(left)*time.Second)
+	left := time.Duration(seconds) * time.Second
+	if left > time.Minute {
+		left = left.Truncate(time.Minute)
+	}
+	return "soft limit in about " + short(left)
 }
 
 // trend is the last five minutes of a worker's size.

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"gracekit/lib/service"
 )
@@ -33,7 +37,8 @@ func findTargets(words []string) (targets []target, err error) {
 	if len(words) > 0 {
 		return targets, nil
 	}
-	seen := map[string]bool{} // /etc/service may be a link to another of the folders
+	type file struct{ device, inode uint64 }
+	seen := map[file]bool{} // /etc/service may be a link to another of the folders
 	for _, folder := range serviceFolders() {
 		entries, err := os.ReadDir(folder)
 		if err != nil {
@@ -41,16 +46,18 @@ func findTargets(words []string) (targets []target, err error) {
 		}
 		for _, entry := range entries {
 			path := filepath.Join(folder, entry.Name())
-			real, err := filepath.EvalSymlinks(path)
-			if err != nil || seen[real] || isOfS6(entry.Name()) {
+			var st unix.Stat_t
+			if unix.Stat(path, &st) != nil || isOfS6(entry.Name()) {
 				continue
 			}
-			if info, err := os.Stat(filepath.Join(real, "supervise")); err != nil || !info.IsDir() {
-				if !os.IsPermission(err) {
-					continue // nothing supervises it
-				}
+			if info, err := os.Stat(filepath.Join(path, "supervise")); err == nil && !info.IsDir() || errors.Is(err, fs.ErrNotExist) {
+				continue // nothing supervises it
 			}
-			seen[real] = true
+			id := file{uint64(st.Dev), st.Ino}
+			if seen[id] {
+				continue
+			}
+			seen[id] = true
 			t, err := service.Parse(path)
 			if err != nil {
 				continue
@@ -59,7 +66,7 @@ func findTargets(words []string) (targets []target, err error) {
 		}
 	}
 	slices.SortStableFunc(targets, func(a, b target) int { return strings.Compare(a.name, b.name) })
-	for i := 1; i < len(targets); i++ { // two folders may each have a service of one name
+	for i := len(targets) - 1; i > 0; i-- { // two folders may each have a service of one name
 		if targets[i].name == targets[i-1].name {
 			targets[i].name = targets[i].Text
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"html"
 	"math"
 	"time"
 
@@ -91,7 +92,7 @@ func drawSVG(name string, samples []watch.HistorySample) ([]byte, error) {
 	text := chart.Style{ClassName: "axis", FontSize: 9}
 	none := chart.Style{Hidden: true} // go-chart gives grid lines no class, and so no colour for a dark page
 	c := chart.Chart{
-		Title: fmt.Sprintf("%s: size in MB (solid), soft and hard limit (dashed), restarts (dotted)", printable(name)), TitleStyle: chart.Style{FontSize: 10},
+		Title: fmt.Sprintf("%s: size in MB (solid), soft and hard limit (dashed), restarts (dotted)", html.EscapeString(printable(name))), TitleStyle: chart.Style{FontSize: 10},
 		Width: 960, Height: 360,
 		Background: chart.Style{ClassName: "page", Padding: chart.Box{Top: 40, Left: 10, Right: 20, Bottom: 10}},
 		Canvas:     chart.Style{ClassName: "page"},

@@ -179,17 +179,21 @@ func (s *Service) prose() string {
 	return string(s.State)
 }
 
+// prose is the state of a worker.
+func (w *Worker) prose() string {
+	if w.Detail != "" {
+		return printable(w.Detail)
+	}
+	return string(w.State)
+}
+
 func (w *Worker) line(name string) line {
 	jobs := "-"
 	if w.HasJobs {
 		jobs = fmt.Sprintf("%d/%d", w.Busy, w.Slots)
 	}
-	state := string(w.State)
-	if w.Detail != "" {
-		state = printable(w.Detail)
-	}
 	return line{state: w.State, cells: []string{name, strconv.Itoa(w.ID.PID), short(w.Age), size(w.KB), size(w.PeakKB),
-		limit(w.SoftKB), limit(w.HardKB), state, jobs, "-", "-"}}
+		limit(w.SoftKB), limit(w.HardKB), w.prose(), jobs, "-", "-"}}
 }
 
 // printable is a text that others chose, on one line.

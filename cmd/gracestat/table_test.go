@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"gracekit/lib/grace"
@@ -63,11 +64,28 @@ func TestTheTableFitsAnyTerminal(t *testing.T) {
 }
 
 func TestNothingIsPrintedRaw(t *testing.T) {
-	const hostile = "a\x1b[31mb\nc\u009bd\x7f"
+	const hostile = "a\x1b[31mb\nc\u009bd\x7f\xff<script>"
 	s := watched(hostile, 5)
 	s.Workers[0].Detail, s.Snapshot.Restarts[0].Reason = hostile, hostile
-	for name, text := range map[string]string{"table": table([]Service{s}, 0, false), "json": jsonLines([]Service{s})} {
-		if strings.ContainsAny(text, "\x1b\u009b\x7f") || strings.Count(text, "\n") > 2 {
+	history := samples(60, 10)
+	history[30].Mark = grace.Soft
+	picture, err := drawSVG(hostile, history)
+	if err != nil || strings.Contains(string(picture), "<script>") {
+		t.Errorf("%v, %s", err, picture)
+	}
+	for name, text := range map[string]string{
+		"table":   table([]Service{s}, 0, false),
+		"json":    jsonLines([]Service{s}),
+		"metrics": metrics([]Service{s}),
+		"plot":    drawText(hostile, history, 80, 12, false),
+		"svg":     string(picture),
+		"csv":     csvLines(history),
+		"screen":  screenOf(t, &live{services: []Service{s}}),
+	} {
+		if strings.ContainsFunc(text, func(r rune) bool { return unicode.IsControl(r) && r != '\n' && !(name == "svg" && r == '\t') }) {
+			t.Errorf("%s: %q", name, text)
+		}
+		if strings.Contains(text, "b\nc") || !utf8.ValidString(text) {
 			t.Errorf("%s: %q", name, text)
 		}
 	}

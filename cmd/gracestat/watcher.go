@@ -18,6 +18,7 @@ import (
 
 	"gracekit/lib/proc"
 	"gracekit/lib/service"
+	"gracekit/lib/sidekiq"
 	"gracekit/lib/watch"
 )
 
@@ -60,6 +61,8 @@ const scanEvery = 10 * time.Second
 // watchers are those whose state is not where the service is, or that have none:
 // memory-killer with MEMORY_KILLER_STATE, or below systemd, or of a program.
 func (c *collector) watchers() []watcher {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
 	if now := proc.Now(); c.scanned == 0 || now-c.scanned >= scanEvery {
 		c.scanned, c.found = now, c.findWatchers()
 	}
@@ -125,7 +128,7 @@ func (c *collector) readWatcher(t target, p *proc.Process, supervise *service.Di
 		return
 	}
 	for _, w := range c.watchers() {
-		if c.watches(&w, t, p, s) {
+		if w.watches(t, p, s) {
 			s.Watcher, s.history = w.id, w.history
 			return
 		}
@@ -135,14 +138,14 @@ func (c *collector) readWatcher(t target, p *proc.Process, supervise *service.Di
 // readSupervise reads supervise/gracewatch, and finds out whether the gracewatch
 // that wrote it lives.
 func (c *collector) readSupervise(dir *service.Dir, s *Service) {
-	snap, uid, err := readState(dir, "gracewatch")
+	snap, info, err := readState(dir, "gracewatch")
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
 			s.Missing = fmt.Sprintf("cannot read the state of its watcher: %v", err)
 		}
 		return
 	}
-	s.Snapshot = snap
+	s.Snapshot, s.state, s.written = snap, filepath.Join(dir.String(), "gracewatch"), info.ModTime()
 	id, err := proc.ParseID(snap.Watcher)
 	if err != nil || snap.Boot != c.boot {
 		return // of another boot: nothing in it lives
@@ -152,14 +155,14 @@ func (c *collector) readSupervise(dir *service.Dir, s *Service) {
 		return
 	}
 	defer w.Close()
-	if owner == uid {
+	if owner == int(info.Sys().(*syscall.Stat_t).Uid) {
 		s.Watcher = id
 	}
 }
 
 // watches tells whether a gracewatch watches this service, by its state file, or,
 // without one, by the target in its arguments.
-func (c *collector) watches(w *watcher, t target, p *proc.Process, s *Service) bool {
+func (w *watcher) watches(t target, p *proc.Process, s *Service) bool {
 	wp, uid, err := openWatcher(w.id)
 	if err != nil {
 		return false
@@ -168,13 +171,13 @@ func (c *collector) watches(w *watcher, t target, p *proc.Process, s *Service) b
 	if !trusted(uid, p) {
 		return false
 	}
-	snap, err := w.read(wp)
+	snap, info, err := w.read(wp)
 	switch {
 	case err == nil && snap.Watcher == w.id.String():
-		if !c.isOf(snap, t, p) {
+		if !isOf(snap, t, p) {
 			return false
 		}
-		s.Snapshot, s.Missing = snap, ""
+		s.Snapshot, s.state, s.written, s.Missing = snap, w.state, info.ModTime(), ""
 		return true
 	case p == nil, !slices.Contains(w.argv, p.ID.String()) && !slices.Contains(w.argv, t.Text):
 		return false
@@ -187,17 +190,16 @@ func (c *collector) watches(w *watcher, t target, p *proc.Process, s *Service) b
 }
 
 // read reads its state file.
-func (w *watcher) read(p *proc.Process) (*watch.Snapshot, error) {
+func (w *watcher) read(p *proc.Process) (*watch.Snapshot, fs.FileInfo, error) {
 	if w.state == "" {
-		return nil, errors.New("it keeps none (set MEMORY_KILLER_STATE, or use --state)")
+		return nil, nil, errors.New("it keeps none (set MEMORY_KILLER_STATE, or use --state)")
 	}
 	dir, name, err := service.OpenParentOf(p, w.state)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer dir.Close()
-	snap, _, err := readState(dir, name)
-	return snap, err
+	return readState(dir, name)
 }
 
 // trusted tells whether a gracewatch of this user may watch a process.
@@ -214,7 +216,7 @@ func trusted(uid int, p *proc.Process) bool {
 
 // isOf tells whether a state is that of a service: of its directory, or of one of
 // its processes.
-func (c *collector) isOf(snap *watch.Snapshot, t target, p *proc.Process) bool {
+func isOf(snap *watch.Snapshot, t target, p *proc.Process) bool {
 	var st unix.Stat_t
 	if path := t.Service(); path != "" && snap.Directory != nil && unix.Stat(path, &st) == nil {
 		return *snap.Directory == watch.Directory{Device: uint64(st.Dev), Inode: st.Ino}
@@ -223,7 +225,7 @@ func (c *collector) isOf(snap *watch.Snapshot, t target, p *proc.Process) bool {
 		return false
 	}
 	ids := []proc.ID{p.ID}
-	if found, err := c.lister.List(p); err == nil {
+	if found, err := sidekiq.NewLister().List(p); err == nil {
 		ids = append(ids, found...)
 	}
 	return slices.ContainsFunc(snap.Instances, func(i watch.InstanceSnapshot) bool {
@@ -234,31 +236,31 @@ func (c *collector) isOf(snap *watch.Snapshot, t target, p *proc.Process) bool {
 // maxSnapshot is the longest state file that is read, in bytes.
 const maxSnapshot = 4 << 20
 
-// readState reads a state file and finds out whose it is. It may be that of the
-// service's own user: nothing is done by it.
-func readState(dir *service.Dir, name string) (snap *watch.Snapshot, uid int, err error) {
+// readState reads a state file; info has its owner, which may be the service's own
+// user: nothing is done by it.
+func readState(dir *service.Dir, name string) (snap *watch.Snapshot, info fs.FileInfo, err error) {
 	f, err := dir.OpenFile(name, unix.O_RDONLY, 0)
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
+	info, err = f.Stat()
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
 	if info.Size() > maxSnapshot {
-		return nil, 0, fmt.Errorf("%s is longer than %d bytes", f.Name(), maxSnapshot)
+		return nil, nil, fmt.Errorf("%s is longer than %d bytes", f.Name(), maxSnapshot)
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxSnapshot))
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
 	snap = &watch.Snapshot{}
 	if err := json.Unmarshal(text, snap); err != nil {
-		return nil, 0, fmt.Errorf("%s is damaged: %w", f.Name(), err)
+		return nil, nil, fmt.Errorf("%s is damaged: %w", f.Name(), err)
 	}
 	if snap.Version != watch.SnapshotVersion {
-		return nil, 0, fmt.Errorf("%s has version %d (want %d)", f.Name(), snap.Version, watch.SnapshotVersion)
+		return nil, nil, fmt.Errorf("%s has version %d (want %d)", f.Name(), snap.Version, watch.SnapshotVersion)
 	}
-	return snap, int(info.Sys().(*syscall.Stat_t).Uid), nil
+	return snap, info, nil
 }

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gdamore/tcell/v2"
+
+	"gracekit/lib/proc"
+	"gracekit/lib/watch"
+)
+
+// screenOf draws on a screen of 80 columns and 24 lines, and is what is on it then.
+func screenOf(t *testing.T, l *live) string {
+	t.Helper()
+	screen := tcell.NewSimulationScreen("UTF-8")
+	if err := screen.Init(); err != nil {
+		t.Fatal(err)
+	}
+	defer screen.Fini()
+	screen.SetSize(80, 24)
+	l.screen = screen
+	l.draw()
+	cells, width, _ := screen.GetContents()
+	var text strings.Builder
+	for i, cell := range cells {
+		if i > 0 && i%width == 0 {
+			text.WriteByte('\n')
+		}
+		text.WriteString(string(cell.Runes))
+	}
+	return text.String()
+}
+
+func TestTheScreenHasABarAndAForecastForEachWorker(t *testing.T) {
+	puma := watched("puma", 3*1024)
+	puma.Workers[0].ID.PID++
+	l := &live{services: []Service{watched("sidekiq", 1024), puma}, trends: map[proc.ID]*trend{}}
+	growing := &trend{}
+	for second := range int64(30) {
+		growing.add(time.Duration(second)*time.Second, second<<10)
+	}
+	l.trends[proc.ID{PID: 1000, Start: 5}] = growing
+	screen := screenOf(t, l)
+	for _, want := range []string{
+		"2 services ", "\n> sidekiq  last restart 3h ago (soft)",
+		"\n       1.0G #############...........|...........|...  ok ",
+		"\n    pid 1000  age 1d  jobs 3/10  soft limit in about 17m  soft 2.0G  hard 3.0G ",
+		"\n  puma ",
+		"\n       3.0G ########################|###########|...  ok ",
+		"\n    pid 1001  age 1d  jobs 3/10  soft 2.0G  hard 3.0G  peak 6.0G ",
+	} {
+		if !strings.Contains(screen, want) {
+			t.Errorf("no %q in\n%s", want, screen)
+		}
+	}
+}
+
+// What changes each second is read each second; everything else when it has changed.
+func TestAServiceIsReadAsAWholeWhenItHasChanged(t *testing.T) {
+	self, err := proc.Open(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer self.Close()
+	file := t.TempDir() + "/state"
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unchanged := func() *Service {
+		s := watched("a", 1)
+		s.Workers[0].ID, s.Workers[0].seen = self.ID, &watch.InstanceSnapshot{SoftKB: 7}
+		s.read, s.state, s.written = proc.Now(), file, info.ModTime()
+		return &s
+	}
+	if s := unchanged(); !s.update() || s.Workers[0].KB < 1<<10 || s.Workers[0].SoftKB != 7 {
+		t.Errorf("%+v", s.Workers[0])
+	}
+	for name, change := range map[string]func(s *Service){
+		"old":     func(s *Service) { s.read -= readEvery },
+		"written": func(s *Service) { s.written = s.written.Add(-time.Second) },
+		"down":    func(s *Service) { s.Workers = nil },
+		"exited":  func(s *Service) { s.Workers[0].ID.Start++ },
+	} {
+		s := unchanged()
+		if change(s); s.update() {
+			t.Errorf("%s: only the sizes are read", name)
+		}
+	}
+}
