@@ -17,5 +17,5 @@ func TestScripts(t *testing.T) {
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		t.Skip("redis-server is not installed (test/run installs it)")
 	}
-	harness.Scripts(t)
+	harness.Scripts(t, "gracekit/cmd/graceful-restart")
 }

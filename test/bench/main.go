@@ -8,36 +8,61 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 )
 
+// measurements print rows; their names are what test/bench/run takes.
+var measurements = []struct {
+	name    string
+	measure func()
+}{
+	{"probe", probe}, {"crowd", crowd}, {"watch", watch}, {"memory", residentSizes}, {"crossing", crossing}, {"family", family},
+	{"sidekiq", sidekiq}, {"fleet", fleet}, {"gracestat", gracestat}, {"restart", restart}, {"sizes", sizes},
+}
+
 func main() {
-	fmt.Printf("%s, %s, %d cores, Linux %s, %s\n\n", time.Now().Format("2006-01-02 15:04"),
-		cpuModel(), runtime.NumCPU(), line("/proc/sys/kernel/osrelease"), runtime.Version())
+	var known []string
+	for _, m := range measurements {
+		known = append(known, m.name)
+	}
+	wanted := os.Args[1:]
+	if len(wanted) == 0 {
+		wanted = known
+	}
+	for _, name := range wanted {
+		if !slices.Contains(known, name) {
+			check(fmt.Errorf("invalid measurement %q (want %s)", name, strings.Join(known, ", ")))
+		}
+	}
+	fmt.Printf("%s, %s, %d cores, load %s, Linux %s, %s\n\n", time.Now().Format("2006-01-02 15:04"), cpuModel(), runtime.NumCPU(),
+		strings.Fields(line("/proc/loadavg"))[0], line("/proc/sys/kernel/osrelease"), runtime.Version())
 	fmt.Printf(row, "gracekit : what it is measured by", "gracekit", "other", "ratio", "limit", "")
 
 	go killOnSignal()
-	target := start("./leaky", "-max", "50000", "-children", "3")
-	defer target.kill()
-	target.waitReady()
+	began := time.Now()
+	for _, m := range measurements {
+		if slices.Contains(wanted, m.name) {
+			m.measure()
+		}
+	}
+	fmt.Printf("\nmeasured in %s\n", time.Since(began).Round(time.Second))
+}
 
-	probe(target)
-	crowd(target)
-	watch(target)
-	flat(target)
-	resident(target)
-	crossing()
-	family()
-	sidekiq()
-	fleet()
-	sizes()
+// startTarget starts a process of 50 MB with three children of that size.
+func startTarget() process {
+	p := start("./leaky", "-max", "50000", "-children", "3")
+	p.waitReady()
+	return p
 }
 
 // probe: the wall time of `rssprobe PID` and `ps`, in turns.
-func probe(target process) {
+func probe() {
+	target := startTarget()
+	defer target.kill()
 	var ours, ps []time.Duration
-	for range 300 {
+	for range 200 {
 		ours = append(ours, run("bin/rssprobe", target.pid()))
 		ps = append(ps, run("ps", "-o", "rss=", "-p", target.pid()))
 	}
@@ -45,7 +70,9 @@ func probe(target process) {
 }
 
 // crowd: the wall time of `rssprobe -S tree` among many processes and few, in turns.
-func crowd(target process) {
+func crowd() {
+	target := startTarget()
+	defer target.kill()
 	timed := func(others string) (d []time.Duration) {
 		crowd := start("./crowd", others)
 		defer crowd.kill()
@@ -56,7 +83,7 @@ func crowd(target process) {
 		return d
 	}
 	var many, few []time.Duration
-	for range 12 {
+	for range 5 {
 		few = append(few, timed("30")...)
 		many = append(many, timed("3000")...)
 	}
@@ -64,7 +91,9 @@ func crowd(target process) {
 }
 
 // watch: the CPU time of a check, all watchers running beside each other on the same process.
-func watch(target process) {
+func watch() {
+	target := startTarget()
+	defer target.kill()
 	watchers := []process{
 		start("bin/gracewatch", "-q", "-s", "1T", "-i", "10ms", target.pid()),
 		start("./memloop", target.pid(), "10"),
@@ -73,7 +102,7 @@ func watch(target process) {
 		startMonit(target, "if total memory > 100 GB then alert"),
 	}
 	time.Sleep(2 * time.Second) // what they do at their start is not a check
-	spent := cpuPerSecond(watchers, 40)
+	spent := cpuPerSecond(watchers, 20)
 
 	compare("gracewatch check : pread + poll in C, 10 ms", spent[0]/100, spent[1]/100, 4)
 	compare("gracewatch check : pread + poll in C, 1 s", spent[2], spent[3], 4)
@@ -107,58 +136,67 @@ func cpuPerSecond(processes []process, windows int) []time.Duration {
 	return medians
 }
 
-// flat: the RSS of gracewatch after 100,000 checks and after the first few.
-func flat(target process) {
-	p := start("bin/gracewatch", "-q", "-s", "1T", "-i", "1ms", target.pid())
-	defer p.kill()
-	sizeAfter := func(checks int) int {
-		for {
-			kb := p.status("VmRSS")
-			if p.reads() >= checks {
-				return kb
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
-	}
-	first := sizeAfter(100)
-	memory("gracewatch RSS, after 100000 checks : 100", sizeAfter(100_000), first, 4.5*mb)
-}
-
-// resident: the RSS of gracewatch with all its files, before and after restarts. That of the program that it keeps in
-// memory is not in it: its pages are those of the program itself when it runs.
-func resident(target process) {
+// residentSizes: the RSS of gracewatch after 20,000 checks and after the first hundred; and with all its files, before and
+// after restarts. That of the program that it keeps in memory is not in it: its pages are those of the program itself when
+// it runs.
+func residentSizes() {
+	target := startTarget()
+	defer target.kill()
 	prog, err := filepath.EvalSymlinks("/bin/sh")
 	check(err)
 	info, err := os.Stat(prog)
 	check(err)
-	rss := func(limits ...string) int {
-		args := append(limits, "-q", "-f", "state", "--history", "history", "--notify", prog, "-i", "2ms", target.pid(), prog, "-c", "exit 75")
-		p := start("bin/gracewatch", args...)
-		defer p.kill()
-		time.Sleep(20 * time.Second)
-		return p.status("VmRSS") - int(info.Size()/1024)
+	withFiles := func(name string, limits ...string) process {
+		return start("bin/gracewatch", append(limits, "-q", "-f", name, "--history", name+".history", "--notify", prog, "-i", "2ms",
+			target.pid(), prog, "-c", "exit 75")...)
 	}
-	first := rss("-s", "1T")
-	memory("gracewatch RSS, with all its files : once more", first, rss("-s", "1T"), 4.5*mb)
-	memory("gracewatch RSS, after 20 restarts : before", rss("-s", "1", "-g", "0", "-r", "1"), first, 4.5*mb)
+	calm, restarting := withFiles("calm", "-s", "1T"), withFiles("restarting", "-s", "1", "-g", "0", "-r", "1")
+	checking := start("bin/gracewatch", "-q", "-s", "1T", "-i", "1ms", target.pid())
+	for _, p := range []process{calm, restarting, checking} {
+		defer p.kill()
+	}
+	began := time.Now()
+	waitReads := func(n int) {
+		for checking.reads() < n {
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+	waitReads(100)
+	few := checking.status("VmRSS")
+	waitReads(20_000)
+	memory("gracewatch RSS, after 20000 checks : 100", checking.status("VmRSS"), few, 4.5*mb)
+	time.Sleep(22*time.Second - time.Since(began)) // a restart a second
+	rss := func(p process) int { return p.status("VmRSS") - int(info.Size()/1024) }
+	memory("gracewatch RSS, all its files, 20 restarts : 0", rss(restarting), rss(calm), 4.5*mb)
 }
 
 // crossing: the time from the moment at which a process is over the hard limit to its end by TERM, of gracewatch, which
 // runs graceful-restart, and of monit, each with a process of its own and a check a second.
 func crossing() {
 	var ours, monits []time.Duration
-	for range 12 {
-		mine, its := startGrowing(), startGrowing()
-		watchers := []process{
-			start("bin/gracewatch", "-q", "-H", "45M", "-i", "1", mine.pid(), "bin/graceful-restart", "-q", "{}"),
-			startMonit(its, "if total memory > 45 MB then exec \"/bin/kill -TERM "+its.pid()+"\""),
+	type watched struct{ target, watcher process }
+	for range 3 {
+		var all []watched
+		for range 4 { // at other moments of the second
+			mine, its := startGrowing(), startGrowing()
+			all = append(all,
+				watched{mine, start("bin/gracewatch", "-q", "-H", "45M", "-i", "1", mine.pid(), "bin/graceful-restart", "-q", "{}")},
+				watched{its, startMonit(its, "if total memory > 45 MB then exec \"/bin/kill -TERM "+its.pid()+"\"")})
+			time.Sleep(250 * time.Millisecond)
 		}
-		took := make(chan time.Duration)
-		go func() { took <- mine.lifeAfterReady() }()
-		monits = append(monits, its.lifeAfterReady())
-		ours = append(ours, <-took)
-		for _, w := range append(watchers, mine, its) {
-			w.kill()
+		took := make([]chan time.Duration, len(all))
+		for i, w := range all {
+			took[i] = make(chan time.Duration, 1)
+			go func() { took[i] <- w.target.lifeAfterReady() }()
+		}
+		for i, w := range all {
+			if i%2 == 0 {
+				ours = append(ours, <-took[i])
+			} else {
+				monits = append(monits, <-took[i])
+			}
+			w.watcher.kill()
+			w.target.kill()
 		}
 	}
 	within("hard limit to TERM, check a second : monit", median(ours), median(monits), time.Second)
@@ -181,8 +219,8 @@ func family() {
 		parents = append(parents, parent)
 		watchers = append(watchers, start("bin/gracewatch", "-q", "-S", "children", "-s", "1T", "-i", "100ms", parent.pid()))
 	}
-	time.Sleep(2 * time.Second) // they meet the children
-	spent := cpuPerSecond(watchers, 20)
+	time.Sleep(2 * time.Second) // finding the children is not a check
+	spent := cpuPerSecond(watchers, 10)
 	for i, children := range sizes {
 		spent[i] /= time.Duration(checks * children)
 	}
@@ -215,7 +253,7 @@ func sidekiq() {
 		watchers, processes = append(watchers, watcher), append(processes, watcher, parent)
 	}
 	time.Sleep(2 * time.Second) // what they do at their start is not a check
-	spent := cpuPerSecond(watchers, 20)
+	spent := cpuPerSecond(watchers, 10)
 	compare("gracewatch check, -S sidekiq : process", spent[0]/100, spent[1]/100, 1.2)
 	compare("gracewatch -S sidekiq a process, of 500 : 50", spent[3]/10/500, spent[2]/10/50, 1.2)
 	for _, p := range processes {

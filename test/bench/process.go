@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,10 +40,11 @@ func start(name string, args ...string) process {
 
 // startMonit starts monit with a cycle a second and a rule for the target.
 func startMonit(target process, rule string) process {
-	check(os.WriteFile("target.pid", []byte(target.pid()), 0o600))
-	dir, err := os.Getwd()
+	dir, err := filepath.Abs("monit." + target.pid())
 	check(err)
-	check(os.WriteFile("monitrc", fmt.Appendf(nil, `set daemon 1
+	check(os.Mkdir(dir, 0o700))
+	check(os.WriteFile(dir+"/target.pid", []byte(target.pid()), 0o600))
+	check(os.WriteFile(dir+"/monitrc", fmt.Appendf(nil, `set daemon 1
 set log %[1]s/monit.log
 set pidfile %[1]s/monit.pid
 set idfile %[1]s/monit.id
@@ -50,7 +52,7 @@ set statefile %[1]s/monit.state
 check process target with pidfile %[1]s/target.pid
 	%[2]s
 `, dir, rule), 0o600))
-	return start("monit", "-I", "-c", dir+"/monitrc")
+	return start("sh", "-c", "exec monit -I -c "+dir+"/monitrc 2>/dev/null") // it logs to a file, too
 }
 
 func (p process) pid() string { return strconv.Itoa(p.cmd.Process.Pid) }
@@ -126,12 +128,21 @@ func run(name string, args ...string) time.Duration {
 	return took
 }
 
+// wait waits for what takes no measured time, at most a minute.
+func wait(what string, cond func() bool) {
+	for deadline := time.Now().Add(time.Minute); !cond(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			check(fmt.Errorf("waited a minute: %s", what))
+		}
+	}
+}
+
 func median(d []time.Duration) time.Duration {
 	slices.Sort(d)
 	return d[len(d)/2]
 }
 
-// killOnSignal leaves nothing behind when the bench is told to end.
+// killOnSignal leaves nothing behind when a signal ends the bench.
 func killOnSignal() {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, unix.SIGHUP, unix.SIGINT, unix.SIGTERM)

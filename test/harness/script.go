@@ -71,6 +71,7 @@ func Scripts(t *testing.T, packages ...string) {
 			"redis":      redis,
 			"redis-cli":  redisCLI,
 			"beat":       beat,
+			"obey":       obey,
 		},
 	})
 }
@@ -80,6 +81,7 @@ func setup(env *testscript.Env, bin string) error {
 		env.Setenv("PATH", env.Getenv("PATH")+string(filepath.ListSeparator)+bin)
 	}
 	env.Setenv(RunVariable, os.Getenv(RunVariable))
+	env.Setenv("REPO", Repo())
 	if env.Getenv("GORACE") == "" {
 		env.Setenv("GORACE", "atexit_sleep_ms=0") // each exit takes a second otherwise
 	}

@@ -71,3 +71,17 @@ func beat(ts *testscript.TestScript, neg bool, args []string) {
 	redisCLI(ts, false, []string{"SADD", "processes", identity})
 	redisCLI(ts, false, []string{"EXPIRE", identity, "60"})
 }
+
+// obey IDENTITY... has instances take their signals, as Sidekiq does at a heartbeat: TSTP makes one quiet, by TERM it exits.
+// What they got is in the list test:signals.
+func obey(ts *testscript.TestScript, neg bool, args []string) {
+	arguments(ts, args, 1, "obey IDENTITY...")
+	start(ts, false, append([]string{"obedient", "redis-cli", "-s", ts.Getenv("REDIS_SOCKET"), "-r", "-1", "-i", "0.02", "EVAL", obedience, "0"}, args...))
+}
+
+const obedience = `for _, id in ipairs(ARGV) do
+	local signal = redis.call('RPOP', id .. '-signals')
+	if signal then redis.call('RPUSH', 'test:signals', signal .. ' ' .. id) end
+	if signal == 'TSTP' then redis.call('HSET', id, 'quiet', 'true') end
+	if signal == 'TERM' then redis.call('SREM', 'processes', id) end
+end`

@@ -15,7 +15,7 @@ import (
 type app struct {
 	s *sandbox
 	ledger
-	redis *redis
+	redis *harness.Redis
 	dir   string
 	env   []string
 	hide  string // programs that are not there, as where they are not installed
@@ -38,7 +38,7 @@ func (s *sandbox) background(env ...string) *app {
 		s.Must("cp", "-a", repo+"/"+kind, s.Path("usr/share/gracekit", kind))
 	}
 	s.Link(s.Path("usr/bin/background_jobs"), "shop/bin/background_jobs")
-	a := &app{s: s, redis: s.redis(), ledger: ledger{s, s.Path("ledger")}, dir: s.Path("shop")}
+	a := &app{s: s, redis: s.Redis(), ledger: ledger{s, s.Path("ledger")}, dir: s.Path("shop")}
 	a.env = append([]string{"REDIS_URL=" + a.redis.URL(), "LEDGER=" + a.file, "SIDEKIQ_TIMEOUT=3", "SIDEKIQ_USER=root",
 		"SIDEKIQ_COMMAND=sidekiq -c 2 -r " + s.app()}, env...)
 	s.Cleanup(func() {

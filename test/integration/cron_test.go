@@ -40,7 +40,7 @@ func TestCronStateOfAPidfile(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
 	s.NeedRoot()
-	b := s.balloon()
+	b := s.Start(s.Command("sleep", "1000"))
 	pidfile := s.Write("pid file", fmt.Sprintln(b.PID), 0o644)
 	state := "/run/gracekit/" + strings.NewReplacer("/", "_", " ", "_").Replace(pidfile) + ".state"
 	s.Cleanup(func() { os.Remove(state); os.Remove(state + ".lock") }) // not /run/gracekit: another may be about to write there

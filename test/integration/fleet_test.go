@@ -20,7 +20,7 @@ import (
 // restarts: what that one cannot do in time, the machine is to blame for.
 type pair struct {
 	s             *sandbox
-	redis         *redis
+	redis         *harness.Redis
 	two           [2]*sidekiq
 	ledger, other ledger
 }
@@ -28,7 +28,7 @@ type pair struct {
 func (s *sandbox) pair() *pair {
 	s.Helper()
 	s.Need("sidekiq")
-	p := &pair{s: s, redis: s.redis(), ledger: ledger{s, s.Path("ledger")}, other: ledger{s, s.Path("other.ledger")}}
+	p := &pair{s: s, redis: s.Redis(), ledger: ledger{s, s.Path("ledger")}, other: ledger{s, s.Path("other.ledger")}}
 	p.two = [2]*sidekiq{p.instance("a", nil), p.instance("b", nil)}
 	return p
 }

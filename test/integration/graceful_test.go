@@ -12,10 +12,10 @@ import (
 
 // wrapped starts a service whose Sidekiq is below what its ./run becomes. The line is the end of the run script, in
 // which SIDEKIQ stands for the command line of Sidekiq.
-func (s *sandbox) wrapped(line string) (*redis, ledger) {
+func (s *sandbox) wrapped(line string) (*harness.Redis, ledger) {
 	s.Helper()
 	s.Need("sidekiq")
-	redis, jobs := s.redis(), ledger{s, s.Path("ledger")}
+	redis, jobs := s.Redis(), ledger{s, s.Path("ledger")}
 	line = strings.ReplaceAll(line, "SIDEKIQ", "sidekiq -r "+s.app()+" -c 2 -t 20")
 	s.Write("svc/run", fmt.Sprintf("#!/bin/sh\nexec 2>&1 >>%s\ncd %s\nexport REDIS_URL=%s LEDGER=%s\n%s\n",
 		s.Path("sidekiq.log"), s.Dir, redis.URL(), jobs.file, line), 0o755)

@@ -13,10 +13,10 @@ import (
 )
 
 // hookedSidekiq starts a Sidekiq with the job hook; as another user, if that can be.
-func (s *sandbox) hookedSidekiq(env ...string) (p *harness.Child, r *redis, jobs ledger) {
+func (s *sandbox) hookedSidekiq(env ...string) (p *harness.Child, r *harness.Redis, jobs ledger) {
 	s.Helper()
 	s.Need("sidekiq")
-	r = s.redis()
+	r = s.Redis()
 	jobs = ledger{s, s.Path("ledger")}
 	words := []string{"sidekiq", "-c", "3", "-r", s.hooked(), "--timeout", "5", "--environment", "production"}
 	if os.Getuid() == 0 {

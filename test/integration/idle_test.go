@@ -10,10 +10,10 @@ import (
 )
 
 // plainSidekiq is one without a supervisor.
-func (s *sandbox) plainSidekiq() (*harness.Child, *redis, ledger) {
+func (s *sandbox) plainSidekiq() (*harness.Child, *harness.Redis, ledger) {
 	s.Helper()
 	s.Need("sidekiq")
-	redis := s.redis()
+	redis := s.Redis()
 	jobs := ledger{s, s.Path("ledger")}
 	c := s.Command("sidekiq", "-r", s.app(), "-c", "3", "-t", "5")
 	c.Env = append(c.Env, "REDIS_URL="+redis.URL(), "LEDGER="+jobs.file)

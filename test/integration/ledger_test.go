@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"gracekit/test/harness"
 	"os"
 	"strings"
 )
@@ -89,7 +90,7 @@ func (l ledger) exactlyOnce(jids []string) {
 
 // leaks has jobs done that each leak 10 MB and take some seconds, until it is enough, and checks that each was done
 // exactly once.
-func (l ledger) leaks(redis *redis, seconds float64, enough func() bool) (jids []string) {
+func (l ledger) leaks(redis *harness.Redis, seconds float64, enough func() bool) (jids []string) {
 	l.s.Helper()
 	for done := 0; !enough(); {
 		jids = append(jids, redis.Enqueue(8, "LeakJob", 10, seconds)...)

@@ -66,7 +66,7 @@ func TestLegacyModeInARunScript(t *testing.T) {
 	name := filepath.Base(s.Dir)
 	fifo := "/run/gracekit/" + name + ".control"
 	s.Cleanup(func() { os.Remove(fifo) }) // not /run/gracekit: another may be about to write there
-	redis := s.redis()
+	redis := s.Redis()
 	for _, file := range []struct {
 		name string
 		mode os.FileMode

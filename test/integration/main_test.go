@@ -1,9 +1,7 @@
-// Package integration proves the contract against the real things: runsv, s6-supervise, redis-server, Sidekiq.
-// Nothing here is a stand-in but for the balloon, a process that grows and shrinks when it is told to.
+// Package integration proves what only the real things show: runsv, s6-supervise, redis-server, Sidekiq, Puma.
 package integration
 
 import (
-	"os"
 	"testing"
 
 	"gracekit/test/harness"
@@ -12,15 +10,9 @@ import (
 // repo is the root of the source tree, seen from this package's folder.
 const repo = "../.."
 
-// What the test binary is for its own tests, too.
-const (
-	roleBalloon = "balloon"
-	rolePidns   = "pidns" // the test itself, again, as process 1 of a pid namespace
-)
+// rolePidns is the test binary itself, again, as process 1 of a pid namespace.
+const rolePidns = "pidns"
 
 func TestMain(m *testing.M) {
-	harness.Main(m, "12", map[string]func() int{
-		roleBalloon: func() int { return balloonMain(os.Stdin, os.Stdout) },
-		rolePidns:   m.Run, // PATH is the parent's
-	}, "./cmd/...")
+	harness.Main(m, "12", map[string]func() int{rolePidns: m.Run}, "./cmd/...", "./test/leaky") // PATH is the parent's there
 }

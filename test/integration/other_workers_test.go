@@ -177,7 +177,7 @@ func TestTiniAsPid1(t *testing.T) {
 	if out, err := exec.Command("unshare", "--pid", "--fork", "--mount-proc", "true").CombinedOutput(); err != nil {
 		t.Skipf("no pid namespaces here: %s", out)
 	}
-	redis := s.redis()
+	redis := s.Redis()
 	ledger := ledger{s, s.Path("ledger")}
 	c := s.Command("unshare", "--pid", "--fork", "--kill-child", "--mount-proc",
 		"tini", "--", "memory-killer", "sidekiq", "-c", "2", "-t", "3", "-r", s.app())

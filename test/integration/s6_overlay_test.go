@@ -16,7 +16,7 @@ import (
 func TestOverlaySidekiqLosesNoJob(t *testing.T) {
 	s, k := inContainer(t)
 	s.Need("sidekiq")
-	redis, jobs := s.redis(), ledger{s, s.Path("ledger")}
+	redis, jobs := s.Redis(), ledger{s, s.Path("ledger")}
 	k.sets(sidekiqConf(s, redis, jobs))
 	k.sets(quickWatch)
 	k.sets(map[string]string{

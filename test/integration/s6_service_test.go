@@ -15,7 +15,7 @@ import (
 func TestPlainS6SidekiqLosesNoJob(t *testing.T) {
 	s, k := inContainer(t)
 	s.Need("sidekiq")
-	redis, jobs := s.redis(), ledger{s, s.Path("ledger")}
+	redis, jobs := s.Redis(), ledger{s, s.Path("ledger")}
 	dir, killer := k.service("s6/sidekiq", "sv/sidekiq"), k.service("s6/sidekiq-memory-killer", "sv/sidekiq-memory-killer")
 	s.Conf(dir, sidekiqConf(s, redis, jobs))
 	s.Conf(killer, quickWatch)

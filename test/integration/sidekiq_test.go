@@ -6,21 +6,10 @@ import (
 	"regexp"
 )
 
-// A redis is a Redis with the heartbeats of this package.
-type redis struct {
-	*harness.Redis
-	s *sandbox
-}
-
-func (s *sandbox) redis() *redis {
-	s.Helper()
-	return &redis{s.Redis(), s}
-}
-
 // A sidekiq is a real Sidekiq with testdata/app.rb, under a real runsv, from a copy of runit/sidekiq.
 type sidekiq struct {
 	*harness.Runsv
-	redis *redis
+	redis *harness.Redis
 	ledger
 }
 
@@ -28,7 +17,7 @@ type sidekiq struct {
 func (s *sandbox) sidekiq(conf map[string]string) *sidekiq {
 	s.Helper()
 	s.Need("sidekiq")
-	redis := s.redis()
+	redis := s.Redis()
 	dir := s.ServiceDir("runit/sidekiq", "sidekiq")
 	ledger := ledger{s, s.Path("ledger")}
 	s.Conf(dir, sidekiqConf(s, redis, ledger))
@@ -36,7 +25,7 @@ func (s *sandbox) sidekiq(conf map[string]string) *sidekiq {
 	return &sidekiq{s.Runsv(dir), redis, ledger}
 }
 
-func sidekiqConf(s *sandbox, redis *redis, ledger ledger) map[string]string {
+func sidekiqConf(s *sandbox, redis *harness.Redis, ledger ledger) map[string]string {
 	return map[string]string{
 		"SIDEKIQ_APP":     s.Dir,
 		"SIDEKIQ_USER":    "root", // counts only where root runs the tests
@@ -56,7 +45,7 @@ func (s *sandbox) app() string {
 
 // watched starts runit/sidekiq-memory-killer beside Sidekiq, configured as a user does, and follows its log.
 func (k *sidekiq) watched(conf map[string]string) (killer *harness.Runsv, events *harness.Log) {
-	s := k.redis.s
+	s := k.ledger.s
 	s.Helper()
 	dir := s.ServiceDir("runit/sidekiq-memory-killer", "sidekiq-memory-killer")
 	s.Conf(dir, map[string]string{"MEMORY_KILLER_TARGET": k.Dir})
@@ -67,9 +56,9 @@ func (k *sidekiq) watched(conf map[string]string) (killer *harness.Runsv, events
 
 // working waits for a Sidekiq that has booted, other than the given ones, and returns its process.
 func (k *sidekiq) working(not ...harness.Process) harness.Process {
-	k.redis.s.Helper()
+	k.ledger.s.Helper()
 	var p harness.Process
-	k.redis.s.Eventually("Sidekiq has booted", func() bool {
+	k.ledger.s.Eventually("Sidekiq has booted", func() bool {
 		p = k.Running(not...)
 		return booted(p)
 	})

@@ -1,14 +1,10 @@
-#!/usr/bin/env ruby
 # frozen_string_literal: true
 
-# What a graceful restart of an idle Sidekiq costs: its time until Sidekiq has exited beside that of a plain TERM, and
-# its CPU time beside that of the shell recipe that it has replaced. In turns, means; with the job hook. Gracekit's
-# programs must be in PATH. Usage: test/bench/restart [ROUNDS]
+# Restarts an idle Sidekiq with the job hook in several ways, in turns, and prints a line for each way: its name, the
+# seconds until Sidekiq has exited, and those of CPU of the command; means. Started by test/bench/run.
 require "tmpdir"
 
-ROUNDS = (ARGV[0] || 12).to_i
-MOST_LATER = 0.2 # seconds after a plain TERM
-MOST_CPU = 0.1 # of the recipe's
+ROUNDS = 4
 
 RECIPE = <<~'SH'
   id=$(svpid "$1")
@@ -61,12 +57,7 @@ Dir.mktmpdir do |dir|
         seen[way] << restart(pid, command)
       end
     end
-    time, cpu = seen.transform_values { |all| mean(all.map(&:first)) }, seen.transform_values { |all| mean(all.map(&:last)) }
-    WAYS.each_key { |way| puts format("%-18s %6.2f s until the exit, %6.1f ms of CPU", way, time[way], cpu[way] * 1000) }
-    later = time["graceful-restart"] - time["TERM"]
-    share = cpu["graceful-restart"] / cpu["recipe"]
-    puts format("later than TERM: %+.2f s (limit %.1f) %s", later, MOST_LATER, later > MOST_LATER ? "OVER" : "")
-    puts format("CPU of the recipe's: %.2f (limit %.1f) %s", share, MOST_CPU, share > MOST_CPU ? "OVER" : "")
+    seen.each { |way, all| puts "#{way} #{mean(all.map(&:first))} #{mean(all.map(&:last))}" }
   ensure
     Process.kill(:TERM, redis)
     Process.wait(redis)
