@@ -226,6 +226,37 @@ func TestBackgroundJobsKilled(t *testing.T) {
 	}
 }
 
+// A new release that does not share tmp/pids finds the supervisor of the last one by the logical path: start says that it
+// runs, and restart ends it.
+func TestANewReleaseFindsWhatTheLastOneStarted(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	a := s.background()
+	release := func(name string) {
+		s.Must("cp", "-a", s.Path("shop.new"), s.Path(name))
+		s.Must("ln", "-sfn", name, a.dir)
+	}
+	s.Must("mv", a.dir, s.Path("shop.new"))
+	release("release-1")
+	a.wants(0, "start")
+	first := a.running("sidekiq")
+	release("release-2")
+	if r := a.wants(0, "status"); !strings.HasPrefix(r.Stdout, "sidekiq "+first.ID()+"\n") {
+		s.Errorf("status: %q, want %s", r.Stdout, first.ID())
+	}
+	a.wants(1, "start")
+	a.wants(0, "restart")
+	second := a.running("sidekiq", first)
+	if first.Alive() {
+		s.Error("restart has left the Sidekiq of the last release")
+	}
+	release("release-3")
+	s.Must("rm", "-r", s.Path("release-2"))
+	a.wants(0, "stop")
+	s.Eventually("it has ended", func() bool { return !second.Alive() })
+	a.nothingLeft()
+}
+
 // How long stop waits for a Sidekiq is what that was started with, whatever the caller has set.
 func TestStopUsesTheTimeoutOfStart(t *testing.T) {
 	t.Parallel()

@@ -1,0 +1,41 @@
+package integration
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// Root becomes the user that SIDEKIQ_USER or the folder's owner names; what cannot be understood is never root.
+func TestWhoSidekiqRunsAs(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	s.NeedRoot()
+	s.Need("chpst")
+	s.Mkdir("app")
+	s.Mkdir("nameless")
+	s.Check(os.Chown(s.Path("nameless"), 12345, 12346))
+	for _, c := range []struct{ app, user, want string }{
+		{"app", "root", "pgid bundle exec sidekiq --timeout 25 --environment production\n"},
+		{"app", "nobody", " chpst -u :65534:65534 "},
+		{"app", "nobody:daemon", " chpst -u :65534:1 "},
+		{"app", ":1000:1001:1002", " chpst -u :1000:1001:1002 "},
+		{"nameless", "", " chpst -u :12345:12346 "},
+		{"app", "", "not set"},
+		{"app", "no-such-user", "invalid user"},
+		{"app", "nobody:no-such-group", "invalid user"},
+		{"app", "nobody:", "invalid user"},
+		{"app", "::", "invalid user"},
+		{"app", ":x:y", "invalid user"},
+		{"app", ":1000", "invalid user"},
+	} {
+		code := 0
+		if !strings.HasPrefix(c.want, " ") && !strings.HasPrefix(c.want, "pgid") {
+			code = 100
+		}
+		r := s.Run("env", "SIDEKIQ_APP="+s.Path(c.app), "SIDEKIQ_USER="+c.user, "sidekiq-run", "-n")
+		if out := r.Stdout + r.Stderr; r.Code != code || !strings.Contains(out, c.want) || code == 100 && !strings.Contains(out, "SIDEKIQ_USER: ") {
+			s.Errorf("SIDEKIQ_USER=%s, %s: exit %d, %q, want %d, %q", c.user, c.app, r.Code, out, code, c.want)
+		}
+	}
+}
