@@ -1,10 +1,10 @@
 package service
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2" // crypto/rand would put 150 KB into each program, most of it never run
 	"os"
 	"path/filepath"
 	"strings"
@@ -244,7 +244,7 @@ func (d *Dir) writeFile(name string, text []byte, mode os.FileMode) error {
 	if unix.Fstatat(d.fd, name, &st, 0) == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return errNotRegular
 	}
-	tmp := ".gracekit-" + rand.Text()
+	tmp := fmt.Sprintf(".gracekit-%016x", rand.Uint64())
 	fd, err := unix.Openat(d.fd, tmp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return err

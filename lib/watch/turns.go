@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -96,9 +97,8 @@ func (t *turns) update(target process, change func(*turnsFile)) turnsFile {
 	f, err := t.open(target)
 	if err == nil {
 		defer f.Close()
-		text := make([]byte, 1<<16)
-		n, _ := f.ReadAt(text, 0)
-		json.Unmarshal(text[:n], &content)
+		text, _ := io.ReadAll(io.LimitReader(f, 1<<16))
+		json.Unmarshal(text, &content)
 		for id, entry := range content.Watchers {
 			if now := proc.Now(); now-entry.At > time.Hour || entry.At > now {
 				delete(content.Watchers, id)
