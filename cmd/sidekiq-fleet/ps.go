@@ -96,7 +96,7 @@ func instanceLine(in *fleet.Instance, asJSON bool) string {
 	if asJSON {
 		d := description{Identity: in.Identity, State: string(in.State()), Queues: in.Queues, Quiet: in.Quiet,
 			Version: in.Version, Tag: in.Tag, Embedded: in.Embedded, ClaimedBy: in.Claim.Holder, ClaimLeft: seconds(in.Claim.Left)}
-		if in.Known() {
+		if in.Known {
 			beat := seconds(in.SinceHeartbeat)
 			d.Busy, d.Concurrency, d.Beat = &in.Busy, &in.Concurrency, &beat
 		}
@@ -109,7 +109,7 @@ func instanceLine(in *fleet.Instance, asJSON bool) string {
 		}
 		return jsonLine(d)
 	}
-	if !in.Known() {
+	if !in.Known {
 		return fmt.Sprintf("%s - - - %s - -\n", word(in.Identity), in.State())
 	}
 	rss, age := "-", "-"

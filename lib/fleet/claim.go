@@ -68,6 +68,34 @@ type Request struct {
 	PrivateQueues []string      // patterns, as of path.Match, of queues that nobody else needs to serve
 }
 
+// forScript is the request as claim.lua reads it, in JSON.
+func (r Request) forScript() string {
+	type instance struct {
+		Identity string `json:"identity"`
+		Host     string `json:"host"`
+	}
+	var instances []instance
+	for _, text := range r.Identities {
+		id, ok := ParseIdentity(text)
+		if !ok {
+			id.Host = text // of which no queue has a part
+		}
+		instances = append(instances, instance{text, id.Host})
+	}
+	patterns := []string{}
+	for _, glob := range r.PrivateQueues {
+		patterns = append(patterns, luaPattern(glob))
+	}
+	text, err := json.Marshal(map[string]any{
+		"instances": instances, "holder": r.Holder, "min_peers": r.MinPeers, "any_queue": r.AnyQueue, "private": patterns,
+		"ttl": max(r.TTL.Milliseconds(), 1), "fresh": fresh.Milliseconds(), "lifetime": lifetime.Milliseconds(), "boot": bootTime.Milliseconds(),
+	})
+	if err != nil {
+		panic(err) // strings and numbers can always be encoded
+	}
+	return string(text)
+}
+
 // Why a claim is refused: something that will pass, or something that only an operator can change.
 var (
 	ErrNotNow        = errors.New("not now")
@@ -93,65 +121,28 @@ type answer struct {
 // can, at least: no more are read than necessary. The error is ErrNotNow, ErrUnsatisfiable, ErrAbsent or ErrDead, with
 // the reason, or why Redis gave no answer.
 func (f *Fleet) Claim(r Request) (peers int, err error) {
-	ctx, cancel := f.context()
-	defer cancel()
-	deadline, err := f.scriptDeadline(ctx)
-	if err != nil {
-		return 0, f.wrap(err)
-	}
-	type instance struct {
-		Identity string `json:"identity"`
-		Host     string `json:"host"`
-	}
-	request := struct {
-		Instances []instance `json:"instances"`
-		Holder    string     `json:"holder"`
-		MinPeers  int        `json:"min_peers"`
-		TTL       int64      `json:"ttl"`
-		AnyQueue  bool       `json:"any_queue"`
-		Private   []string   `json:"private"`
-		Fresh     int64      `json:"fresh"`
-		Lifetime  int64      `json:"lifetime"`
-		Boot      int64      `json:"boot"`
-		Deadline  int64      `json:"deadline"`
-	}{nil, r.Holder, r.MinPeers, max(r.TTL.Milliseconds(), 1), r.AnyQueue, []string{}, fresh.Milliseconds(), lifetime.Milliseconds(), bootTime.Milliseconds(), deadline}
-	for _, text := range r.Identities {
-		id, _ := ParseIdentity(text)
-		if id.Host == "" {
-			id.Host = text // of which no queue has a part
-		}
-		request.Instances = append(request.Instances, instance{text, id.Host})
-	}
-	for _, glob := range r.PrivateQueues {
-		request.Private = append(request.Private, luaPattern(glob))
-	}
-	asked, err := json.Marshal(request)
+	text, err := f.runInTime(claimScript, []string{f.prefix + "processes"}, f.prefix, r.forScript())
 	if err != nil {
 		return 0, err
-	}
-	text, err := claimScript.Run(ctx, f.redis, []string{f.prefix + "processes"}, f.prefix, asked).Text()
-	if err != nil {
-		return 0, f.wrap(err)
 	}
 	var a answer
 	if err := json.Unmarshal([]byte(text), &a); err != nil {
 		return 0, fmt.Errorf("%s: %w", f.where, err)
 	}
-	return a.Peers, f.verdict(r, a)
+	return a.Peers, f.refusal(r, a)
 }
 
-func (f *Fleet) verdict(r Request, a answer) error {
+// refusal is the error of an answer that is not "granted".
+func (f *Fleet) refusal(r Request, a answer) error {
 	who := strings.Join(r.Identities, ", ")
 	slices.Sort(a.Waiting)
 	switch a.Answer {
 	case "granted":
 		return nil
-	case late:
-		return f.errTimeout()
 	case "absent":
 		return fmt.Errorf("%s: %w in %s", a.Identity, ErrAbsent, f.where)
 	case "dead":
-		in := Instance{known: a.Since >= 0, SinceHeartbeat: milliseconds(a.Since)}
+		in := Instance{Known: a.Since >= 0, SinceHeartbeat: milliseconds(a.Since)}
 		return fmt.Errorf("%s: %w", a.Identity, in.errDead())
 	case "held":
 		return fmt.Errorf("%s: %w: claimed by %s, for another %v at most", a.Identity, ErrNotNow, a.Holder,

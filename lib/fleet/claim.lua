@@ -1,16 +1,16 @@
 --!df flags=allow-undeclared-keys
 -- Gives a claim on some instances, or says why not. Redis runs it as one step. Dragonfly needs the line above, because
 -- the keys of the other instances are known only when the script runs.
--- KEYS: the set of processes. ARGV: the prefix of all keys, and the request in JSON: instances (identity and host of
--- each), holder, min_peers, ttl, any_queue, private (Lua patterns of queues), fresh (how old the heartbeat of another
--- instance may be), lifetime (how old that of one that lives), boot (how long after its claim a restarted instance may
--- take to be back), deadline. Times are in ms.
+-- KEYS: the set of processes. ARGV: the prefix of all keys; the request in JSON: instances (identity and host of each),
+-- holder, min_peers, ttl, any_queue, private (Lua patterns of queues), fresh (how old the heartbeat of another instance
+-- may be), lifetime (how old that of one that lives), boot (how long after its claim a restarted instance may take to be
+-- back); the deadline. Times are in ms.
 if redis.replicate_commands then redis.replicate_commands() end -- a write after TIME, before Redis 5
 
 local prefix, r = ARGV[1], cjson.decode(ARGV[2])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-if now > r.deadline then return cjson.encode({ answer = 'late' }) end
+if now > tonumber(ARGV[3]) then return 'late' end
 
 -- A list of strings; nil if it is something else.
 local function strings(list)
@@ -83,7 +83,7 @@ any = any or not shared -- where all queues are private, any instance is as good
 
 local n = { peers = 0, other_queues = 0, expected = 0, waiting = {} }
 local unknown = false -- there are instances whose queues are not known
-local later = {} -- queues that an instance serves which is not available now, and which
+local server = {} -- by queue: an instance that serves it, but is not available now
 for _, id in ipairs(redis.call('SMEMBERS', KEYS[1])) do
   if n.peers >= r.min_peers and (open == 0 or r.min_peers == 0) then break end -- Redis has others to serve
   if not mine[id] then
@@ -99,7 +99,7 @@ for _, id in ipairs(redis.call('SMEMBERS', KEYS[1])) do
     for _, queue in ipairs(it and it.queues or {}) do
       if served[queue] ~= nil then
         shares = true
-        if why then later[queue] = later[queue] or id .. why
+        if why then server[queue] = server[queue] or id .. why
         elseif not served[queue] then served[queue], open = true, open - 1
         end
       end
@@ -127,14 +127,14 @@ end
 
 n.answer, n.unserved, n.nobodys = 'granted', {}, {}
 for queue, is in pairs(served) do
-  later[queue] = later[queue] or restarted
-  if not is then table.insert(later[queue] and n.unserved or n.nobodys, queue) end
+  server[queue] = server[queue] or restarted
+  if not is then table.insert(server[queue] and n.unserved or n.nobodys, queue) end
 end
 local never = #n.nobodys > 0 and not unknown and n.peers + n.expected >= r.min_peers -- whatever becomes of the others
 if n.peers < r.min_peers and not never then n.answer = 'few'
 elseif r.min_peers > 0 and #n.unserved + #n.nobodys > 0 then
   n.answer, n.waiting = 'unserved', {}
-  for _, queue in ipairs(n.unserved) do table.insert(n.waiting, later[queue]) end
+  for _, queue in ipairs(n.unserved) do table.insert(n.waiting, server[queue]) end
 end
 -- A restart that has begun under a claim goes on: the instance takes no jobs, and otherwise would stay quiet forever.
 if begun then n.answer = 'granted' end

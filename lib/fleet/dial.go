@@ -108,7 +108,7 @@ func (s *sentinels) find(ctx context.Context) (address string, err error) {
 			answers <- answer{words, err}
 		}()
 	}
-	var said redis.Error
+	var reply redis.Error
 	for range s.addresses {
 		got := <-answers
 		switch {
@@ -116,7 +116,7 @@ func (s *sentinels) find(ctx context.Context) (address string, err error) {
 			return net.JoinHostPort(got.words[0], got.words[1]), nil
 		case got.err == redis.Nil:
 			err = errNoMaster
-		case err == nil || errors.As(got.err, &said) && err != errNoMaster:
+		case err == nil || errors.As(got.err, &reply) && err != errNoMaster:
 			err = got.err
 		}
 	}

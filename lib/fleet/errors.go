@@ -20,7 +20,7 @@ func (f *Fleet) errTimeout() error { return fmt.Errorf("%s: no answer within %v"
 
 // wrap says why Redis gave no answer, in words that have no password.
 func (f *Fleet) wrap(err error) error {
-	var said redis.Error
+	var reply redis.Error
 	var timeout net.Error
 	switch {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
@@ -28,10 +28,10 @@ func (f *Fleet) wrap(err error) error {
 		return f.errTimeout()
 	case errors.Is(err, errNoMaster), errors.Is(err, errTooLarge):
 		return fmt.Errorf("%s: %w", f.where, err)
-	case !errors.As(err, &said):
+	case !errors.As(err, &reply):
 		return f.wrapDialError(err)
 	}
-	text := scriptError.ReplaceAllString(said.Error(), "")
+	text := scriptError.ReplaceAllString(reply.Error(), "")
 	for _, secret := range f.secrets { // an old Redis, or a proxy, quotes commands that it does not know
 		text = strings.ReplaceAll(text, secret, "(password)")
 	}

@@ -36,8 +36,8 @@ type RanJob struct {
 	payload string
 }
 
-// NewEvidence is that of an instance, which must be known to Redis. It looks at once, so that what is pushed back later
-// can be told from what was in the queues before.
+// NewEvidence is that of an instance, which must be known to Redis. The queues are read at once: what is pushed back to
+// them later was not there then.
 func (f *Fleet) NewEvidence(identity string, p *proc.Process) (*Evidence, error) {
 	in, err := f.One(identity)
 	if err != nil {
@@ -122,12 +122,12 @@ func (e *Evidence) readQueues() error {
 // tail is the end of a queue from which Sidekiq takes jobs, and to which it pushes back those that it interrupts. New
 // jobs come in at the other end.
 type tail struct {
-	looked bool
-	last   []string
-	seen   map[string]bool
+	begun bool
+	last  []string
+	seen  map[string]bool
 }
 
-// step returns the jobs that were pushed back since the last look.
+// step returns the jobs that were pushed back since the last step.
 func (t *tail) step(now []string, began time.Time) (back []string) {
 	whole := len(t.last) < tailLength // the queue was no longer than what was read of it
 	newest := -1                      // the last of those that were there before: what is behind it was pushed to the end
@@ -137,7 +137,7 @@ func (t *tail) step(now []string, began time.Time) (back []string) {
 		}
 	}
 	for i, payload := range now {
-		if !t.looked || slices.Contains(t.last, payload) {
+		if !t.begun || slices.Contains(t.last, payload) {
 			continue
 		}
 		if t.seen[payload] || newest >= 0 && i > newest || whole && enqueuedBefore(payload, began) {
@@ -150,7 +150,7 @@ func (t *tail) step(now []string, began time.Time) (back []string) {
 	for _, payload := range now {
 		t.seen[payload] = true
 	}
-	t.looked, t.last = true, now
+	t.begun, t.last = true, now
 	return back
 }
 
@@ -260,15 +260,4 @@ func (e *Evidence) Remember(r Record) ([]Record, error) {
 	}
 	records[0] = r // with the payloads
 	return records, nil
-}
-
-// find is the payload of a job in its queue, or "".
-func (f *Fleet) find(ctx context.Context, job RanJob) (string, error) {
-	list, err := f.redis.LRange(ctx, f.prefix+"queue:"+job.Queue, -tailLength, -1).Result()
-	for _, payload := range list {
-		if parsePayload([]byte(payload)).JID == job.JID {
-			return payload, nil
-		}
-	}
-	return "", err
 }

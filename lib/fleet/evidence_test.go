@@ -104,9 +104,8 @@ func TestSuspectsAndPoison(t *testing.T) {
 func TestEvidenceIsAUnion(t *testing.T) {
 	s := startRedis(t)
 	f := s.fleet()
-	p, name := of(t, "heartbeat")
-	noteDir = t.TempDir()
-	t.Cleanup(func() { noteDir = "/run/gracekit" })
+	p, name := startSidekiq(t, "heartbeat")
+	_, note := notes(t, p.ID.PID)
 	id, peer := name+"00000000000a", identity(1)
 	s.beat(id, everywhere, startedAt(time.Now())...)
 	s.beat(peer, everywhere)
@@ -147,9 +146,9 @@ func TestEvidenceIsAUnion(t *testing.T) {
 	finish(e, false) // a short job, of which nothing has told
 	s.do("HSET", id, "quiet", "false")
 
-	writeNote(t, p.ID.PID, id)
+	note(id)
 	finish(begin(), true, "noted Noted low")
-	writeNote(t, p.ID.PID, name+"00000000000f")
+	note(name + "00000000000f")
 	s.do("SREM", "processes", peer)
 	r := finish(begin(), true) // nobody else is there
 
@@ -196,21 +195,21 @@ func TestBury(t *testing.T) {
 	}
 }
 
-func writeNote(t *testing.T, pid int, identity string) {
+// notes sets the directory of the notes for one test. What it returns writes the note of the job hook of a process.
+func notes(t *testing.T, pid int) (file string, write func(identity string)) {
 	t.Helper()
-	text := fmt.Sprintf(`{"identity":"%s","jobs":[{"jid":"noted","class":"Noted","queue":"low","tid":"x","since":1}]}`, identity)
-	file := noteFile(t, pid)
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// noteFile is where the job hook of a process of ours writes.
-func noteFile(t *testing.T, pid int) string {
-	t.Helper()
+	noteDir = t.TempDir()
+	t.Cleanup(func() { noteDir = "/run/gracekit" })
 	dir := fmt.Sprintf("%s/%d", noteDir, os.Geteuid())
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	return fmt.Sprintf("%s/%d.hook", dir, pid)
+	file = fmt.Sprintf("%s/%d.hook", dir, pid)
+	return file, func(identity string) {
+		t.Helper()
+		text := fmt.Sprintf(`{"identity":"%s","jobs":[{"jid":"noted","class":"Noted","queue":"low","tid":"x","since":1}]}`, identity)
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

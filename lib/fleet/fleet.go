@@ -62,12 +62,22 @@ func (f *Fleet) context() (context.Context, context.CancelFunc) {
 	return context.WithDeadline(context.Background(), f.deadline)
 }
 
-// scriptDeadline is when a script must have begun, in ms of Redis' clock. One that a slow Redis comes to later must do
-// nothing, because its caller has reported by then that there is no answer. The second half of the time is for the answer.
-func (f *Fleet) scriptDeadline(ctx context.Context) (int64, error) {
+// runInTime runs a script with its deadline, in ms of Redis' clock, as the last argument. When a slow Redis comes to it
+// after that, the script does nothing, because its caller has reported by then that there is no answer. The second half
+// of the time is for the answer.
+func (f *Fleet) runInTime(script *redis.Script, keys []string, args ...any) (answer string, err error) {
+	ctx, cancel := f.context()
+	defer cancel()
 	now, err := f.redis.Time(ctx).Result()
-	return now.Add(time.Until(f.deadline) / 2).UnixMilli(), err
+	if err == nil {
+		deadline := now.Add(time.Until(f.deadline) / 2).UnixMilli()
+		answer, err = script.Run(ctx, f.redis, keys, append(args, deadline)...).Text()
+	}
+	switch {
+	case err != nil:
+		return "", f.wrap(err)
+	case answer == "late":
+		return "", f.errTimeout()
+	}
+	return answer, nil
 }
-
-// late is what a script answers that began after its deadline.
-const late = "late"

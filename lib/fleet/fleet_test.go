@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -82,8 +81,8 @@ func TestJobs(t *testing.T) {
 	}
 }
 
-// of is a process that looks like a Sidekiq, and what the identities with its hostname and pid begin with.
-func of(t *testing.T, threads ...string) (p *proc.Process, name string) {
+// startSidekiq starts a process that looks like a Sidekiq; name is what the identities with its hostname and pid begin with.
+func startSidekiq(t *testing.T, threads ...string) (p *proc.Process, name string) {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), "FLEET_TEST_THREADS="+strings.Join(threads, " "))
@@ -146,7 +145,7 @@ func startedAt(at time.Time) []any {
 func TestInstanceOfAProcess(t *testing.T) {
 	s := startRedis(t)
 	f := s.fleet()
-	p, name := of(t, "sidekiq.heartbe")
+	p, name := startSidekiq(t, "sidekiq.heartbe")
 	wants := func(want string, is error) {
 		t.Helper()
 		got, err := f.Resolve(p)
@@ -171,7 +170,7 @@ func TestInstanceOfAProcess(t *testing.T) {
 
 func TestDynoIsTheHost(t *testing.T) {
 	s := startRedis(t)
-	p, name := of(t, "heartbeat")
+	p, name := startSidekiq(t, "heartbeat")
 	t.Setenv("DYNO", "worker.1")
 	_, pid, _ := strings.Cut(strings.TrimSuffix(name, ":"), ":")
 	id := "worker.1:" + pid + ":00000000000a"
@@ -184,7 +183,7 @@ func TestDynoIsTheHost(t *testing.T) {
 // One that boots is not given another's instance, though hostname and pid are the same: that of a replica that started later.
 func TestBootingSidekiqIsNotAnotherOne(t *testing.T) {
 	s := startRedis(t)
-	p, name := of(t, "sidekiq", "sidekiq.schedul")
+	p, name := startSidekiq(t, "sidekiq", "sidekiq.schedul")
 	s.beat(name+"00000000000a", everywhere, startedAt(time.Now())...)
 	if got, err := s.fleet().Resolve(p); got != "" || !errors.Is(err, ErrBooting) {
 		t.Error(got, err)
@@ -192,50 +191,37 @@ func TestBootingSidekiqIsNotAnotherOne(t *testing.T) {
 }
 
 // What the job hook noted decides, though hostname and start say something else; a note that somebody else could have
-// written does not.
+// written, or that is of another process, does not.
 func TestNoteOfTheHookDecides(t *testing.T) {
 	s := startRedis(t)
-	p, name := of(t, "heartbeat")
-	noteDir = t.TempDir()
-	t.Cleanup(func() { noteDir = "/run/gracekit" })
-	file := fmt.Sprintf("%s/%d/%d.hook", noteDir, os.Geteuid(), p.ID.PID)
-	if err := os.Mkdir(filepath.Dir(file), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	noted := fmt.Sprintf("elsewhere:%d:00000000000b", p.ID.PID)
-	s.beat(name+"00000000000a", everywhere, startedAt(time.Now())...)
+	p, name := startSidekiq(t, "heartbeat")
+	file, note := notes(t, p.ID.PID)
+	other, noted := name+"00000000000a", fmt.Sprintf("elsewhere:%d:00000000000b", p.ID.PID)
+	s.beat(other, everywhere, startedAt(time.Now())...)
 	s.beat(noted, everywhere, startedAt(time.Now().Add(-time.Hour))...)
-	resolve := func(want string) {
-		t.Helper()
-		if got, err := s.fleet().Resolve(p); got != want || err != nil {
-			t.Errorf("%q, %v; want %q", got, err, want)
-		}
-	}
-	write := func(identity string, mode os.FileMode, at time.Time) {
-		t.Helper()
+	old := time.Now().Add(-time.Hour)
+	for what, c := range map[string]struct {
+		identity string
+		change   func() error
+		want     string
+	}{
+		"as it is":                          {noted, func() error { return nil }, noted},
+		"there is none":                     {noted, func() error { return os.Remove(file) }, other},
+		"writable by others":                {noted, func() error { return os.Chmod(file, 0o666) }, other},
+		"of a process that had its pid":     {noted, func() error { return os.Chtimes(file, old, old) }, other},
+		"of another pid":                    {"elsewhere:1:00000000000b", func() error { return nil }, other},
+		"of another user":                   {noted, func() error { return os.Chown(file, 65534, 65534) }, other},
+		"a link, which anybody could write": {noted, func() error { return errors.Join(os.Rename(file, file+".x"), os.Symlink(file+".x", file)) }, other},
+	} {
 		os.Remove(file)
-		text := fmt.Sprintf(`{"identity":"%s","jobs":[{"jid":"j1","class":"C","queue":"default","tid":"x","since":1}]}`, identity)
-		if err := errors.Join(os.WriteFile(file, []byte(text), 0o600), os.Chmod(file, mode), os.Chtimes(file, at, at)); err != nil {
+		note(c.identity)
+		if err := c.change(); errors.Is(err, os.ErrPermission) {
+			continue // only root gives files away
+		} else if err != nil {
 			t.Fatal(err)
 		}
-	}
-	resolve(name + "00000000000a")
-	write(noted, 0o644, time.Now())
-	resolve(noted)
-	if note, ok := ReadNote(p); !ok || len(note.Jobs) != 1 || note.Jobs[0] != (NotedJob{"j1", "C", "default"}) {
-		t.Error(note, ok)
-	}
-	write(noted, 0o666, time.Now())
-	resolve(name + "00000000000a")
-	write(noted, 0o644, time.Now().Add(-time.Hour)) // of a process that had this pid before
-	resolve(name + "00000000000a")
-	write("elsewhere:1:00000000000b", 0o644, time.Now())
-	resolve(name + "00000000000a")
-	if os.Getuid() == 0 {
-		write(noted, 0o644, time.Now())
-		if err := os.Chown(file, 65534, 65534); err != nil {
-			t.Fatal(err)
+		if got, err := s.fleet().Resolve(p); got != c.want || err != nil {
+			t.Errorf("%s: %q, %v; want %q", what, got, err, c.want)
 		}
-		resolve(name + "00000000000a")
 	}
 }

@@ -39,7 +39,7 @@ func cutLast(text string) (before, after string, ok bool) {
 }
 
 const (
-	// clockSlop is how far a start time in clock ticks may be from one on the wall clock.
+	// clockSlop is how nearest a start time in clock ticks may be from one on the wall clock.
 	clockSlop = 2 * time.Second
 	// startSlop is how long after its heartbeat thread a Sidekiq may have written its start where the hostname does not
 	// confirm that it is this one: at its first heartbeat, which comes at once unless Redis is away.
@@ -94,7 +94,7 @@ func describe(p *proc.Process) (s self, err error) {
 		s.noted = note.Identity
 		return s, nil
 	}
-	threads, err := serving(p)
+	threads, err := heartbeatStarts(p)
 	if err != nil {
 		return s, err
 	}
@@ -111,7 +111,7 @@ func describe(p *proc.Process) (s self, err error) {
 			return s, proc.ErrGone
 		}
 		if depth, err := namespaceDepth(p); err == nil && depth == ownDepth() {
-			s.host, s.noHost = os.Hostname() // it is not in a container of its own, as far as can be seen
+			s.host, s.noHost = os.Hostname() // it is not in a container of its own, as nearest as can be seen
 		}
 	}
 	return s, nil
@@ -141,7 +141,7 @@ func (s self) choose(found []Instance) (string, error) {
 		switch {
 		case in.Started.Before(s.started.Add(-clockSlop)): // it had this pid before
 		case in.State() == Dead:
-			if in.known && ofHost(in) {
+			if in.Known && ofHost(in) {
 				dead = &found[i]
 			}
 		default:
@@ -154,10 +154,10 @@ func (s self) choose(found []Instance) (string, error) {
 		if len(s.threads) > 1 {
 			slop = atOnce
 		}
-		candidates = slices.DeleteFunc(alive, func(in Instance) bool { return s.away(in) > slop })
+		candidates = slices.DeleteFunc(alive, func(in Instance) bool { return s.distance(in) > slop })
 	}
 	slices.SortFunc(candidates, func(a, b Instance) int {
-		return cmp.Or(cmp.Compare(s.away(a), s.away(b)), cmp.Compare(a.Identity, b.Identity))
+		return cmp.Or(cmp.Compare(s.distance(a), s.distance(b)), cmp.Compare(a.Identity, b.Identity))
 	})
 	why := ""
 	if s.noHost != nil {
@@ -168,25 +168,25 @@ func (s self) choose(found []Instance) (string, error) {
 		return "", fmt.Errorf("%s: %w", dead.Identity, dead.errDead())
 	case len(candidates) == 0:
 		return "", fmt.Errorf("%w: none with pid %d that started when it did (another Redis, database or --namespace?)%s", ErrAbsent, s.pid, why)
-	case len(candidates) > 1 && !s.tells(candidates[0], candidates[1]):
+	case len(candidates) > 1 && !s.isNearer(candidates[0], candidates[1]):
 		return "", fmt.Errorf("%w: %s, %s%s", ErrAmbiguous, candidates[0].Identity, candidates[1].Identity, why)
 	}
 	return candidates[0].Identity, nil
 }
 
-// away is how far the start of an instance is from that of the heartbeat thread, or of what may be that thread.
-func (s self) away(in Instance) time.Duration {
-	away := in.Started.Sub(s.started).Abs()
+// distance is how nearest the start of an instance is from that of the heartbeat thread, or of what may be that thread.
+func (s self) distance(in Instance) time.Duration {
+	nearest := in.Started.Sub(s.started).Abs()
 	for _, thread := range s.threads {
-		away = min(away, in.Started.Sub(thread).Abs())
+		nearest = min(nearest, in.Started.Sub(thread).Abs())
 	}
-	return away
+	return nearest
 }
 
-// tells is whether the first of two instances is so much nearer that the process must be that one.
-func (s self) tells(first, second Instance) bool {
-	further := s.away(second) - s.away(first)
-	return further > clockSlop || further >= apart && s.away(first) <= atOnce
+// isNearer tells whether the first of two instances is so much nearer that the process must be that one.
+func (s self) isNearer(first, second Instance) bool {
+	further := s.distance(second) - s.distance(first)
+	return further > clockSlop || further >= apart && s.distance(first) <= atOnce
 }
 
 // namespaceDepth is in how many nested pid namespaces, ours and those below it, the process has a pid.
@@ -218,10 +218,10 @@ var ErrBooting = fmt.Errorf("not a Sidekiq, or one that is still booting: it has
 // handlersFirst is how long the heartbeat thread may come after the signal handlers.
 const handlersFirst = 3 * time.Second
 
-// serving is when, after boot of the machine, the heartbeat thread of a Sidekiq has started. Where it is not known which
+// heartbeatStarts is when, after boot of the machine, the heartbeat thread of a Sidekiq has started. Where it is not known which
 // thread that is (those of JRuby have no names of their own), it is the start of each, and a handler for TSTP shows that
 // Sidekiq has booted, if the heartbeat thread does not follow it at once.
-func serving(p *proc.Process) (since []time.Duration, err error) {
+func heartbeatStarts(p *proc.Process) (since []time.Duration, err error) {
 	for until := time.Now().Add(handlersFirst); ; time.Sleep(50 * time.Millisecond) {
 		threads, err := p.Threads()
 		if err != nil {

@@ -40,7 +40,7 @@ func TestIdentity(t *testing.T) {
 
 // since is an instance that started so long after the process.
 func since(identity string, after time.Duration) Instance {
-	return Instance{Identity: identity, Started: start.Add(after), known: true}
+	return Instance{Identity: identity, Started: start.Add(after), Known: true}
 }
 
 var start = time.Unix(1_800_000_000, 0)

@@ -49,13 +49,13 @@ type Instance struct {
 	Age            time.Duration // since it started
 	Over           time.Duration // since a sweep saw it over its limit first; 0: it did not
 	Claim          Claim
-	known          bool // its hash is there and can be read
+	Known          bool // Redis has what it wrote
 }
 
 // State is the state of the instance.
 func (in *Instance) State() State {
 	switch {
-	case !in.known, in.SinceHeartbeat >= lifetime:
+	case !in.Known, in.SinceHeartbeat >= lifetime:
 		return Dead
 	case in.Claim.Left > 0:
 		return Claimed
@@ -65,11 +65,8 @@ func (in *Instance) State() State {
 	return Running
 }
 
-// Known tells whether Redis still has what the instance wrote.
-func (in *Instance) Known() bool { return in.known }
-
 func (in *Instance) errDead() error {
-	if !in.known {
+	if !in.Known {
 		return fmt.Errorf("%w for more than %v", ErrDead, lifetime)
 	}
 	return fmt.Errorf("%w for %.0f s", ErrDead, in.SinceHeartbeat.Seconds())
@@ -204,16 +201,16 @@ func parseInstance(id string, values []any, ttl time.Duration, now time.Time) In
 	for i := range values {
 		text[i], _ = values[i].(string)
 	}
-	var said info
+	var heartbeat info
 	seconds, err := strconv.ParseFloat(text[2], 64)
 	beat, ok := unixTime(seconds)
-	if err != nil || !ok || !said.parse(text[0]) {
+	if err != nil || !ok || !heartbeat.parse(text[0]) {
 		return in
 	}
-	in.known, in.Beat = true, beat
-	in.Version, in.Tag, in.Queues, in.Embedded = said.Version, said.Tag, said.Queues, said.Embedded
-	in.Concurrency = clamp(said.Concurrency)
-	for _, c := range said.Capsules {
+	in.Known, in.Beat = true, beat
+	in.Version, in.Tag, in.Queues, in.Embedded = heartbeat.Version, heartbeat.Tag, heartbeat.Queues, heartbeat.Embedded
+	in.Concurrency = clamp(heartbeat.Concurrency)
+	for _, c := range heartbeat.Capsules {
 		in.Concurrency += clamp(c.Concurrency)
 	}
 	busy, _ := strconv.Atoi(text[1])
@@ -221,7 +218,7 @@ func parseInstance(id string, values []any, ttl time.Duration, now time.Time) In
 	in.Quiet = text[3] == "true"
 	rss, _ := strconv.ParseInt(text[4], 10, 64)
 	in.RSS = max(rss, 0)
-	if started, ok := unixTime(said.StartedAt); ok {
+	if started, ok := unixTime(heartbeat.StartedAt); ok {
 		in.Started, in.Age = started, max(now.Sub(started), 0)
 	}
 	in.SinceHeartbeat = sinceHeartbeat(now.Sub(beat), ttl)

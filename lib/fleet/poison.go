@@ -6,10 +6,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-//go:embed take.lua
-var takeLua string
+//go:embed bury.lua
+var buryLua string
 
-var takeScript = redis.NewScript(takeLua)
+var buryScript = redis.NewScript(buryLua)
 
 // Suspect is a job that ran at each of the last hard restarts.
 type Suspect struct {
@@ -62,27 +62,27 @@ const (
 
 // Bury moves a job from its queue to Sidekiq's dead set, in one step; false if it is not in the queue.
 func (f *Fleet) Bury(job RanJob) (moved bool, err error) {
-	ctx, cancel := f.context()
-	defer cancel()
-	payload := job.payload
-	if payload == "" {
-		if payload, err = f.find(ctx, job); err != nil {
-			return false, f.wrap(err)
+	if job.payload == "" {
+		if job.payload, err = f.findPayload(job); job.payload == "" || err != nil {
+			return false, err
 		}
 	}
-	if payload == "" {
-		return false, nil
-	}
-	deadline, err := f.scriptDeadline(ctx)
+	answer, err := f.runInTime(buryScript, []string{f.prefix + "queue:" + job.Queue, f.prefix + "dead"}, job.payload, deadMax, deadSeconds)
+	return answer == "moved", err
+}
+
+// findPayload is the payload of a job in its queue, or "".
+func (f *Fleet) findPayload(job RanJob) (string, error) {
+	ctx, cancel := f.context()
+	defer cancel()
+	list, err := f.redis.LRange(ctx, f.prefix+"queue:"+job.Queue, -tailLength, -1).Result()
 	if err != nil {
-		return false, f.wrap(err)
+		return "", f.wrap(err)
 	}
-	said, err := takeScript.Run(ctx, f.redis, []string{f.prefix + "queue:" + job.Queue, f.prefix + "dead"}, payload, deadMax, deadSeconds, deadline).Text()
-	switch {
-	case err != nil:
-		return false, f.wrap(err)
-	case said == late:
-		return false, f.errTimeout()
+	for _, payload := range list {
+		if parsePayload([]byte(payload)).JID == job.JID {
+			return payload, nil
+		}
 	}
-	return said == "moved", nil
+	return "", nil
 }

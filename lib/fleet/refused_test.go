@@ -14,14 +14,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"golang.org/x/sys/unix"
 )
 
 const password = "QzQz-secret"
 
-// refuses tells that every question is refused with that text, in time, and that nothing is written.
-// The error is none of those that mean no.
+// refuses asks Redis in each way: the error has that text, comes in time, and is none of those that mean no.
 func (s *server) refuses(want string, change func(*Settings)) {
 	s.Helper()
 	id := identity(1)
@@ -57,7 +55,7 @@ func (s *server) refused(what string, err error, want string) {
 	}
 }
 
-// nothingWritten compares what is there with the heartbeats of two.
+// nothingWritten checks that there are the heartbeats of two, and nothing else.
 func (s *server) nothingWritten() {
 	s.Helper()
 	keys, err := s.redis.Keys(context.Background(), "*").Result()
@@ -71,27 +69,68 @@ func (s *server) nothingWritten() {
 
 func nowhere(t *testing.T) *server { return &server{T: t} }
 
-func at(url string) func(*Settings) {
-	return func(to *Settings) { to.URL, to.Variable, to.Timeout = url, "REDIS_URL", patience }
-}
-
-func TestRefusedPort(t *testing.T) {
-	closed := closedPort(t)
-	nowhere(t).refuses("Redis at "+closed+" is not available: connect: connection refused", at("redis://:"+password+"@"+closed))
-}
-
-func TestMissingSocket(t *testing.T) {
-	socket := t.TempDir() + "/no.sock"
-	nowhere(t).refuses("Redis at "+socket+" is not available: connect: no such file or directory", at("unix://"+socket))
-}
-
-func TestUnknownHost(t *testing.T) {
-	host := strings.Repeat("x", 64) + ".invalid" // longer than a name may be: no name server is asked, or waited for
-	nowhere(t).refuses("Redis at "+host+":6379 is not available: lookup "+host, at("redis://"+host))
-}
-
 func within(timeout time.Duration) func(*Settings) {
 	return func(to *Settings) { to.Timeout = timeout }
+}
+
+// serve listens, and does that with each connection.
+func serve(t *testing.T, do func(c net.Conn)) (host string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() { defer c.Close(); do(c) }()
+		}
+	}()
+	return l.Addr().String()
+}
+
+// Where there is no Redis, the message says what there is.
+func TestWhatIsNotARedis(t *testing.T) {
+	closed := closedPort(t)
+	socket := t.TempDir() + "/no.sock"
+	host := strings.Repeat("x", 64) + ".invalid" // longer than a name may be: no name server is asked, or waited for
+	silent := serve(t, func(c net.Conn) { io.Copy(io.Discard, c) })
+	closing := serve(t, func(c net.Conn) { c.Read(make([]byte, 1)) })
+	echo := serve(t, func(c net.Conn) { io.Copy(c, c) })
+	quoting := serve(t, func(c net.Conn) { // as Redis 5 and older do with what they do not know
+		for buf := make([]byte, 4096); ; {
+			if _, err := c.Read(buf); err != nil {
+				return
+			}
+			fmt.Fprintf(c, "-ERR unknown command `AUTH`, with args beginning with: `%s`, \r\n", password)
+		}
+	})
+	other := httptest.NewServer(http.NotFoundHandler())
+	defer other.Close()
+	web := strings.TrimPrefix(other.URL, "http://")
+	for url, want := range map[string]string{
+		"redis://:" + password + "@" + closed:  "Redis at " + closed + " is not available: connect: connection refused",
+		"unix://" + socket:                     "Redis at " + socket + " is not available: connect: no such file or directory",
+		"redis://" + host:                      "Redis at " + host + ":6379 is not available: lookup " + host,
+		"redis://:" + password + "@" + web:     "Redis at " + web + ": the server there is not a Redis",
+		"rediss://:" + password + "@" + web:    "Redis at " + web + " does not speak TLS (use redis:// instead of rediss://)",
+		"redis://:" + password + "@" + silent:  "Redis at " + silent + ": no answer within 200ms",
+		"rediss://:" + password + "@" + silent: "Redis at " + silent + ": no answer within 200ms",
+		"redis://" + closing:                   "Redis at " + closing + " closed the connection without an answer (too many clients, protected mode, or a port for TLS alone: rediss://)",
+		"redis://:" + password + "@" + echo:    "Redis at " + echo,
+		"redis://:" + password + "@" + quoting: "ERR unknown command `AUTH`, with args beginning with: `(password)`",
+	} {
+		nowhere(t).refuses(want, func(to *Settings) {
+			to.URL, to.Variable, to.Timeout = url, "REDIS_URL", patience
+			if strings.Contains(want, "200ms") {
+				to.Timeout = 200 * time.Millisecond
+			}
+		})
+	}
 }
 
 func TestStoppedRedis(t *testing.T) {
@@ -104,32 +143,6 @@ func TestStoppedRedis(t *testing.T) {
 	s.nothingWritten()
 }
 
-func TestServerThatNeverAnswers(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	for _, scheme := range []string{"redis", "rediss"} {
-		nowhere(t).refuses("no answer within 200ms", func(to *Settings) {
-			to.URL, to.Variable, to.Timeout = scheme+"://:"+password+"@"+l.Addr().String(), "REDIS_URL", 200*time.Millisecond
-		})
-	}
-}
-
-func TestPausedRedis(t *testing.T) {
-	s := startRedis(t)
-	s.beats(2, everywhere)
-	s.do("CLIENT", "PAUSE", 3_600_000, "WRITE")
-	f := s.fleet(within(300 * time.Millisecond))
-	_, err := f.Claim(request(identity(1)))
-	s.refused("claim", err, ": no answer within 300ms")
-	f.Begin()
-	s.refused("signal", f.Signal(identity(1), "TERM"), ": no answer within 300ms")
-	s.do("CLIENT", "UNPAUSE")
-	s.nothingWritten()
-}
-
 // One timeout is for all the questions of a command together.
 func TestTimeoutIsForAllQuestions(t *testing.T) {
 	s := startRedis(t)
@@ -139,38 +152,35 @@ func TestTimeoutIsForAllQuestions(t *testing.T) {
 	s.refused("claim", func() error { _, err := f.Claim(request(identity(1))); return err }(), ": no answer within 1h0m0s")
 	s.nothingWritten()
 	f.Begin()
-	s.wants(f, request(identity(1)), "")
+	s.claims(f, request(identity(1)), "")
 }
 
-func TestReadOnlyReplica(t *testing.T) {
-	master := startRedis(t)
-	master.beats(2, everywhere)
-	l, err := net.Listen("tcp", "127.0.0.1:0") // nobody answers there: it stays without a master
-	if err != nil {
-		t.Fatal(err)
+// A Redis that does not write now says so, also inside a script, and can be read.
+func TestRedisThatDoesNotWrite(t *testing.T) {
+	replica, full := startRedis(t), startRedis(t)
+	port := closedPort(t)
+	for _, c := range []struct {
+		s    *server
+		do   []any
+		want string
+	}{
+		{replica, []any{"REPLICAOF", "127.0.0.1", port[strings.LastIndexByte(port, ':')+1:]}, " is read-only, a replica: nothing was changed"},
+		{full, []any{"CONFIG", "SET", "maxmemory", "1"}, ": OOM command not allowed when used memory > 'maxmemory'."},
+	} {
+		c.s.beats(2, everywhere)
+		c.s.do(c.do...)
+		f, want := c.s.fleet(), "Redis at "+c.s.socket+c.want
+		_, err := f.Claim(request(identity(1)))
+		c.s.refused("claim", err, want)
+		c.s.refused("signal", f.Signal(identity(1), "TERM"), want)
+		c.s.nothingWritten()
+		if all, err := f.All(); err != nil || len(all) != 2 {
+			t.Error(all, err)
+		}
 	}
-	defer l.Close()
-	host, port, _ := net.SplitHostPort(l.Addr().String())
-	master.do("REPLICAOF", host, port)
-	f := master.fleet()
-	_, err = f.Claim(request(identity(1)))
-	want := "Redis at " + master.socket + " is read-only, a replica: nothing was changed"
-	master.refused("claim", err, want)
-	master.refused("signal", f.Signal(identity(1), "TERM"), want)
-	master.refused("release", f.Release(identity(1)), want)
-	_, _, err = f.Lock("x", "me", time.Minute)
-	master.refused("lock", err, want)
-	master.nothingWritten()
-	if all, err := f.All(); err != nil || len(all) != 2 { // it can be read
-		t.Error(all, err)
-	}
-	master.do("CONFIG", "SET", "replica-serve-stale-data", "no")
-	want = "Redis at " + master.socket + " is a replica that has lost its master"
-	_, err = f.All()
-	master.refused("ps", err, want)
-	_, err = f.Claim(request(identity(1)))
-	master.refused("claim", err, want)
-	master.refused("signal", f.Signal(identity(1), "TERM"), want)
+	replica.do("CONFIG", "SET", "replica-serve-stale-data", "no")
+	_, err := replica.fleet().All()
+	replica.refused("ps", err, "Redis at "+replica.socket+" is a replica that has lost its master")
 }
 
 func TestPasswords(t *testing.T) {
@@ -187,7 +197,7 @@ func TestPasswords(t *testing.T) {
 	s.nothingWritten()
 	s.do("ACL", "SETUSER", "reader", "+@all")
 	f := s.fleet(func(to *Settings) { to.URL = "unix://reader:" + password + "@" + s.socket })
-	s.wants(f, request(identity(1)), "")
+	s.claims(f, request(identity(1)), "")
 }
 
 // Redis before 6 knows no HELLO and no names of users.
@@ -197,115 +207,15 @@ func TestRedisWithoutHello(t *testing.T) {
 	id := s.beats(2, everywhere)[0]
 	for _, credentials := range []string{":", "default:"} {
 		f := s.fleet(func(to *Settings) { to.URL = "unix://" + credentials + password + "@" + s.socket })
-		s.wants(f, request(id), "")
+		s.claims(f, request(id), "")
 	}
 	s.refuses("Redis at "+s.socket+" refuses the user or password of its URL", func(to *Settings) { to.URL = "unix://:wrong@" + s.socket })
 	s.refuses("and its URL do not agree whether there is a password: NOAUTH", func(*Settings) {})
 }
 
-func TestFullMemory(t *testing.T) {
-	s := startRedis(t)
-	s.beats(2, everywhere)
-	s.do("CONFIG", "SET", "maxmemory", "1")
-	f := s.fleet()
-	_, err := f.Claim(request(identity(1)))
-	s.refused("claim", err, ": OOM")
-	s.refused("signal", f.Signal(identity(1), "TERM"), ": OOM")
-	s.nothingWritten()
-}
-
-func TestTooManyClients(t *testing.T) {
-	s := startRedis(t, "maxclients 1")
-	s.do("PING") // that one is here
-	s.refuses("Redis at "+s.socket+" closed the connection without an answer (too many clients,", func(*Settings) {})
-}
-
 func TestNoSuchDatabase(t *testing.T) {
 	s := startRedis(t)
 	s.refuses(": ERR DB index is out of range", func(to *Settings) { to.URL += "?db=99" })
-}
-
-func TestLoading(t *testing.T) {
-	s := startRedis(t, "enable-debug-command yes", "loading-process-events-interval-bytes 1024", "rdbcompression no")
-	pipe := s.redis.Pipeline()
-	for i := range 10_000 {
-		pipe.Set(context.Background(), fmt.Sprint("k", i), strings.Repeat("x", 1100), 0)
-	}
-	if _, err := pipe.Exec(context.Background()); err != nil {
-		t.Fatal(err)
-	}
-	s.do("CONFIG", "SET", "key-load-delay", 100_000) // so that it takes longer than any test
-	client := redis.NewClient(&redis.Options{Network: "unix", Addr: s.socket, Protocol: 2, DisableIdentity: true, MaxRetries: -1})
-	defer client.Close()
-	go client.Do(context.Background(), "DEBUG", "RELOAD")
-	s.until("it loads", func() bool {
-		return strings.HasPrefix(fmt.Sprint(s.redis.Get(context.Background(), "x").Err()), "LOADING")
-	})
-	s.refuses("Redis at "+s.socket+" is still reading its data from disk", func(*Settings) {})
-}
-
-func TestNoRedis(t *testing.T) {
-	web := httptest.NewServer(http.NotFoundHandler())
-	defer web.Close()
-	host := strings.TrimPrefix(web.URL, "http://")
-	nowhere(t).refuses("Redis at "+host+": the server there is not a Redis", at("redis://:"+password+"@"+host))
-	nowhere(t).refuses("Redis at "+host+" does not speak TLS (use redis://", at("rediss://:"+password+"@"+host))
-}
-
-// answering is a server that says the same to whatever it is asked.
-func answering(t *testing.T, answer func(c net.Conn)) (host string) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() { defer c.Close(); answer(c) }()
-		}
-	}()
-	return l.Addr().String()
-}
-
-func TestOddAnswers(t *testing.T) {
-	echo := answering(t, func(c net.Conn) { io.Copy(c, c) })
-	nowhere(t).refuses("Redis at "+echo, at("redis://:"+password+"@"+echo))
-	closing := answering(t, func(c net.Conn) {})
-	nowhere(t).refuses("Redis at "+closing, at("redis://:"+password+"@"+closing))
-	// as Redis 5 and older do with what they do not know
-	quoting := answering(t, func(c net.Conn) {
-		for buf := make([]byte, 4096); ; {
-			if _, err := c.Read(buf); err != nil {
-				return
-			}
-			fmt.Fprintf(c, "-ERR unknown command `AUTH`, with args beginning with: `%s`, \r\n", password)
-		}
-	})
-	nowhere(t).refuses("ERR unknown command `AUTH`, with args beginning with: `(password)`", at("redis://:"+password+"@"+quoting))
-}
-
-func TestProtectedMode(t *testing.T) {
-	address := ""
-	addresses, _ := net.InterfaceAddrs()
-	for _, a := range addresses {
-		if ip, ok := a.(*net.IPNet); ok && ip.IP.IsGlobalUnicast() && ip.IP.To4() != nil {
-			address = ip.IP.String()
-		}
-	}
-	if address == "" {
-		t.Skip("this machine has no address but loopback's, which protected mode lets in")
-	}
-	s := startRedis(t, "bind "+address, "protected-mode yes")
-	port := ""
-	s.until("a port that nobody has taken meanwhile", func() bool {
-		port = freePort(t, address)
-		return s.redis.ConfigSet(context.Background(), "port", port).Err() == nil
-	})
-	nowhere(t).refuses(" closed the connection without an answer (too many clients, protected mode,", at("redis://"+address+":"+port))
 }
 
 // loopback is one of two addresses of this machine that no other process uses, so that nobody takes their free ports.
@@ -351,7 +261,8 @@ func TestErrorsInScripts(t *testing.T) {
 		"ERR Error running script (call to f_0123): @user_script:60: @user_script: 60: -READONLY You can't write against a read only replica.": "Redis at x is read-only, a replica: nothing was changed",
 		"ERR Error running script (call to f_0123): @user_script:60: @user_script: 60: -OOM command not allowed":                               "Redis at x: OOM command not allowed",
 		"OOM command not allowed when used memory > 'maxmemory'. script: 4fa678eb67b564984b6dc2a198d6752985edc014, on @user_script:79.":        "Redis at x: OOM command not allowed when used memory > 'maxmemory'.",
-		"ERR invalid password": "Redis at x refuses the user or password of its URL",
+		"LOADING Redis is loading the dataset in memory":                                  "Redis at x is still reading its data from disk",
+		"ERR invalid password":                                                            "Redis at x refuses the user or password of its URL",
 		"ERR AUTH <password> called without any password configured for the default user": "Redis at x and its URL do not agree whether there is a password: ERR AUTH <password> called without any password configured for the default user",
 	} {
 		if got := f.wrap(replied(text)); got.Error() != want {

@@ -41,9 +41,9 @@ func TestSentinel(t *testing.T) {
 		}
 	}
 	closed := closedPort(t)
-	master.wants(master.fleet(set("redis://:"+password+"@shop", address, "sentinels-own")), request(ids[0]), "")
-	master.wants(master.fleet(set("redis://:"+password+"@shop/0", closed+","+address, "sentinels-own")), request(ids[0]), "")
-	master.wants(master.fleet(set("redis://:"+password+"@"+address+"?master_name=shop", "", "sentinels-own")), request(ids[0]), "")
+	master.claims(master.fleet(set("redis://:"+password+"@shop", address, "sentinels-own")), request(ids[0]), "")
+	master.claims(master.fleet(set("redis://:"+password+"@shop/0", closed+","+address, "sentinels-own")), request(ids[0]), "")
+	master.claims(master.fleet(set("redis://:"+password+"@"+address+"?master_name=shop", "", "sentinels-own")), request(ids[0]), "")
 
 	where := "Redis at shop (by Sentinel " + address + ")"
 	nowhere(t).refuses(where, set("redis://:"+password+"@shop", address, "wrong"))

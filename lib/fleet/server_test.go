@@ -136,12 +136,6 @@ func (s *server) beat(identity string, queues string, fields ...any) {
 	}
 }
 
-// hearts goes on with the heartbeats of all, for a test in which many take longer than one is good for.
-func (s *server) hearts() {
-	const beat = "for _, id in ipairs(redis.call('SMEMBERS', 'processes')) do redis.call('HSET', id, 'beat', redis.call('TIME')[1]) redis.call('EXPIRE', id, 60) end"
-	s.run("redis-cli", "-s", s.socket, "-r", "-1", "-i", "5", "EVAL", beat, "0")
-}
-
 // beats writes n heartbeats, and is their identities.
 func (s *server) beats(n int, queues string) (ids []string) {
 	s.Helper()

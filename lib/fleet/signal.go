@@ -22,23 +22,8 @@ func (f *Fleet) Signal(identity, name string) error {
 	if in.Embedded {
 		return fmt.Errorf("%s: %w: it is embedded in another program and takes no signals through Redis: restart that program on its host", identity, ErrUnsatisfiable)
 	}
-	ctx, cancel := f.context()
-	defer cancel()
-	before, err := f.scriptDeadline(ctx)
-	if err != nil {
-		return f.wrap(err)
-	}
-	said, err := signalScript.Run(ctx, f.redis, []string{f.prefix + "processes", f.prefix + identity + "-signals"},
-		identity, name, int(lifetime.Seconds()), before).Text()
-	switch {
-	case err != nil:
-		return f.wrap(err)
-	case said == late:
-		return f.errTimeout()
-	case said == "absent":
-		return fmt.Errorf("%s: %w in %s", identity, ErrAbsent, f.where)
-	}
-	return nil
+	_, err = f.runInTime(signalScript, []string{f.prefix + identity + "-signals"}, name, int(lifetime.Seconds()))
+	return err
 }
 
 // RenewSignals lets the signals that were not taken yet live as long again: one that has expired looks as if it was taken.

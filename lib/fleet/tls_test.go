@@ -92,7 +92,7 @@ func TestTLS(t *testing.T) {
 		return func(to *Settings) { to.URL, to.Variable, to.TLS.CA = url, "REDIS_URL", file }
 	}
 	url := "rediss://:" + password + "@" + address + ":" + port
-	s.wants(s.fleet(with(url, ca.file)), request(ids[0]), "")
+	s.claims(s.fleet(with(url, ca.file)), request(ids[0]), "")
 	where := "Redis at " + address + ":" + port
 	unknown := where + ": cannot verify its TLS certificate: x509: certificate signed by unknown authority"
 	nowhere(t).refuses(unknown, with(url, wrong.file))
@@ -117,7 +117,7 @@ func TestClientCertificates(t *testing.T) {
 		}
 	}
 	own, ownKey := ca.client()
-	s.wants(s.fleet(with(own, ownKey)), request(ids[0]), "")
+	s.claims(s.fleet(with(own, ownKey)), request(ids[0]), "")
 	nowhere(t).refuses("REDIS_CERT_FILE", with("", ""))
 	other, otherKey := wrong.client()
 	nowhere(t).refuses("REDIS_CERT_FILE", with(other, otherKey))
@@ -170,7 +170,7 @@ func TestTLSOfSentinels(t *testing.T) {
 	}
 	f := master.fleet(with("watcher", "1"))
 	sentinel.until("the Sentinel answers", func() bool { f.Begin(); _, err := f.All(); return err == nil })
-	master.wants(f, request(ids[0]), "")
+	master.claims(f, request(ids[0]), "")
 	nowhere(t).refuses("Sentinel "+address+":"+tlsPort+": WRONGPASS", with("nobody", "1"))
 	nowhere(t).refuses("Redis at shop (by Sentinel "+address+":"+tlsPort+") closed the connection without an answer", with("watcher", ""))
 	if _, err := Open(Settings{URL: "redis://shop", Variable: "REDIS_URL", Sentinels: "a", SentinelTLS: "yes", Timeout: time.Second}); err == nil ||
