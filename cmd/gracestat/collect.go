@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -62,7 +64,7 @@ type Service struct {
 	state    string          // the path of the state file that Snapshot is from; "": none
 	written  time.Time       // when that file was written
 	Missing  string          // what could not be read, and what is needed for it
-	Err      error
+	Err      error           // nothing is known of it
 	target   target
 	noAlarm  bool // it is not watched, and nothing says that it should be
 	now      time.Duration
@@ -79,7 +81,7 @@ func (s *Service) attention() bool {
 			return true
 		}
 	}
-	return s.State == Unwatched || s.State == Paused || s.State == Down && s.Missing == ""
+	return s.State == Unwatched || s.State == Paused || s.State == Down
 }
 
 // lastRestart is the last one that is known, or nil.
@@ -97,24 +99,52 @@ func (s *Service) lastRestart() *watch.Restart {
 
 // collector reads what there is to know.
 type collector struct {
-	boot string
+	targets []target // that were asked for; none: all there are
+	boot    string
 
 	mutex   sync.Mutex
-	scan    *proc.Scanner
-	found   []watcher // all that run
+	found   []watcher
 	scanned time.Duration
 }
 
-func newCollector() *collector {
+func newCollector(words []string) (*collector, error) {
 	boot, _ := proc.Boot() // without it every snapshot is of another boot
-	return &collector{scan: proc.NewScanner(), boot: boot}
+	c := &collector{boot: boot}
+	for _, word := range words {
+		t, err := service.Parse(word)
+		if err != nil {
+			return nil, err
+		}
+		c.targets = append(c.targets, target{t, nameOf(word), true})
+	}
+	return c, nil
 }
 
-func (c *collector) close() { c.scan.Close() }
+// collect reads all targets, by their names. Where nobody asked for any, it is all
+// services, without the watchers that are services themselves, and, unless SVDIR
+// says where to look, all programs that are watched.
+func (c *collector) collect() []Service {
+	if len(c.targets) > 0 {
+		return c.services(c.targets)
+	}
+	services := c.services(findServices())
+	if os.Getenv("SVDIR") == "" {
+		services = append(services, c.programs(services)...)
+	}
+	names := map[string]bool{}
+	for i := range services { // two folders may each have a service of one name, and a program any name
+		s := &services[i]
+		if names[s.Name] {
+			s.Name, s.target.name = s.Path, s.Path
+		}
+		names[s.Name] = true
+	}
+	slices.SortFunc(services, func(a, b Service) int { return strings.Compare(a.Name, b.Name) })
+	return services
+}
 
-// collect reads all targets, as many at a time as there are CPUs. Watchers that
-// are services themselves are left out where nobody asked for them.
-func (c *collector) collect(targets []target) (services []Service) {
+// services reads as many targets at a time as there are CPUs.
+func (c *collector) services(targets []target) (services []Service) {
 	all, shown := make([]Service, len(targets)), make([]bool, len(targets))
 	var begun atomic.Int32
 	var group sync.WaitGroup
@@ -154,11 +184,10 @@ func (c *collector) service(t target) (s Service, show bool) {
 		s.noAlarm = err == nil && !wanted.Up // it is down because its operator wants that
 		return s, true
 	case errors.Is(err, fs.ErrPermission):
-		s.Missing = fmt.Sprintf("cannot read supervise/ (%v): run gracestat as root or as the user of its supervisor", err)
-		s.State, s.noAlarm = Unwatched, !t.asked
-		return s, true
+		err = fmt.Errorf("%w (run gracestat as root or as the user of its supervisor)", err)
+		fallthrough
 	case err != nil:
-		s.Err = err
+		s.Err, s.State = err, Unwatched
 		return s, true
 	}
 	s.addWorkers(p)
@@ -213,6 +242,9 @@ func (s *Service) add(id proc.ID, seen *watch.InstanceSnapshot) {
 	w := Worker{ID: id, seen: seen}
 	p, err := proc.OpenID(id)
 	if err != nil {
+		if !errors.Is(err, proc.ErrGone) {
+			s.Missing = err.Error()
+		}
 		return
 	}
 	defer p.Close()
@@ -234,8 +266,11 @@ func (w *Worker) measure(p *proc.Process, s *Service) bool {
 		field = measured(s.Snapshot.Measure)
 	}
 	usage, err := p.Memory(field | proc.Peak)
-	if errors.Is(err, proc.ErrGone) {
+	switch {
+	case errors.Is(err, proc.ErrGone):
 		return false
+	case err != nil && s.Missing == "":
+		s.Missing = err.Error()
 	}
 	w.KB, w.PeakKB = field.Sum(usage), usage.Peak
 	if w.seen != nil {

@@ -5,8 +5,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"gracekit/lib/service"
 )
 
 func TestAStateFileOfAnotherVersionIsNotInterpreted(t *testing.T) {
@@ -17,13 +15,11 @@ func TestAStateFileOfAnotherVersionIsNotInterpreted(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "supervise/gracewatch"), []byte(`{"version": 2, "paused": true}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	parsed, err := service.Parse(dir)
+	c, err := newCollector([]string{dir})
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := newCollector()
-	defer c.close()
-	s, _ := c.service(target{Target: parsed, name: "a"})
+	s := c.collect()[0]
 	if s.Snapshot != nil || !strings.Contains(s.Missing, "version 2 (want 1)") {
 		t.Errorf("%+v, %q", s.Snapshot, s.Missing)
 	}

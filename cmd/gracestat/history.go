@@ -104,9 +104,8 @@ func slope(samples []watch.HistorySample) (kbPerSecond float64, ok bool) {
 }
 
 // showHistory draws, or prints, the history of one target.
-func showHistory(cmd *cli.Command, o options, t target) error {
-	c := newCollector()
-	defer c.close()
+func showHistory(cmd *cli.Command, o options, c *collector) error {
+	t := c.targets[0]
 	s, _ := c.service(t)
 	samples, err := s.readHistory(time.Now().Add(-o.since.Std()))
 	if err != nil {
@@ -123,12 +122,7 @@ func showHistory(cmd *cli.Command, o options, t target) error {
 		if err != nil {
 			return err
 		}
-		dir, name, err := service.OpenParent(o.svg)
-		if err != nil {
-			return err
-		}
-		defer dir.Close()
-		return dir.WriteFile(name, picture, 0o644)
+		return writeOutput(cmd, o.svg, string(picture))
 	}
 	width, height := terminalWidth(os.Stdout), 16
 	if width == 0 {

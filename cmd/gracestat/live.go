@@ -17,7 +17,6 @@ import (
 // live is the screen of gracestat --watch.
 type live struct {
 	screen    tcell.Screen
-	targets   []target
 	collector *collector
 	services  []Service
 	all       time.Duration // when all of them were read
@@ -29,7 +28,7 @@ type live struct {
 }
 
 // watchLive shows the services until q.
-func watchLive(cmd *cli.Command, targets []target) error {
+func watchLive(cmd *cli.Command, c *collector) error {
 	screen, err := tcell.NewScreen()
 	if err == nil {
 		err = screen.Init()
@@ -38,8 +37,7 @@ func watchLive(cmd *cli.Command, targets []target) error {
 		return fmt.Errorf("--watch: cannot use the terminal: %w", err)
 	}
 	defer screen.Fini()
-	l := &live{screen: screen, targets: targets, collector: newCollector(), trends: map[proc.ID]*trend{}}
-	defer l.collector.close()
+	l := &live{screen: screen, collector: c, trends: map[proc.ID]*trend{}}
 	events := make(chan tcell.Event)
 	quit := make(chan struct{})
 	defer close(quit)
@@ -77,7 +75,7 @@ const readAllEvery = 30 * time.Second
 // a load to read all of them each second.
 func (l *live) refresh() {
 	if now := proc.Now(); l.all == 0 || now-l.all >= readAllEvery {
-		l.all, l.services = now, l.collector.collect(l.targets)
+		l.all, l.services = now, l.collector.collect()
 	} else {
 		for i := l.top; i < min(l.end, len(l.services)); i++ {
 			if s := &l.services[i]; !s.update() {

@@ -37,8 +37,9 @@ line each, and a line for each of several workers.
       --version          the version
 
 TARGET is a service name, a service directory, a pid, PID:STARTTIME or a pidfile
-(see svpid). Default: all services of $SVDIR, or of /etc/service, /run/service
-and /service.
+(see svpid). Default: all services of $SVDIR, or else of /etc/service,
+/run/service and /service, and each program that memory-killer started without a
+service directory (below systemd, for example).
 DURATION is seconds, or 500ms, 90s, 15m, 24h.
 
 STATE with -j is one of ok, over, quiet, restarting, postponed, paused, too-low,
@@ -76,22 +77,24 @@ func run(cmd *cli.Command) error {
 	if err := o.check(cmd, words); err != nil {
 		return cli.Misuse(err)
 	}
-	targets, err := findTargets(words)
+	c, err := newCollector(words)
 	if err != nil {
 		return cli.Misuse(err)
 	}
-	if len(targets) == 0 {
+	if o.plot || o.svg != "" || o.csv {
+		return showHistory(cmd, o, c)
+	}
+	services := c.collect()
+	if len(services) == 0 {
 		return fmt.Errorf("cannot find a service: none in %s (name a pid or a service directory)", searched())
 	}
 	switch {
-	case o.plot, o.svg != "", o.csv:
-		return showHistory(cmd, o, targets[0])
 	case o.prometheus:
-		return exportMetrics(cmd, o, targets)
+		return exportMetrics(cmd, o, c)
 	case o.watch:
-		return watchLive(cmd, targets)
+		return watchLive(cmd, c)
 	}
-	return show(cmd, o, targets)
+	return show(cmd, o, services)
 }
 
 // check refuses options that make no sense together.
@@ -125,10 +128,7 @@ func (o *options) check(cmd *cli.Command, words []string) error {
 }
 
 // show prints the table, or JSON lines.
-func show(cmd *cli.Command, o options, targets []target) error {
-	c := newCollector()
-	defer c.close()
-	services := c.collect(targets)
+func show(cmd *cli.Command, o options, services []Service) error {
 	text := table(services, terminalWidth(os.Stdout), useColour(os.Stdout))
 	if o.json {
 		text = jsonLines(services)

@@ -50,6 +50,9 @@ func metrics(services []Service) string {
 	watcher := metric{name: "gracekit_watcher_up", kind: "gauge", help: "1 if a gracewatch watches the service."}
 	for i := range services {
 		s := &services[i]
+		if s.Err != nil {
+			continue // nothing is better than what is not known
+		}
 		up := 0.0
 		if s.Watcher.PID > 0 {
 			up = 1
@@ -79,7 +82,7 @@ func metrics(services []Service) string {
 		}
 		of := []string{"service", s.Name, "instance", ""} // of the service as a whole
 		watcher.add(up, of...)
-		if s.Snapshot == nil {
+		if s.Snapshot == nil || s.Snapshot.Version == 0 { // no state can be read
 			continue
 		}
 		for _, reason := range []grace.Reason{grace.Soft, grace.Hard, grace.Legacy, grace.Age, grace.Control} {
@@ -115,47 +118,56 @@ func (m *metric) addStates(is State, labels []string) {
 	}
 }
 
-// exportMetrics prints the metrics, or replaces a file as a whole, once or over
-// and over: what node_exporter's textfile collector reads.
-func exportMetrics(cmd *cli.Command, o options, targets []target) error {
-	c := newCollector()
-	defer c.close()
-	write := func() error {
-		text := metrics(c.collect(targets))
-		if o.output == "" {
-			return cmd.Write(text)
-		}
-		dir, name, err := service.OpenParent(o.output)
-		if err != nil {
-			return err
-		}
-		defer dir.Close()
-		return dir.WriteFile(name, []byte(text), 0o644)
-	}
-	if o.every == 0 {
-		return write()
-	}
+// exportMetrics prints the metrics, or replaces a file with them, once or over and
+// over. What cannot be read or written is logged once as long as it lasts: a full
+// disk, say.
+func exportMetrics(cmd *cli.Command, o options, c *collector) error {
 	stop := make(chan os.Signal, 1)
-	signal.Notify(stop, unix.SIGTERM, unix.SIGINT)
-	said := ""
+	if o.every > 0 {
+		signal.Notify(stop, unix.SIGTERM, unix.SIGINT)
+	}
+	before := map[string]bool{}
 	for {
-		err := write()
-		switch { // a full disk, say, is reported once
-		case err != nil && err.Error() != said:
-			said = err.Error()
-			cmd.Error("%v", err)
-		case err == nil:
-			said = ""
+		services := c.collect()
+		errs := []error{writeOutput(cmd, o.output, metrics(services))}
+		for _, s := range services {
+			errs = append(errs, s.Err)
 		}
+		now := map[string]bool{}
+		for _, err := range errs {
+			if err == nil {
+				continue
+			}
+			now[err.Error()] = true
+			if !before[err.Error()] {
+				cmd.Error("%v", err)
+			}
+		}
+		switch {
+		case o.every == 0 && len(now) > 0:
+			return cli.Exit(cli.Refused)
+		case o.every == 0:
+			return nil
+		}
+		before = now
 		select {
 		case <-stop:
 			return nil
 		case <-time.After(o.every.Std()):
 		}
-		if len(targets) > 0 && !targets[0].asked { // services come and go
-			if found, err := findTargets(nil); err == nil && len(found) > 0 {
-				targets = found
-			}
-		}
 	}
+}
+
+// writeOutput prints a text, or replaces a file as a whole: the textfile collector
+// of node_exporter must not read half of it.
+func writeOutput(cmd *cli.Command, file, text string) error {
+	if file == "" {
+		return cmd.Write(text)
+	}
+	dir, name, err := service.OpenParent(file)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.WriteFile(name, []byte(text), 0o644)
 }

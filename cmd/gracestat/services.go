@@ -5,7 +5,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -25,18 +24,8 @@ func serviceFolders() []string {
 // searched is where services were looked for, for messages.
 func searched() string { return strings.Join(serviceFolders(), ", ") }
 
-// findTargets parses the arguments; without any, it is all services there are.
-func findTargets(words []string) (targets []target, err error) {
-	for _, word := range words {
-		t, err := service.Parse(word)
-		if err != nil {
-			return nil, err
-		}
-		targets = append(targets, target{t, nameOf(word), true})
-	}
-	if len(words) > 0 {
-		return targets, nil
-	}
+// findServices finds all services there are.
+func findServices() (targets []target) {
 	type file struct{ device, inode uint64 }
 	seen := map[file]bool{} // /etc/service may be a link to another of the folders
 	for _, folder := range serviceFolders() {
@@ -50,8 +39,9 @@ func findTargets(words []string) (targets []target, err error) {
 			if unix.Stat(path, &st) != nil || isOfS6(entry.Name()) {
 				continue
 			}
-			if info, err := os.Stat(filepath.Join(path, "supervise")); err == nil && !info.IsDir() || errors.Is(err, fs.ErrNotExist) {
-				continue // nothing supervises it
+			info, err := os.Stat(filepath.Join(path, "supervise"))
+			if supervised := err == nil && info.IsDir() || errors.Is(err, fs.ErrPermission); !supervised {
+				continue
 			}
 			id := file{uint64(st.Dev), st.Ino}
 			if seen[id] {
@@ -65,13 +55,7 @@ func findTargets(words []string) (targets []target, err error) {
 			targets = append(targets, target{t, entry.Name(), false})
 		}
 	}
-	slices.SortStableFunc(targets, func(a, b target) int { return strings.Compare(a.name, b.name) })
-	for i := len(targets) - 1; i > 0; i-- { // two folders may each have a service of one name
-		if targets[i].name == targets[i-1].name {
-			targets[i].name = targets[i].Text
-		}
-	}
-	return targets, nil
+	return targets
 }
 
 // isOfS6 tells whether a service is none of an operator's: s6-linux-init and

@@ -169,8 +169,6 @@ func (s *Service) prose() string {
 	switch {
 	case s.Err != nil:
 		return "cannot be read"
-	case s.State == Unwatched && s.Missing != "":
-		return "cannot be read"
 	case s.State == Unwatched:
 		return "NOT WATCHED"
 	case s.State == TooLow:
@@ -193,7 +191,7 @@ func (w *Worker) line(name string) line {
 		jobs = fmt.Sprintf("%d/%d", w.Busy, w.Slots)
 	}
 	return line{state: w.State, cells: []string{name, strconv.Itoa(w.ID.PID), short(w.Age), size(w.KB), size(w.PeakKB),
-		limit(w.SoftKB), limit(w.HardKB), w.prose(), jobs, "-", "-"}}
+		size(w.SoftKB), size(w.HardKB), w.prose(), jobs, "-", "-"}}
 }
 
 // printable is a text that others chose, on one line.
@@ -206,9 +204,11 @@ func printable(text string) string {
 	}, text)
 }
 
-// size is a size for people: 812M, 1.9G.
+// size is a size for people: 812M, 1.9G, or - for none.
 func size(kb int64) string {
 	switch {
+	case kb == 0:
+		return "-"
 	case kb < 1000:
 		return fmt.Sprintf("%dK", kb)
 	case kb < 1000<<10:
@@ -217,13 +217,6 @@ func size(kb int64) string {
 		return fmt.Sprintf("%.1fG", float64(kb)/(1<<20))
 	}
 	return fmt.Sprintf("%dG", kb>>20)
-}
-
-func limit(kb int64) string {
-	if kb == 0 {
-		return "-"
-	}
-	return size(kb)
 }
 
 // short is a span of time in two units at most: 45s, 4m12s, 3h, 5d.

@@ -99,7 +99,7 @@ func TestColourIsForTheStateAlone(t *testing.T) {
 }
 
 func TestSizesAndSpansAreShort(t *testing.T) {
-	for kb, want := range map[int64]string{0: "0K", 999: "999K", 1000: "1M", 831488: "812M", 2 << 20: "2.0G", 150 << 20: "150G"} {
+	for kb, want := range map[int64]string{0: "-", 1: "1K", 999: "999K", 1000: "1M", 831488: "812M", 2 << 20: "2.0G", 150 << 20: "150G"} {
 		if got := size(kb); got != want {
 			t.Errorf("%d KB: %q, want %q", kb, got, want)
 		}

@@ -24,8 +24,7 @@ import (
 
 // watcher is a gracewatch that runs, and where it keeps its files.
 type watcher struct {
-	id      proc.ID
-	uid     int
+	pid     int
 	argv    []string
 	state   string // of --state; "": in supervise of its service, or none
 	history string // of --history
@@ -38,15 +37,20 @@ func openWatcher(id proc.ID) (p *proc.Process, uid int, err error) {
 	if p, err = proc.OpenID(id); err != nil {
 		return nil, 0, err
 	}
-	status, err := p.Status()
-	if err == nil && !hasName(p, "gracewatch") {
-		err = fmt.Errorf("%v is not a gracewatch", id)
-	}
-	if err != nil {
+	if uid, err = checkWatcher(p); err != nil {
 		p.Close()
 		return nil, 0, err
 	}
-	return p, status.EUID, nil
+	return p, uid, nil
+}
+
+// checkWatcher finds out which user a gracewatch runs as.
+func checkWatcher(p *proc.Process) (uid int, err error) {
+	status, err := p.Status()
+	if err == nil && !hasName(p, "gracewatch") {
+		err = fmt.Errorf("%v is not a gracewatch", p.ID)
+	}
+	return status.EUID, err
 }
 
 // hasName tells whether a process has one of these names.
@@ -58,41 +62,106 @@ func hasName(p *proc.Process, names ...string) bool {
 // scanEvery is how often all processes are looked through for watchers.
 const scanEvery = 10 * time.Second
 
-// watchers are those whose state is not where the service is, or that have none:
-// memory-killer with MEMORY_KILLER_STATE, or below systemd, or of a program.
+// watchers are all that run.
 func (c *collector) watchers() []watcher {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	if now := proc.Now(); c.scanned == 0 || now-c.scanned >= scanEvery {
-		c.scanned, c.found = now, c.findWatchers()
+		c.scanned, c.found = now, findWatchers()
 	}
 	return c.found
 }
 
-func (c *collector) findWatchers() (found []watcher) {
-	all, err := c.scan.All()
+func findWatchers() (found []watcher) {
+	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil // nothing is found
 	}
-	for _, s := range all {
-		comm, err := os.ReadFile("/proc/" + strconv.Itoa(s.PID) + "/comm")
-		if err != nil || string(comm) != "gracewatch\n" {
+	room := make([]byte, 16<<10)
+	for _, entry := range entries {
+		pid, err := proc.ParsePID(entry.Name())
+		if err != nil || readProc(pid, "comm", room) != "gracewatch\n" {
 			continue
 		}
-		p, uid, err := openWatcher(s.ID())
-		if err != nil {
-			continue // it has ended
-		}
-		cmdline, err := p.ReadFile("cmdline")
-		if err == nil {
-			argv := strings.Split(strings.TrimSuffix(string(cmdline), "\x00"), "\x00")
-			w := watcher{id: p.ID, uid: uid, argv: argv}
-			w.state, w.history = w.file("--state"), w.file("--history")
-			found = append(found, w)
-		}
-		p.Close()
+		w := watcher{pid: pid, argv: words(readProc(pid, "cmdline", room))}
+		w.state, w.history = w.file("--state"), w.file("--history")
+		found = append(found, w)
 	}
 	return found
+}
+
+// readProc reads a file of a process into room in one read, "" if it cannot be
+// read. There may be thousands of processes: os.ReadFile makes twice the system
+// calls.
+func readProc(pid int, name string, room []byte) string {
+	fd, err := unix.Open(fmt.Sprintf("/proc/%d/%s", pid, name), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return ""
+	}
+	defer unix.Close(fd)
+	n, err := unix.Read(fd, room)
+	if err != nil {
+		return ""
+	}
+	return string(room[:n])
+}
+
+// words are those of a cmdline in /proc.
+func words(cmdline string) []string {
+	return strings.Split(strings.TrimSuffix(cmdline, "\x00"), "\x00")
+}
+
+// open opens the gracewatch, if it has not become another since it was found.
+func (w *watcher) open() (p *proc.Process, uid int, err error) {
+	if p, err = proc.Open(w.pid); err != nil {
+		return nil, 0, err
+	}
+	uid, err = checkWatcher(p)
+	if cmdline, _ := p.ReadFile("cmdline"); err == nil && !slices.Equal(words(string(cmdline)), w.argv) {
+		err = proc.ErrGone
+	}
+	if err != nil {
+		p.Close()
+		return nil, 0, err
+	}
+	return p, uid, nil
+}
+
+// programs are what is watched without being a service: processes that were started
+// by memory-killer(8), below systemd for example, which names them by their identity.
+func (c *collector) programs(services []Service) (programs []Service) {
+	for _, w := range c.watchers() {
+		if slices.ContainsFunc(services, func(s Service) bool { return s.Watcher.PID == w.pid }) {
+			continue
+		}
+		for _, word := range w.argv {
+			id, err := proc.ParseID(word)
+			if err != nil {
+				continue
+			}
+			t, err := service.Parse(word)
+			if err != nil {
+				continue
+			}
+			if s, _ := c.service(target{t, programName(id.PID), false}); s.Watcher.PID == w.pid {
+				programs = append(programs, s)
+			}
+			break
+		}
+	}
+	return programs
+}
+
+// programName is the systemd unit of a process, or else its own name.
+func programName(pid int) string {
+	room := make([]byte, 4<<10)
+	for line := range strings.Lines(readProc(pid, "cgroup", room)) {
+		if unit, ok := strings.CutSuffix(filepath.Base(strings.TrimSpace(line)), ".service"); ok {
+			return unit
+		}
+	}
+	name, _, _ := strings.Cut(strings.TrimSpace(readProc(pid, "comm", room)), " ") // Sidekiq's has its version, too
+	return name
 }
 
 // file is the value of an option that names a file, as a path that leads there
@@ -110,7 +179,7 @@ func (w *watcher) file(option string) (path string) {
 	if path == "" || filepath.IsAbs(path) {
 		return path
 	}
-	cwd, err := os.Readlink("/proc/" + strconv.Itoa(w.id.PID) + "/cwd")
+	cwd, err := os.Readlink("/proc/" + strconv.Itoa(w.pid) + "/cwd")
 	if err != nil {
 		return ""
 	}
@@ -129,7 +198,6 @@ func (c *collector) readWatcher(t target, p *proc.Process, supervise *service.Di
 	}
 	for _, w := range c.watchers() {
 		if w.watches(t, p, s) {
-			s.Watcher, s.history = w.id, w.history
 			return
 		}
 	}
@@ -163,7 +231,10 @@ func (c *collector) readSupervise(dir *service.Dir, s *Service) {
 // watches tells whether a gracewatch watches this service, by its state file, or,
 // without one, by the target in its arguments.
 func (w *watcher) watches(t target, p *proc.Process, s *Service) bool {
-	wp, uid, err := openWatcher(w.id)
+	if w.state == "" && (p == nil || !slices.Contains(w.argv, p.ID.String())) {
+		return false
+	}
+	wp, uid, err := w.open()
 	if err != nil {
 		return false
 	}
@@ -172,20 +243,18 @@ func (w *watcher) watches(t target, p *proc.Process, s *Service) bool {
 		return false
 	}
 	snap, info, err := w.read(wp)
-	switch {
-	case err == nil && snap.Watcher == w.id.String():
-		if !isOf(snap, t, p) {
-			return false
-		}
-		s.Snapshot, s.state, s.written, s.Missing = snap, w.state, info.ModTime(), ""
-		return true
-	case p == nil, !slices.Contains(w.argv, p.ID.String()) && !slices.Contains(w.argv, t.Text):
-		return false
-	}
-	if err == nil {
+	if err == nil && snap.Watcher != wp.ID.String() {
 		err = errors.New("it is of another watcher")
 	}
-	s.Snapshot, s.Missing = &watch.Snapshot{}, fmt.Sprintf("its limits are not known: cannot read the state of its watcher %v: %v", w.id, err)
+	switch {
+	case err == nil && isOf(snap, t, p):
+		s.Snapshot, s.state, s.written, s.Missing = snap, w.state, info.ModTime(), ""
+	case err == nil, p == nil, !slices.Contains(w.argv, p.ID.String()):
+		return false
+	default:
+		s.Snapshot, s.Missing = &watch.Snapshot{}, fmt.Sprintf("its limits are not known: cannot read the state of its watcher %v: %v", wp.ID, err)
+	}
+	s.Watcher, s.history = wp.ID, w.history
 	return true
 }
 
