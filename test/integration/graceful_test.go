@@ -112,33 +112,6 @@ func TestACluster(t *testing.T) {
 	s.Eventually("there are two new ones", func() bool { return len(s.sidekiqs()) == 2 })
 }
 
-// unicorn ends its requests by QUIT, and cuts them by TERM.
-func TestUnicornEndsByQuit(t *testing.T) {
-	t.Parallel()
-	s := newSandbox(t)
-	s.Need("unicorn")
-	s.Write("config.ru", `run lambda { |env|
-		File.write("began", ""); sleep 3; [200, {"Content-Type" => "text/plain"}, ["answered"]] }`, 0o644)
-	s.Write("unicorn.rb", "listen '"+s.Path("unicorn.sock")+"'\nworker_processes 1\ntimeout 60\n", 0o644)
-	u := s.Start(s.Command("unicorn", "-c", "unicorn.rb", "-l", s.Path("unicorn.sock"), "config.ru"))
-	s.Eventually("unicorn listens", func() bool { _, err := os.Stat(s.Path("unicorn.sock")); return err == nil })
-	answer, log := s.Output("answer")
-	request := s.Command("curl", "-s", "--unix-socket", s.Path("unicorn.sock"), "http://localhost/")
-	request.Stdout, request.Stderr = answer, log
-	asked := s.Start(request)
-	s.Eventually("the request has begun", func() bool { _, err := os.Stat(s.Path("began")); return err == nil })
-
-	c := s.Command("graceful-restart", u.ID())
-	c.Env = append(c.Env, "QUIET_SIGNAL=", "STOP_SIGNAL=QUIT", "SIDEKIQ_TIMEOUT=30")
-	if r := s.RunCommand(c); r.Code != 0 {
-		s.Errorf("exit %d\n%s", r.Code, r.Stderr)
-	}
-	<-asked.Done
-	if text := readFile(s.Path("answer")); text != "answered" {
-		s.Errorf("the request got %q", text)
-	}
-}
-
 func readFile(file string) string {
 	text, _ := os.ReadFile(file)
 	return string(text)

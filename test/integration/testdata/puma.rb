@@ -6,4 +6,4 @@ threads 2, 2
 # keeps it until its request has come.
 queue_requests false
 preload_app! ENV["PRELOAD"] == "1"
-bind "unix://#{ENV.fetch("PUMA_SOCKET")}"
+bind "unix://#{ENV.fetch("WEB_SOCKET")}"

@@ -1,3 +1,3 @@
-# unicorn with two workers.
-worker_processes 2
-listen ENV.fetch("PUMA_SOCKET")
+# unicorn with three workers.
+worker_processes 3
+listen ENV.fetch("WEB_SOCKET")
