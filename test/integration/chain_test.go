@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"bytes"
 	"fmt"
 	"gracekit/test/harness"
 	"io"
@@ -38,8 +37,8 @@ func children(pid int) string {
 	return strings.TrimSpace(string(text))
 }
 
-// open lists what a process has open, by descriptor.
-func opened(p harness.Process) map[string]string {
+// openFiles are those of a process, by descriptor.
+func openFiles(p harness.Process) map[string]string {
 	files := map[string]string{}
 	links, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", p.PID))
 	for _, l := range links {
@@ -48,8 +47,8 @@ func opened(p harness.Process) map[string]string {
 	return files
 }
 
-// memory-killer in front of a program: the watcher that it leaves shares nothing with the program but stderr.
-func TestTheWatcherHoldsNothingOfTheProgram(t *testing.T) {
+// The watcher that memory-killer PROG leaves shares nothing with the program but stderr, and has no terminal.
+func TestAWatcherSharesNothingButStderrWithItsProgram(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
 	lock, err := os.Create(s.Path("lock"))
@@ -74,13 +73,13 @@ func TestTheWatcherHoldsNothingOfTheProgram(t *testing.T) {
 	watcher := s.watcherOf(prog.Process)
 	s.Eventually("the program runs", func() bool { return strings.HasPrefix(prog.Process.Title(), "sleep") })
 
-	mine := opened(prog.Process)
+	mine := openFiles(prog.Process)
 	for _, fd := range []string{"3", "9", "200"} {
 		if mine[fd] == "" {
 			s.Errorf("the program has lost its descriptor %s", fd)
 		}
 	}
-	for fd, file := range opened(watcher) {
+	for fd, file := range openFiles(watcher) {
 		shared := slices.Contains([]string{mine["0"], mine["1"], mine["3"], mine["9"], mine["200"]}, file)
 		if shared || fd == "2" && file != mine["2"] {
 			s.Errorf("descriptor %s of the watcher is %s; the program has %v", fd, file, mine)
@@ -99,28 +98,19 @@ func TestTheWatcherHoldsNothingOfTheProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// What the program held is free when it ends, even if its watcher cannot get to its own end.
+	// What the program had open is closed when it ends, even if its watcher cannot exit.
 	syscall.Kill(watcher.PID, syscall.SIGSTOP)
 	s.Eventually("the watcher is stopped", func() bool { w, _ := harness.FindProcess(watcher.PID); return w.State == 'T' })
 	prog.Kill()
 	for name, r := range map[string]*os.File{"3": ready, "200": high, "1": logger} {
 		r.SetReadDeadline(time.Now().Add(harness.Patience))
 		if _, err := r.Read(make([]byte, 1)); err != io.EOF {
-			s.Errorf("descriptor %s is still held: %v", name, err)
+			s.Errorf("descriptor %s is still open: %v", name, err)
 		}
 	}
 	s.Wants(0, "flock", "-w", "60", s.Path("lock"), "true")
 	syscall.Kill(watcher.PID, syscall.SIGCONT)
 	s.Eventually("the watcher has ended with its process", func() bool { return !watcher.Alive() })
-}
-
-// terminal is the one that could send signals to a process; 0: none.
-func terminal(p harness.Process) string {
-	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID))
-	if f := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:]); len(f) > 4 {
-		return string(f[4]) // field 7
-	}
-	return "unknown"
 }
 
 // pipe is closed at the end of the test, if not before.
@@ -132,45 +122,7 @@ func (s *sandbox) pipe() (r, w *os.File) {
 	return r, w
 }
 
-// A Ctrl-C at the terminal goes to all that is in its foreground: the watcher has no terminal.
-func TestCtrlCDoesNotReachTheWatcher(t *testing.T) {
-	t.Parallel()
-	s := newSandbox(t)
-	// script(1) gives its command a terminal, from which it passes on what it reads.
-	s.Write("run", `#!/bin/sh
-trap : INT
-SIDEKIQ_DAEMON_MEMORY_KILLER=1 SIDEKIQ_MEMORY_KILLER_MAX_RSS=100000000 memory-killer sleep 1000
-echo $? >`+s.Path("code")+`
-cat >`+s.Path("rest")+`
-`, 0o755)
-	if _, err := exec.LookPath("script"); err != nil {
-		t.Skip("script(1) is not installed")
-	}
-	c := s.Command("script", "-qec", s.Path("run"), "/dev/null")
-	in, keys := s.pipe()
-	c.Stdin = in
-	c.Stdout, c.Stderr = s.Output("terminal")
-	s.Start(c)
-	var prog harness.Process
-	s.Eventually("the program runs", func() bool {
-		for _, p := range s.Left() {
-			if p.Title() == "sleep\x001000" {
-				prog = p
-				return true
-			}
-		}
-		return false
-	})
-	watcher := s.watcherOf(prog)
-	if terminal(prog) == "0" || terminal(watcher) != "0" {
-		s.Errorf("the program's terminal is %s, the watcher's %s; want one and none", terminal(prog), terminal(watcher))
-	}
-	keys.WriteString("\x03")
-	s.Eventually("Ctrl-C has ended the program", func() bool { return harness.FirstLine(s.Path("code")) == "130" })
-	s.Eventually("the watcher has ended with its process", func() bool { return !watcher.Alive() })
-}
-
-// Pid 1 is never signalled: that is said when it starts, not when it has grown too large at night.
+// Pid 1 is never signalled: memory-killer warns when it starts, and not when the program has grown too large at night.
 func TestPid1IsWarnedOf(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"errors"
+	"fmt"
 	"gracekit/test/harness"
 	"os"
 	"strings"
@@ -15,16 +16,21 @@ import (
 // hookedSidekiq starts a Sidekiq with the job hook; as another user, if that can be.
 func (s *sandbox) hookedSidekiq(env ...string) (p *harness.Child, r *harness.Redis, jobs ledger) {
 	s.Helper()
-	s.Need("sidekiq")
-	r = s.Redis()
-	jobs = ledger{s, s.Path("ledger")}
-	words := []string{"sidekiq", "-c", "3", "-r", s.hooked(), "--timeout", "5", "--environment", "production"}
+	var words []string
 	if os.Getuid() == 0 {
 		s.Need("chpst")
-		words = append([]string{"chpst", "-u", "nobody"}, words...)
-		for _, name := range []string{s.Dir, r.Socket} {
-			s.Check(os.Chmod(name, 0o777))
-		}
+		words = []string{"chpst", "-u", "nobody"}
+	}
+	return s.startSidekiq(append(words, "sidekiq", "-c", "3", "-r", s.hooked(), "--timeout", "5", "--environment", "production"), env...)
+}
+
+// startSidekiq starts a Sidekiq without a supervisor, by a command.
+func (s *sandbox) startSidekiq(words []string, env ...string) (p *harness.Child, r *harness.Redis, jobs ledger) {
+	s.Helper()
+	s.Need("sidekiq")
+	r, jobs = s.Redis(), ledger{s, s.Path("ledger")}
+	for _, name := range []string{s.Dir, r.Socket} {
+		s.Check(os.Chmod(name, 0o777)) // for another user
 	}
 	c := s.Command(words[0], words[1:]...)
 	c.Env = append(append(c.Env, "REDIS_URL="+r.URL(), "LEDGER="+jobs.file), env...)
@@ -35,7 +41,7 @@ func (s *sandbox) hookedSidekiq(env ...string) (p *harness.Child, r *harness.Red
 }
 
 // A job neither fails nor waits for the job hook, whatever the FIFO is: the process is over its limit all the time.
-func TestNoJobMindsTheHook(t *testing.T) {
+func TestNoJobFailsByTheHook(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
 	fifo := s.Path("fifo")
@@ -122,7 +128,7 @@ func TestNoJobMindsTheHook(t *testing.T) {
 		s.Errorf("%s jobs are left in Redis", got)
 	}
 
-	// A job that fails fails as ever, and its end is seen too.
+	// A job that fails fails as without the hook, which sees its end, too.
 	redis.Enqueue(5, "FailJob")
 	s.Eventually("the failed jobs are taken", func() bool { return jobs.count("start") == len(jids)+5 })
 	syscall.Kill(p.PID, syscall.SIGTERM)
@@ -135,43 +141,75 @@ func TestNoJobMindsTheHook(t *testing.T) {
 	}
 }
 
-// From the quiet signal on the title is true as each job ends: nobody waits for a heartbeat.
+// A quiet Sidekiq with the hook has the truth in its title without a heartbeat: idle at once, and busy until the end of its
+// last job.
 func TestTitleOfAQuietSidekiqIsTrueAtOnce(t *testing.T) {
 	t.Parallel()
-	s := newSandbox(t)
-	p, redis, jobs := s.hookedSidekiq("NO_BEATS=1")
-	jids := append(redis.Enqueue(1, "WaitJob", s.Path("first")), redis.Enqueue(1, "WaitJob", s.Path("second"))...)
-	s.Eventually("both jobs run", func() bool { return jobs.count("start") == 2 })
-	syscall.Kill(p.PID, syscall.SIGTSTP)
-	// No heartbeat comes: what the title says is the hook's word.
-	s.Eventually("it is quiet", func() bool { return strings.HasSuffix(p.Process.Title(), "[2 of 3 busy] stopping") })
-
-	s.Write("first", "", 0o644)
-	s.Eventually("one job is left", func() bool { return strings.HasSuffix(p.Process.Title(), "[1 of 3 busy] stopping") })
-
-	waiter := s.Start(s.Command("sidekiq-idle", "-w", "60", p.ID()))
-	if harness.Happens(waiter.Done, 300*time.Millisecond) {
-		s.Fatalf("-w returned %d with a job running", waiter.Code)
+	for _, jobs := range []int{0, 2} {
+		t.Run(fmt.Sprintf("%d jobs", jobs), func(t *testing.T) {
+			t.Parallel()
+			s := newSandbox(t)
+			p, redis, ledger := s.hookedSidekiq("NO_BEATS=1")
+			title := func(busy int) {
+				t.Helper()
+				want := fmt.Sprintf("[%d of 3 busy] stopping", busy)
+				s.Eventually(want, func() bool { return strings.HasSuffix(p.Process.Title(), want) })
+			}
+			var jids []string
+			for n := range jobs {
+				jids = append(jids, redis.Enqueue(1, "WaitJob", s.Path(fmt.Sprint("release", n)))...)
+			}
+			s.Eventually("the jobs run", func() bool { return ledger.count("start") == jobs })
+			syscall.Kill(p.PID, syscall.SIGTSTP)
+			title(jobs)
+			waiter := s.Start(s.Command("sidekiq-idle", "-w", "600", p.ID()))
+			for n := range jobs {
+				if harness.Happens(waiter.Done, 300*time.Millisecond) {
+					s.Fatalf("-w returned %d with a job running", waiter.Code)
+				}
+				s.Write(fmt.Sprint("release", n), "", 0o644)
+				title(jobs - n - 1)
+			}
+			s.Exits(waiter, 0)
+			ledger.exactlyOnce(jids)
+			syscall.Kill(p.PID, syscall.SIGTERM)
+			<-p.Done
+		})
 	}
-	s.Write("second", "", 0o644)
-	<-waiter.Done
-	s.Eventually("no job is left", func() bool { return strings.HasSuffix(p.Process.Title(), "[0 of 3 busy] stopping") })
-	if waiter.Code != 0 {
-		s.Errorf("-w: exit %d, want 0", waiter.Code)
-	}
-	jobs.exactlyOnce(jids)
-	syscall.Kill(p.PID, syscall.SIGTERM)
-	<-p.Done
 }
 
-// An idle Sidekiq is known to be idle soon after the quiet signal.
-func TestIdleSidekiqWithTheHookIsKnownAtOnce(t *testing.T) {
+// Without the hook sidekiq-idle knows from outside, without Redis, whether jobs are running. 0 busy in the title of a Sidekiq
+// that was sent the quiet signal just now proves nothing: the jobs may be younger than it.
+func TestSidekiqIdle(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
-	p, _, _ := s.hookedSidekiq("NO_BEATS=1")
+	p, redis, ledger := s.startSidekiq([]string{"sidekiq", "-r", s.app(), "-c", "3", "-t", "5"})
+	shows := func(want string) {
+		t.Helper()
+		s.Eventually("sidekiq-idle prints "+want, func() bool {
+			r := s.Run("sidekiq-idle", p.ID())
+			return fmt.Sprint(strings.TrimSpace(r.Stdout), ", exit ", r.Code) == want
+		})
+	}
+	shows("0 3 running, exit 0")
+	release := s.Path("release")
+	jids := redis.Enqueue(2, "WaitJob", release)
+	s.Eventually("the jobs run", func() bool { return ledger.count("start") == 2 })
 	syscall.Kill(p.PID, syscall.SIGTSTP)
-	s.Eventually("its title says so, without a heartbeat", func() bool { return strings.HasSuffix(p.Process.Title(), "[0 of 3 busy] stopping") })
-	s.Wants(0, "sidekiq-idle", "-w", "60", p.ID())
+	waiter := s.Start(s.Command("sidekiq-idle", "-w", "600", p.ID()))
+	// Longer than a heartbeat, and than Ruby keeps its ended threads.
+	if harness.Happens(waiter.Done, 6*time.Second) {
+		s.Fatalf("-w returned %d with two jobs running", waiter.Code)
+	}
+	shows("2 3 stopping, exit 1")
+	s.Write("release", "", 0o644)
+	s.Exits(waiter, 0)
+	ledger.exactlyOnce(jids)
+	shows("0 3 stopping, exit 0")
+	if !p.Alive() {
+		s.Error("Sidekiq has exited")
+	}
 	syscall.Kill(p.PID, syscall.SIGTERM)
 	<-p.Done
+	s.Wants(111, "sidekiq-idle", p.ID())
 }

@@ -5,7 +5,6 @@ import (
 	"os"
 	"slices"
 	"testing"
-	"time"
 )
 
 // The limits of these tests: a Sidekiq that has just booted has 30 MB.
@@ -73,20 +72,6 @@ func TestLeakingSidekiqLosesNoJob(t *testing.T) {
 			s.Errorf("reason is %q, want soft: %s", e.Fields["reason"], e.Line)
 		}
 	}
-}
-
-// An idle instance over its limit has a successor soon after its grace time: it does not wait for SHUTDOWN_WAIT.
-func TestIdleSidekiqIsReplacedSoon(t *testing.T) {
-	t.Parallel()
-	s := newSandbox(t)
-	k := s.sidekiq(nil)
-	old := k.working()
-	_, events := k.watched(with(quickWatch, "SIDEKIQ_MEMORY_KILLER_SHUTDOWN_WAIT", "300"))
-	k.redis.Enqueue(1, "LeakJob", beyondLimit, 0)
-	events.Event("grace-over", 1)
-	over := time.Now()
-	k.Running(old) // within Patience, which is far below SHUTDOWN_WAIT
-	t.Logf("the successor was there %v after grace-over", time.Since(over))
 }
 
 // A job that outlives SHUTDOWN_WAIT and Sidekiq's timeout is pushed back to Redis, and done by the next process.

@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 )
 
@@ -152,24 +151,6 @@ func TestTimeoutKillFollowsSidekiqTimeout(t *testing.T) {
 	if stat := v.Stat("exitcode,signal"); len(stat) != 2 || stat[1] != "SIGKILL" {
 		s.Errorf("ended by %v, want SIGKILL", stat)
 	}
-}
-
-// What a Sidekiq that died left behind is gone before the next one starts.
-func TestOverlayFinishEndsTheGroup(t *testing.T) {
-	s, k := inContainer(t)
-	k.sets(map[string]string{"SIDEKIQ_APP": s.Dir, "SIDEKIQ_USER": "root", "SIDEKIQ_TIMEOUT": "5",
-		"SIDEKIQ_COMMAND": k.program("(trap '' HUP TERM; exec sleep 1000) &\nwait\n")})
-	v := k.starts(k.overlay("svc-sidekiq")).Service("svc-sidekiq")
-	leader := v.Running()
-	members := s.groupOf(leader, 2)
-	syscall.Kill(leader.PID, syscall.SIGKILL)
-	next := v.Running(leader)
-	for _, p := range members {
-		if p.Alive() {
-			s.Errorf("left behind when the next one (%d) runs: %v", next.PID, p)
-		}
-	}
-	s.groupOf(next, 2) // it has noted its own, which ends with it
 }
 
 // An image whose USER is not root: all of it is that user's, from /init on, and nothing of ours needs root.

@@ -39,61 +39,42 @@ func TestPlainS6SidekiqLosesNoJob(t *testing.T) {
 	s.Eventually("Sidekiq's own log", func() bool { return harness.FirstLine(dir+"/log/main/current") != "" })
 }
 
-// What the operator has s6 do with a watched service is done: restart, down, up; and the killer follows.
+// A service of s6 is followed: restart, down and up by its operator, and a ./finish that takes its time, whose process is no
+// target.
 func TestS6OperatorOfAWatchedService(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
-	s.Write("svc/run", "#!/bin/sh\nexec sleep 1000\n", 0o755)
+	busy := s.Write("busy", "", 0o644)
+	s.Script("svc/run", "exec sleep 1000\n")
+	s.Script("svc/finish", "while [ -e "+busy+" ]; do sleep 0.05; done\n")
+	s.Write("svc/timeout-finish", "0\n", 0o644)
 	v := s.S6(s.Path("svc"))
+	s.Cleanup(func() { os.Remove(busy) })
 	p := v.Running()
 	w := s.Gracewatch("-s", "1G", "-i", "100ms", v.Dir, "touch", s.Path("restarted"))
 	w.Event("watching", 1)
 
 	v.Control("-r")
-	q := v.Running(p)
-	if gone, up := w.Event("target-gone", 1), w.Event("target-up", 1); gone.Fields["id"] != p.ID() || up.Fields["id"] != q.ID() {
-		s.Errorf("gone %q, up %q; want %q, %q", gone.Fields["id"], up.Fields["id"], p.ID(), q.ID())
+	finish := v.InFinish()
+	w.Event("target-gone", 1)
+	s.hasNoProcess(v.Dir)
+	if !finish.Alive() || w.Count("target-up") != 0 {
+		s.Errorf("./finish was signalled, or taken for the next process\n%s", w)
 	}
+	os.Remove(busy)
+	q := v.Running(p)
+	w.Wants(p, "watching", "target-gone")
+	w.Wants(q, "target-up")
 	v.Control("-d")
 	v.Await("-D")
 	w.Event("target-gone", 2)
 	s.hasNoProcess(v.Dir)
 	v.Control("-u")
 	v.Await("-u")
-	r := v.Running(p, q)
-	if up := w.Event("target-up", 2); up.Fields["id"] != r.ID() {
-		s.Errorf("up %q, want %q", up.Fields["id"], r.ID())
-	}
+	w.Wants(v.Running(p, q), "target-up")
 	if !w.Alive() || w.Count("restart-begin") != 0 {
 		s.Errorf("the watcher has ended, or has begun a restart\n%s", w)
 	}
-}
-
-// A restart by the killer waits for ./finish: who is in it is no target, and the next process is watched.
-func TestS6RestartWithALongFinish(t *testing.T) {
-	t.Parallel()
-	s := newSandbox(t)
-	busy := s.Write("busy", "", 0o644)
-	defer os.Remove(busy)
-	s.Write("svc/run", "#!/bin/sh\nexec sleep 1000\n", 0o755)
-	s.Write("svc/finish", "#!/bin/sh\nwhile [ -e "+busy+" ]; do sleep 0.05; done\n", 0o755)
-	s.Write("svc/timeout-finish", "0\n", 0o644)
-	v := s.S6(s.Path("svc"))
-	p := v.Running()
-	w := s.Gracewatch("-s", "1", "-g", "0", "-i", "100ms", v.Dir, "pgsignal", "-p", "{}", "TERM/600")
-	if done := w.Event("restart-done", 1); done.Fields["id"] != p.ID() {
-		s.Errorf("done with %q, want %q", done.Fields["id"], p.ID())
-	}
-	finish := v.InFinish()
-	s.hasNoProcess(v.Dir)
-	if !finish.Alive() || w.Count("target-up") != 0 {
-		s.Errorf("./finish was signalled, or taken for the next process\n%s", w)
-	}
-	os.Remove(busy)
-	if up := w.Event("target-up", 1); up.Fields["id"] == p.ID() || up.Fields["id"] == finish.ID() {
-		s.Errorf("up: %q, want the next process", up.Fields["id"])
-	}
-	w.Event("restart-done", 2)
 }
 
 // Readiness is the service's own: s6 has it of each process that the killer brings about, when that says so and no sooner.
@@ -140,7 +121,7 @@ exec memory-killer sh -c 'while ! rm go 2>/dev/null; do sleep 0.05; done; echo >
 	}
 }
 
-// hasNoProcess: no for those who ask, done for pgsignal.
+// hasNoProcess: there is none for those who ask, and nothing to do for pgsignal.
 func (s *sandbox) hasNoProcess(target string) {
 	s.Helper()
 	if got := s.Wants(1, "svpid", target).Stdout; got != "" {

@@ -3,51 +3,11 @@ package integration
 import (
 	"bytes"
 	"fmt"
-	"gracekit/test/harness"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 )
-
-// Children that share much with their parent are large by their RSS, and small by what is theirs: which of the two is
-// held against the limit is the measure's choice.
-func TestWhatChildrenShareCountsByTheMeasure(t *testing.T) {
-	t.Parallel()
-	s := newSandbox(t)
-	f, _ := s.family(0)
-	f.says("share 200")
-	c := []harness.Process{f.fork(), f.fork(), f.fork()}
-	const limit = "120M" // a quarter of 200 MB is 50 MB, and 64 MB of their own come later
-	watched := func(measure string) *harness.Log {
-		return s.Gracewatch("-S", "children", "-m", measure, "-s", limit, "-g", "1h", "-i", "20ms", f.ID(), "true")
-	}
-	small := map[string]*harness.Log{"pss": watched("pss"), "uss": watched("uss")}
-	for _, measure := range []string{"rss", "anon", "rss+swap"} {
-		w := watched(measure)
-		for _, p := range c {
-			w.Wants(p, "target-up", "over-soft")
-		}
-	}
-	for measure, w := range small {
-		w.Event("watching", 1)
-		w.Reads(10 * 5)
-		if n := w.Count("over-soft"); n != 0 {
-			s.Errorf("%s: %d children are over %s, want none", measure, n, limit)
-		}
-	}
-	f.grow(c[1])
-	f.grow(c[1]) // both may be taken for one
-	s.Eventually("it has grown", func() bool { return s.KB(c[1]) > 250*1024 })
-	if s.KB(c[1]) < 320*1024 {
-		f.grow(c[1])
-	}
-	for _, w := range small {
-		w.Wants(c[1], "target-up", "over-soft")
-		w.Wants(c[0], "target-up")
-		w.Wants(c[2], "target-up")
-	}
-}
 
 // A limit of 50% is half of what the cgroup of the process allows, and not of what the machine has.
 func TestAShareIsOfTheCgroup(t *testing.T) {

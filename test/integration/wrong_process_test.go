@@ -8,16 +8,6 @@ import (
 	"time"
 )
 
-// identityFile is what pgexec -f writes of a process.
-func identityFile(t *testing.T, p *harness.Child) string {
-	t.Helper()
-	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p.ID() + "\n" + string(boot)
-}
-
 // A process that got the pid of the target is never signalled and never watched.
 func TestRecycledPidIsNotTheProcess(t *testing.T) {
 	t.Parallel()
@@ -29,12 +19,14 @@ func TestRecycledPidIsNotTheProcess(t *testing.T) {
 	pidfile := s.Write("pidfile", fmt.Sprintln(meant.PID), 0o644)
 	aged := time.Now().Add(-time.Second)
 	s.Check(os.Chtimes(pidfile, aged, aged))
-	identity := s.Write("pgid", identityFile(t, meant), 0o644)
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	s.Check(err)
+	identity := s.Write("pgid", meant.ID()+"\n"+string(boot), 0o644) // as pgexec -f writes it
 	meant.Kill()
 	<-meant.Done
 
 	// The newcomer has its pid and leads a group of its own.
-	s.nextTick()
+	s.waitATick()
 	newcomer := s.recycle(meant.PID, "sh", "-c", "sleep 1000 & sleep 1000 & wait")
 	members := s.groupOf(newcomer, 3)
 	if newcomer.ID() == meant.ID() {
@@ -59,45 +51,6 @@ func TestRecycledPidIsNotTheProcess(t *testing.T) {
 	}
 	s.Wants(0, "svpid", newcomer.ID())
 }
-
-// The identity file of pgexec stands for its process alone, when the pid is recycled by another pgexec too.
-func TestIdentityFileOfARecycledLeader(t *testing.T) {
-	t.Parallel()
-	if !inPidNamespace(t) {
-		return
-	}
-	s := newSandbox(t)
-	first := s.Start(s.Command("pgexec", "-f", s.Path("first"), "sleep", "1000"))
-	s.Eventually("pgexec has written its file", func() bool { return harness.FirstLine(s.Path("first")) != "" })
-	if got := harness.FirstLine(s.Path("first")); got != first.ID() {
-		s.Fatalf("pgexec wrote %q, want %q", got, first.ID())
-	}
-	first.Kill()
-	<-first.Done
-
-	s.nextTick()
-	second := s.recycle(first.PID, "pgexec", "-f", s.Path("second"), "sh", "-c", "sleep 1000 & wait")
-	members := s.groupOf(second, 2)
-	s.Wants(0, "pgsignal", s.Path("first"), "TERM/1/KILL/1")
-	for _, p := range members {
-		if !p.Alive() {
-			s.Errorf("signalled, though it is of the newer group: %v", p)
-		}
-	}
-	s.Wants(0, "pgsignal", s.Path("second"), "KILL/5")
-	s.Eventually("the second group is gone", func() bool { return len(harness.Group(second.PID)) == 0 })
-}
-
-// nextTick waits until a process that starts now has another start time than one that started before.
-func (s *sandbox) nextTick() {
-	s.Helper()
-	for range 2 {
-		before := uptime()
-		s.Eventually("the clock ticks", func() bool { return uptime() != before })
-	}
-}
-
-func uptime() string { return harness.FirstLine("/proc/uptime") } // in hundredths, as start times are
 
 // groupOf waits until a group has so many members, and returns them.
 func (s *sandbox) groupOf(leader harness.Process, n int) (members []harness.Process) {
