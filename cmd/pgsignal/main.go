@@ -67,6 +67,9 @@ func run(cmd *cli.Command) error {
 		r.Process, r.ID = p, p.ID
 	case errors.As(err, &gone) && gone.ID != proc.ID{}:
 		r.ID = gone.ID // what belongs to it may be alive
+	case errors.As(err, &gone) && gone.Stale: // a process with that pid lives, and is not signalled
+		cmd.Warn("%v", err)
+		return nil
 	case errors.As(err, &gone):
 		cmd.Info("%v", err)
 		return nil
