@@ -74,10 +74,6 @@ func run(cmd *cli.Command) error {
 	if err == nil {
 		limit, err = readLimit()
 	}
-	var alone bool
-	if err == nil {
-		alone, err = readAlone()
-	}
 	if err != nil {
 		return cli.Misuse(err)
 	}
@@ -95,7 +91,7 @@ func run(cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	f := finder{cmd: cmd, verbose: verbose, own: own, place: findPlace(cmd, target, p, alone)}
+	f := finder{cmd: cmd, verbose: verbose, own: own, place: findPlace(cmd, target, p, own.restart.value == "worker")}
 	return f.restart(ctx, limit, *dryRun, *up)
 }
 
@@ -149,7 +145,7 @@ func (f *finder) restart(ctx context.Context, limit restart.Limit, dryRun, up bo
 	if len(left) > 0 {
 		return fmt.Errorf("cannot end %s: still running after KILL", schedule.Describe(left))
 	}
-	f.cmd.Info("%v has exited, and nothing is left of it", old)
+	f.cmd.Info("%v has exited, and nothing is left of its group, session, tree and mark", old)
 	if up {
 		return here.awaitNew(f.cmd, old)
 	}

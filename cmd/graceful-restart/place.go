@@ -17,24 +17,9 @@ import (
 // place is what is restarted, and what starts the new process.
 type place struct {
 	target  *proc.Process
-	service service.Target // what is looked at for the new process, if it can be
+	service service.Target // where the new process is found, if it can be
 	follows bool           // service names the new process as well
 	dir     string         // the service directory; "": none is known
-}
-
-// supervisors are those whose current directory is the service directory.
-var supervisors = []string{"runsv", "s6-supervise"}
-
-// readAlone reads whether one worker of several is restarted alone.
-func readAlone() (bool, error) {
-	switch text := os.Getenv("MEMORY_KILLER_RESTART"); text {
-	case "", "service":
-		return false, nil
-	case "worker":
-		return true, nil
-	default:
-		return false, fmt.Errorf("MEMORY_KILLER_RESTART: invalid value %q (want service or worker)", text)
-	}
 }
 
 // findPlace finds out what the target is a part of.
@@ -72,7 +57,7 @@ func (pl *place) widen(cmd *cli.Command) {
 		cmd.Warn("restarting %v alone: %v", pl.target.ID, err)
 		return
 	}
-	if p.ID == pl.target.ID || !slices.ContainsFunc(above(pl.target), func(a ancestor) bool { return a.id == p.ID }) {
+	if p.ID == pl.target.ID || !slices.ContainsFunc(above(pl.target), func(a proc.Ancestor) bool { return a.ID == p.ID }) {
 		p.Close()
 		if p.ID == pl.target.ID {
 			pl.service = whole
@@ -83,52 +68,33 @@ func (pl *place) widen(cmd *cli.Command) {
 	pl.target, pl.service = p, whole
 }
 
-// ancestor is a process above another.
-type ancestor struct {
-	id   proc.ID
-	name string
-}
-
-// above lists the processes above p, nearest first, up to process 1. It ends
-// where one cannot be read.
-func above(p *proc.Process) (list []ancestor) {
+// above lists the processes above p.
+func above(p *proc.Process) []proc.Ancestor {
 	s, err := p.Stat()
-	for err == nil && s.PPID > 0 {
-		var parent *proc.Process
-		if parent, err = proc.Open(s.PPID); err != nil {
-			break
-		}
-		var comm []byte
-		comm, err = parent.ReadFile("comm")
-		if err == nil {
-			list = append(list, ancestor{parent.ID, strings.TrimSuffix(string(comm), "\n")})
-			s, err = parent.Stat()
-		}
-		parent.Close()
+	if err != nil {
+		return nil
 	}
-	return list
+	return proc.Ancestors(s.PPID)
 }
 
 // belowSupervisor are the processes above a worker that belong to its service:
 // those below the supervisor, or up to the target where there is none.
-func (pl *place) belowSupervisor(worker *proc.Process) []ancestor {
+func (pl *place) belowSupervisor(worker *proc.Process) []proc.Ancestor {
 	list := above(worker)
-	if i := slices.IndexFunc(list, isSupervisor); i >= 0 {
+	if i := slices.IndexFunc(list, proc.Ancestor.HasService); i >= 0 {
 		return list[:i]
 	}
-	return list[:slices.IndexFunc(list, func(a ancestor) bool { return a.id == pl.target.ID })+1]
+	return list[:slices.IndexFunc(list, func(a proc.Ancestor) bool { return a.ID == pl.target.ID })+1]
 }
-
-func isSupervisor(a ancestor) bool { return slices.Contains(supervisors, a.name) }
 
 // supervisedIn is the service directory of the supervisor above a process.
 func supervisedIn(p *proc.Process) string {
 	list := above(p)
-	i := slices.IndexFunc(list, isSupervisor)
+	i := slices.IndexFunc(list, proc.Ancestor.HasService)
 	if i < 0 {
 		return ""
 	}
-	dir, err := os.Readlink("/proc/" + strconv.Itoa(list[i].id.PID) + "/cwd")
+	dir, err := os.Readlink("/proc/" + strconv.Itoa(list[i].ID.PID) + "/cwd")
 	if err != nil || !strings.HasPrefix(dir, "/") {
 		return ""
 	}
@@ -137,7 +103,7 @@ func supervisedIn(p *proc.Process) string {
 
 const (
 	upTime     = 60 * time.Second       // for the supervisor to start the new process
-	upInterval = 100 * time.Millisecond // between two looks
+	upInterval = 100 * time.Millisecond // between two checks
 )
 
 // awaitNew waits for a process that is not the old one.

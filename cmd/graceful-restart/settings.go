@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -33,6 +34,13 @@ var (
 		func(v *settings.Values) unix.Signal { return v.Quiet }, showSignal}
 	stopSetting = setting[unix.Signal]{"STOP_SIGNAL", "--stop",
 		func(v *settings.Values) unix.Signal { return v.Stop }, showSignal}
+)
+
+// These belong to memory-killer, which leaves them in our environment.
+var (
+	restartSetting = setting[string]{variable: "MEMORY_KILLER_RESTART", value: func(v *settings.Values) string { return v.Restart }}
+	measureSetting = setting[string]{variable: "MEMORY_KILLER_MEASURE", value: func(v *settings.Values) string { return v.Measure }}
+	scopeSetting   = setting[string]{variable: "MEMORY_KILLER_SCOPE", value: func(v *settings.Values) string { return v.Scope }}
 )
 
 const (
@@ -75,8 +83,9 @@ type given[T any] struct {
 
 // own are those values. They count for all workers, and a wrong one is refused.
 type own struct {
-	wait, timeout given[units.Duration]
-	quiet, stop   given[unix.Signal]
+	wait, timeout           given[units.Duration]
+	quiet, stop             given[unix.Signal]
+	restart, measure, scope given[string]
 }
 
 // finder finds the values of each worker.
@@ -168,17 +177,8 @@ func (s setting[T]) flag(cmd *cli.Command, to *given[T], word string) {
 
 // readEnvironment fills in what no option has.
 func (o *own) readEnvironment() error {
-	err := fill(&o.wait, waitSetting)
-	if err == nil {
-		err = fill(&o.timeout, timeoutSetting)
-	}
-	if err == nil {
-		err = fill(&o.quiet, quietSetting)
-	}
-	if err == nil {
-		err = fill(&o.stop, stopSetting)
-	}
-	return err
+	return cmp.Or(fill(&o.wait, waitSetting), fill(&o.timeout, timeoutSetting), fill(&o.quiet, quietSetting), fill(&o.stop, stopSetting),
+		fill(&o.restart, restartSetting), fill(&o.measure, measureSetting), fill(&o.scope, scopeSetting))
 }
 
 func fill[T any](to *given[T], s setting[T]) error {

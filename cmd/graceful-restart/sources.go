@@ -20,7 +20,7 @@ func (f *finder) sources(worker *proc.Process) (list []source) {
 	}
 	list = append(list, ofProcess(worker))
 	for _, a := range f.place.belowSupervisor(worker) {
-		if p, err := proc.OpenID(a.id); err == nil {
+		if p, err := proc.OpenID(a.ID); err == nil {
 			list = append(list, ofProcess(p))
 			p.Close()
 		}

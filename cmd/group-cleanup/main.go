@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strings"
 	"sync"
 
 	"gracekit/lib/cli"
@@ -159,21 +158,10 @@ func deadLeader(pgid int) (proc.ID, bool) {
 // supervisorStart is the start time of the s6-supervise above this process, which
 // need not be its parent, because ./finish need not exec it; 0 if there is none.
 func supervisorStart() uint64 {
-	for pid := os.Getppid(); pid > 0; {
-		p, err := proc.Open(pid)
-		if err != nil {
-			return 0
+	for _, a := range proc.Ancestors(os.Getppid()) {
+		if a.Name == "s6-supervise" {
+			return a.ID.Start
 		}
-		s, errStat := p.Stat()
-		comm, errComm := p.ReadFile("comm")
-		p.Close()
-		if errStat != nil || errComm != nil {
-			return 0
-		}
-		if strings.TrimSpace(string(comm)) == "s6-supervise" {
-			return s.Start
-		}
-		pid = s.PPID
 	}
 	return 0
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gracekit/lib/cli"
+	"gracekit/lib/proc"
 	"gracekit/lib/service"
 	"gracekit/lib/settings"
 )
@@ -99,7 +100,7 @@ type wrongSetting struct{ error }
 // ten seconds.
 func refuse(cmd *cli.Command, err error) error {
 	comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", os.Getppid()))
-	if !isSupervisor(comm) {
+	if parent := (proc.Ancestor{Name: strings.TrimSpace(string(comm))}); !parent.HasService() {
 		return cli.Misuse(err)
 	}
 	cmd.Fatal(err)
@@ -107,12 +108,7 @@ func refuse(cmd *cli.Command, err error) error {
 	return cli.Exit(cli.Usage)
 }
 
-func isSupervisor(comm []byte) bool {
-	name := strings.TrimSpace(string(comm))
-	return name == "runsv" || name == "s6-supervise"
-}
-
-// killer is what the settings and options say.
+// killer is a memory-killer with its settings and options.
 type killer struct {
 	cmd    *cli.Command
 	values *settings.Values

@@ -97,12 +97,11 @@ func (k *killer) stateOf(directory string, writable bool) []string {
 // serviceDirectory is that of the supervisor above this process; "" if there is
 // none. Supervisors work in it.
 func serviceDirectory() (directory string, writable bool) {
-	for _, pid := range proc.Self().Above {
-		comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
-		if err != nil || !isSupervisor(comm) {
+	for _, a := range proc.Ancestors(os.Getppid()) {
+		if !a.HasService() {
 			continue
 		}
-		directory, err = os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid))
+		directory, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", a.ID.PID))
 		if err != nil {
 			return "", false
 		}

@@ -19,11 +19,34 @@ var supervisors = []string{"runsv", "runsvdir", "s6-supervise", "s6-svscan", "su
 
 // Self finds out what the caller belongs to: of the processes above it, the
 // first that has the name of a supervisor, and those above that. A process that
-// it cannot open it cannot signal either, so that the search ends there.
+// it cannot open it cannot signal either.
 func Self() Own {
 	own := Own{PID: os.Getpid(), PGID: unix.Getpgrp()}
 	supervised := false
-	for pid := os.Getppid(); pid > 0; {
+	for _, a := range Ancestors(os.Getppid()) {
+		own.Above = append(own.Above, a.ID.PID)
+		supervised = supervised || slices.Contains(supervisors, a.Name)
+		if supervised {
+			own.Supervisors = append(own.Supervisors, a.ID.PID)
+		}
+	}
+	return own
+}
+
+// Ancestor is a process above another.
+type Ancestor struct {
+	ID   ID
+	Name string // as ps prints it
+}
+
+// HasService tells whether it is a supervisor of one service, whose directory is
+// its current directory.
+func (a Ancestor) HasService() bool { return a.Name == "runsv" || a.Name == "s6-supervise" }
+
+// Ancestors are a process's parent, which has this pid, and those above it, the
+// nearest first, up to process 1. They end where one cannot be read.
+func Ancestors(ppid int) (list []Ancestor) {
+	for pid := ppid; pid > 0; {
 		p, err := Open(pid)
 		if err != nil {
 			break
@@ -34,12 +57,8 @@ func Self() Own {
 		if errStat != nil || errComm != nil {
 			break
 		}
-		own.Above = append(own.Above, pid)
-		supervised = supervised || slices.Contains(supervisors, strings.TrimSuffix(string(comm), "\n"))
-		if supervised {
-			own.Supervisors = append(own.Supervisors, pid)
-		}
+		list = append(list, Ancestor{p.ID, strings.TrimSuffix(string(comm), "\n")})
 		pid = s.PPID
 	}
-	return own
+	return list
 }

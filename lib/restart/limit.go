@@ -26,8 +26,8 @@ func (l Limit) passed(began, now int64) bool {
 // limitRule applies the limit to the workers during a wait.
 type limitRule struct {
 	*restart
-	began map[proc.ID]int64 // KB at the first look
-	next  time.Duration     // when they are looked at again
+	began map[proc.ID]int64 // KB at the first check
+	next  time.Duration     // when they are checked again
 }
 
 func (r *restart) newLimitRule() *limitRule {

@@ -144,6 +144,6 @@ func (l *live) Idle() (idle, quiet bool, err error) {
 			return false, false, nil
 		}
 	}
-	s, err := l.watch.Now() // not the next look, which is later
+	s, err := l.watch.Now() // an answer at once, and not with the next check
 	return s.Idle, s.Stopping, err
 }

@@ -70,9 +70,9 @@ const (
 	settleTime  = 3 * time.Second        // for a Sidekiq to handle the quiet signal, before it gets the stop signal
 	parentEnd   = 5 * time.Second        // for the target to end when its last worker has
 
-	firstInterval = 50 * time.Millisecond  // between two looks at a worker, at first
+	firstInterval = 50 * time.Millisecond  // between two checks of a worker, at first
 	lastInterval  = 200 * time.Millisecond // and in the end
-	sizeInterval  = 500 * time.Millisecond // between two looks at its size
+	sizeInterval  = 500 * time.Millisecond // between two checks of its size
 )
 
 // ErrInterrupted is the error of a restart that was ended by its context before
@@ -130,7 +130,7 @@ type restart struct {
 
 func run(ctx context.Context, sys system, c Config) (left []proc.ID, err error) {
 	r := &restart{Config: c, sys: sys}
-	if ended, err := r.takeTurn(ctx); ended || err != nil {
+	if ended, err := r.waitForOther(ctx); ended || err != nil {
 		return nil, ignoreGone(err)
 	}
 	if err := r.begin(); err != nil {
@@ -180,10 +180,10 @@ func (r *restart) find() error {
 	return nil
 }
 
-// takeTurn waits while another restart of the same target is under way, so as
+// waitForOther waits while another restart of the same target is under way, so as
 // not to cut its wait short. It returns early when the target has passed the
 // limit: then this restart goes on beside the other.
-func (r *restart) takeTurn(ctx context.Context) (ended bool, err error) {
+func (r *restart) waitForOther(ctx context.Context) (ended bool, err error) {
 	if r.Lock == nil {
 		return false, nil
 	}
@@ -271,9 +271,9 @@ func (r *restart) most(w *worker) units.Duration {
 // wait waits until no worker has jobs, or their time is up.
 func (r *restart) wait(ctx context.Context) {
 	rule := r.newLimitRule()
-	look := firstInterval
+	interval := firstInterval
 	for {
-		next := r.sys.Now() + look
+		next := r.sys.Now() + interval
 		var left []process
 		for _, w := range r.workers {
 			if w.phase == waiting {
@@ -294,7 +294,7 @@ func (r *restart) wait(ctx context.Context) {
 			return
 		}
 		r.sys.Sleep(next, left)
-		look = min(2*look, lastInterval)
+		interval = min(2*interval, lastInterval)
 	}
 }
 
@@ -321,7 +321,7 @@ func (r *restart) checkWorker(w *worker) {
 	switch {
 	case !w.sidekiq && !w.asked:
 		r.Warn("%v has not exited in time", w)
-	case errors.Is(err, proc.ErrGone): // the next look would have seen it
+	case errors.Is(err, proc.ErrGone): // the next check would have seen it
 	case err != nil:
 		r.Warn("cannot tell whether %v still has jobs: %v", w, err)
 	default:
@@ -380,7 +380,7 @@ func (r *restart) stopReady() (any bool) {
 func (r *restart) addNew() {
 	sidekiqs, err := r.sys.Sidekiqs()
 	if ignoreGone(err) != nil {
-		r.Warn("cannot look for further workers of %v: %v", r.sys.Target(), err)
+		r.Warn("cannot list further workers of %v: %v", r.sys.Target(), err)
 	}
 	for _, s := range sidekiqs {
 		if !r.has(s.ID()) {
@@ -416,7 +416,7 @@ func (r *restart) awaitEnd() {
 		var left []process
 		for _, w := range r.workers {
 			if w.isEnding() {
-				r.press(w)
+				r.enforceTimeout(w)
 			}
 			if w.isEnding() {
 				left = append(left, w.process)
@@ -430,8 +430,9 @@ func (r *restart) awaitEnd() {
 	}
 }
 
-// press takes the next step against a worker that was stopped.
-func (r *restart) press(w *worker) {
+// enforceTimeout goes on to the thread dump and to KILL when a worker that was
+// stopped has had its time.
+func (r *restart) enforceTimeout(w *worker) {
 	if w.Ended() {
 		w.phase = ended
 		r.Info("%v has exited", w)
