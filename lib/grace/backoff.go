@@ -28,45 +28,52 @@ const (
 	shareOfMemory float64 = 0.95 // of the memory there is, likewise
 )
 
-// Instance is what the back-off knows of a process that is due for a restart.
-type Instance struct {
-	Reason    Reason
-	Started   time.Duration // when the process was started
-	Over      time.Duration // when it went over the limit that Reason is about
-	LimitKB   int64         // that limit
-	KB        int64         // its size now
-	Footprint Footprint
-	Booting   bool  // it is a Sidekiq that has no title yet: its footprint will be known soon
-	MemoryKB  int64 // the memory available to it
+// due is a restart that is due.
+type due struct {
+	Instance
+	reason  Reason
+	limitKB int64         // that the reason is about
+	over    time.Duration // when that limit was passed
+	kb      int64         // its size
 }
 
-// Verdict is whether a restart may begin.
+// due is a restart of the instance for that reason.
+func (n Instance) due(reason Reason, l Limits, kb int64) due {
+	over := n.State.Since
+	if reason == Hard {
+		over = n.State.HardSince
+	}
+	return due{n, reason, l.Of(reason), over, kb}
+}
+
+func (x due) evidence() Evidence { return x.Footprint.evidenceAgainst(x.limitKB, x.Started, x.over) }
+
+// Verdict is that a limit is below the footprint; the zero Verdict is that it is
+// not, as far as is known.
 type Verdict struct {
-	TooLow    bool          // the limit is below the footprint
-	NotBefore time.Duration // no earlier than that; 0: now
+	TooLow    bool
+	NotBefore time.Duration // no restart earlier than that; 0: now
 	NeedKB    int64         // what the process needs, as far as it is known
 }
 
-// Decide tells whether the restart of an instance may begin. Restarts for other
-// reasons than a limit always may.
-func (b Backoff) Decide(x Instance) Verdict {
-	evidence := x.Footprint.EvidenceAgainst(x.LimitKB, x.Started, x.Over)
-	s, hard := b.streakOf(x.Reason), x.Reason == Hard
+// decide tells whether the limit is too low for a restart to help. Restarts for
+// other reasons than a limit always do.
+func (b Backoff) decide(x due, sample Sample) Verdict {
+	evidence := x.evidence()
+	s, hard := b.streakOf(x.reason), x.reason == Hard
 	if s == nil || evidence == NoEvidence {
 		return Verdict{}
 	}
-	v := Verdict{NeedKB: x.need()}
+	follows := s.follows(x.Started)
+	firstShows := !hard && evidence == BootEvidence
+	if !firstShows && (!follows || s.Count < running-1) {
+		return Verdict{}
+	}
+	v := Verdict{TooLow: true, NeedKB: x.need()}
 	if x.Footprint.KB() == 0 && s.Count > 0 {
 		v.NeedKB = s.NeedKB
 	}
-	follows := s.follows(x.Started)
-	switch {
-	case !hard && evidence == BootEvidence: // the first instance shows it
-		v.TooLow = true
-	default:
-		v.TooLow = follows && s.Count >= running-1
-	}
-	if !v.TooLow || !follows || s.Count == 0 {
+	if !follows || s.Count == 0 {
 		return v
 	}
 	if !hard {
@@ -74,25 +81,25 @@ func (b Backoff) Decide(x Instance) Verdict {
 		return v
 	}
 	most := headroom * float64(v.NeedKB)
-	if x.Booting && x.MemoryKB > 0 {
-		most = float64(x.MemoryKB)
+	if memory := float64(sample.MemoryKB); memory > 0 {
+		if sample.Booting {
+			most = memory
+		}
+		most = min(most, shareOfMemory*memory)
 	}
-	if x.MemoryKB > 0 {
-		most = min(most, shareOfMemory*float64(x.MemoryKB))
-	}
-	if float64(x.KB) <= most {
+	if float64(x.kb) <= most {
 		v.NotBefore = s.Last + min(shortestHard<<min(s.Count-running+1, 8), longestHard)
 	}
 	return v
 }
 
-// Restarted counts an instance that was restarted at at.
-func (b Backoff) Restarted(x Instance, at time.Duration) Backoff {
-	s := b.streakOf(x.Reason)
+// restarted counts an instance that was restarted at at.
+func (b Backoff) restarted(x due, at time.Duration) Backoff {
+	s := b.streakOf(x.reason)
 	if s == nil || !s.follows(x.Started) {
 		return b
 	}
-	if x.Footprint.EvidenceAgainst(x.LimitKB, x.Started, x.Over) == NoEvidence {
+	if x.evidence() == NoEvidence {
 		*s = Streak{}
 		return b
 	}
@@ -103,14 +110,14 @@ func (b Backoff) Restarted(x Instance, at time.Duration) Backoff {
 	} else if x.Footprint.KB() == 0 { // of several guesses the smallest: the others may have leaked
 		need = min(need, before.NeedKB)
 	}
-	*s = Streak{Count: before.Count + 1, Last: at, Gap: at - since, Over: x.Over, NeedKB: need}
+	*s = Streak{Count: before.Count + 1, Last: at, Gap: at - since, Over: x.over, NeedKB: need}
 	return b
 }
 
-// EndStreaks ends the streaks when an instance that was started at started, and is at
+// endStreaks ends the streaks when an instance that was started at started, and is at
 // or under both limits now, has shown that it fits: it has booted, or it is old
 // enough.
-func (b Backoff) EndStreaks(f Footprint, started, at time.Duration) Backoff {
+func (b Backoff) endStreaks(f Footprint, started, at time.Duration) Backoff {
 	if f.BootKB == 0 && at-started <= early {
 		return b
 	}
@@ -144,11 +151,11 @@ func (s *Streak) follows(started time.Duration) bool {
 
 // need is what the instance needs: what it had when its title appeared, or, if it
 // has shown none, what it has.
-func (x Instance) need() int64 {
+func (x due) need() int64 {
 	if kb := x.Footprint.BootKB; kb > 0 {
 		return kb
 	}
-	return x.KB
+	return x.kb
 }
 
 // FittingLimit is a limit that would fit a process that needs that much, in KB.

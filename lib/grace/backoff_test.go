@@ -10,7 +10,7 @@ const m = time.Minute
 // titled is the footprint of a Sidekiq that had these sizes from its title on.
 func titled(sizes ...int64) (f Footprint) {
 	for i, kb := range sizes {
-		f = f.AddSample(kb, time.Duration(i)*3*s)
+		f = f.addSample(Sample{KB: kb, At: time.Duration(i) * 3 * s, Title: NewTitle})
 	}
 	return f
 }
@@ -52,20 +52,18 @@ type life struct {
 
 // live runs instances one after the other, each started a second after the
 // restart of the one before, and returns how long each was delayed.
-func live(lives []life) (delays []time.Duration, tooLow []bool, needs []int64) {
+func live(lives []life) (delays []time.Duration, tooLow []bool) {
 	var b Backoff
 	now := 1000 * s
 	for _, l := range lives {
 		started := now + s
-		x := Instance{Reason: l.reason, Started: started, Over: started + l.over, LimitKB: l.limit, KB: l.kb, Footprint: l.footprint,
-			Booting: l.booting, MemoryKB: 100000}
-		v := b.Decide(x)
-		due := started + l.over
-		now = max(due, v.NotBefore)
-		delays, tooLow, needs = append(delays, now-due), append(tooLow, v.TooLow), append(needs, v.NeedKB)
-		b = b.Restarted(x, now)
+		x := due{Instance{Started: started, Footprint: l.footprint}, l.reason, l.limit, started + l.over, l.kb}
+		v := b.decide(x, Sample{Booting: l.booting, MemoryKB: 100000})
+		now = max(x.over, v.NotBefore)
+		delays, tooLow = append(delays, now-x.over), append(tooLow, v.TooLow)
+		b = b.restarted(x, now)
 	}
-	return delays, tooLow, needs
+	return delays, tooLow
 }
 
 func repeat(n int, l life) (lives []life) {
@@ -133,7 +131,7 @@ func TestHowLongRestartsAreDelayed(t *testing.T) {
 				repeat(2, life{reason: Soft, limit: 900, kb: 1000, over: 9 * s})...),
 			make([]time.Duration, 5), make([]bool, 5)},
 	} {
-		delays, tooLow, _ := live(c.lives)
+		delays, tooLow := live(c.lives)
 		for i := range delays {
 			if delays[i] != c.delays[i] || tooLow[i] != c.tooLow[i] {
 				t.Errorf("%s: delays %v, want %v; too low %v, want %v", name, delays, c.delays, tooLow, c.tooLow)
@@ -144,20 +142,20 @@ func TestHowLongRestartsAreDelayed(t *testing.T) {
 }
 
 func TestTheLongestDelayOfASoftRestartIsAnHour(t *testing.T) {
-	delays, _, _ := live(repeat(14, life{reason: Soft, limit: 900, kb: 1000, footprint: titled(1000, 1000, 1000), over: 9 * s}))
+	delays, _ := live(repeat(14, life{reason: Soft, limit: 900, kb: 1000, footprint: titled(1000, 1000, 1000), over: 9 * s}))
 	if last := delays[13]; last != time.Hour-10*s {
 		t.Errorf("the last waits %v", last)
 	}
 }
 
 func TestAnotherChildOfTheSameParentIsNeitherCountedNorDelayed(t *testing.T) {
-	first := Instance{Reason: Hard, Started: 1000 * s, Over: 1010 * s, LimitKB: 900, KB: 1000}
+	first := due{Instance{Started: 1000 * s}, Hard, 900, 1010 * s, 1000}
 	var b Backoff
 	for range 5 { // the children of a parent, all started at once
-		if v := b.Decide(first); v.TooLow || v.NotBefore != 0 {
+		if v := b.decide(first, Sample{}); v.TooLow || v.NotBefore != 0 {
 			t.Errorf("delayed: %+v", v)
 		}
-		b = b.Restarted(first, 1020*s)
+		b = b.restarted(first, 1020*s)
 	}
 	if b.Hard.Count != 1 {
 		t.Errorf("%d are counted", b.Hard.Count)
@@ -176,7 +174,7 @@ func TestAnInstanceThatStaysUnderTheLimitsEndsTheStreaks(t *testing.T) {
 		"a Sidekiq that has booted": {titled(500), 101 * s, 110 * s, true},
 		"from before":               {titled(500), 99 * s, 1000 * s, false},
 	} {
-		if after := b.EndStreaks(c.footprint, c.started, c.at); (after == Backoff{}) != c.ends {
+		if after := b.endStreaks(c.footprint, c.started, c.at); (after == Backoff{}) != c.ends {
 			t.Errorf("%s: %+v", name, after)
 		}
 	}

@@ -15,13 +15,23 @@ type Footprint struct {
 
 const confirmations = 2
 
-// AddSample takes a size while the process shows a title.
-func (f Footprint) AddSample(kb int64, at time.Duration) Footprint {
+// Title is what a process shows of the title of a Sidekiq that has booted.
+type Title uint8
+
+const (
+	NoTitle  Title = iota // none, or it was not read
+	NewTitle              // it has one
+	OldTitle              // it had one, and was not new, when it was first seen: its size after its boot is not known
+)
+
+// addSample takes a size while the process shows a title.
+func (f Footprint) addSample(x Sample) Footprint {
 	switch {
+	case x.Title == NoTitle:
 	case f.BootKB == 0:
-		f.BootKB, f.BootAt = kb, at
-	case f.Grew || f.Confirmed >= confirmations:
-	case kb > f.BootKB+f.BootKB/100:
+		f.BootKB, f.BootAt, f.Grew = x.KB, x.At, x.Title == OldTitle
+	case f.IsFinal():
+	case x.KB > f.BootKB+f.BootKB/100:
 		f.Grew = true
 	default:
 		f.Confirmed++
@@ -61,9 +71,9 @@ const (
 
 const early = time.Minute
 
-// EvidenceAgainst is the evidence of an instance that was started at started, and went
+// evidenceAgainst is the evidence of an instance that was started at started, and went
 // over the limit, in KB, at over.
-func (f Footprint) EvidenceAgainst(limit int64, started, over time.Duration) Evidence {
+func (f Footprint) evidenceAgainst(limit int64, started, over time.Duration) Evidence {
 	switch {
 	case f.BootKB > 0 && f.KB() > limit:
 		return BootEvidence

@@ -14,6 +14,7 @@ type Limits struct {
 	Retry      time.Duration // wait after a restart that was postponed or failed
 	Legacy     bool          // once over the soft limit, the restart can no longer be cancelled
 	MaxAgeAt   time.Duration // when the process is too old, on the clock of Sample; 0: never
+	Recheck    time.Duration // how soon the size is checked again at a hard limit that is too low
 }
 
 // Of is the limit that a restart for this reason is about, in KB; 0: none.
@@ -34,6 +35,9 @@ type Sample struct {
 	Reversible bool // with Legacy: at or under the limit, it cancels a timer that such samples alone started
 	HardOnly   bool // it counts for the hard limit alone
 	Blocked    bool // no restart may begin now: another one is under way
+	Title      Title
+	Booting    bool  // it is a Sidekiq that has no title yet: its footprint will be known soon
+	MemoryKB   int64 // the memory available to it; 0: not known
 }
 
 // Reason is why a process is restarted; empty: it is not.

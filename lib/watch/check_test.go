@@ -40,7 +40,7 @@ func TestACheckOfOneProcessAllocatesNothing(t *testing.T) {
 			}
 		}
 		for _, d := range l.instances { // it has booted: its title is not looked for any more
-			d.footprint.Grew = true
+			d.Footprint.Grew = true
 		}
 		check() // the buffers get their size
 		if n := testing.AllocsPerRun(10, check); n != 0 {

@@ -165,12 +165,16 @@ func (c *Config) scopeName() string {
 
 // limits are those of a process that has that much memory, in KB.
 func (c *Config) limits(id proc.ID, available int64) grace.Limits {
-	l := grace.Limits{Grace: c.Grace, Retry: c.Retry, Legacy: c.Legacy, Soft: c.Soft.KB(available), Hard: c.Hard.KB(available)}
+	l := grace.Limits{Grace: c.Grace, Retry: c.Retry, Legacy: c.Legacy, Soft: c.Soft.KB(available), Hard: c.Hard.KB(available), Recheck: max(c.Interval, hardEvery)}
 	if c.MaxAge > 0 {
 		l.MaxAgeAt = later(id.StartTime(), c.MaxAge+spread(id, c.MaxAge/10))
 	}
 	return l
 }
+
+// hardEvery is how soon the size is checked again, at least, at a hard limit that
+// is too low.
+const hardEvery = 200 * time.Millisecond
 
 // shares tells whether the limits depend on the memory there is.
 func (c *Config) shares() bool { return c.Soft.IsShare() || c.Hard.IsShare() }

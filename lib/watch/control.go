@@ -48,7 +48,7 @@ func (l *loop) requestRestart(at time.Duration) {
 		l.list(at)
 	}
 	for _, d := range l.instances {
-		d.state = d.state.Requested()
+		d.State = d.State.Requested()
 	}
 	l.dirty = true
 }

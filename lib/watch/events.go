@@ -2,6 +2,7 @@ package watch
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"math"
@@ -89,14 +90,14 @@ func (l *loop) eventAt(level slog.Level, e Event, d *instance, attrs ...slog.Att
 	}
 }
 
-// logChange logs what a check changed.
-func (l *loop) logChange(d *instance, c grace.Change, before grace.State, at time.Duration) {
+// report logs what a check has led to, apart from a restart that begins.
+func (l *loop) report(d *instance, c grace.Decision, at time.Duration) {
 	if c.OverSoft {
 		l.event(OverSoft, d, d.sizes(at, "")...)
 	}
 	if c.UnderSoft {
 		d.why, d.failed, d.tooLow = "", false, nil
-		attrs := append([]slog.Attr{slog.Int64("rss_kb", d.kb)}, limitAttrs(d.limits, at-before.Since)...)
+		attrs := append([]slog.Attr{slog.Int64("rss_kb", d.kb)}, limitAttrs(d.limits, at-d.State.Since)...)
 		l.event(UnderSoft, d, attrs...)
 	}
 	if c.OverHard {
@@ -105,13 +106,46 @@ func (l *loop) logChange(d *instance, c grace.Change, before grace.State, at tim
 	if c.GraceOver {
 		l.event(GraceOver, d, d.sizes(at, c.Restart)...)
 	}
+	if c.SoftTooLow.TooLow {
+		l.reportTooLow(d, grace.Soft, c.SoftTooLow, at)
+	}
+	if c.HardTooLow.TooLow {
+		l.reportTooLow(d, grace.Hard, c.HardTooLow, at)
+	}
+	c.Restart, c.Begin, c.HardTooLow = "", false, grace.Verdict{} // a hard limit that is too low is decided anew at each check
+	l.dirty = l.dirty || c != (grace.Decision{})
+}
+
+// reportTooLow logs, once for an instance, that a limit is below what it needs.
+func (l *loop) reportTooLow(d *instance, limit grace.Reason, v grace.Verdict, at time.Duration) {
+	if d.tooLow[limit] {
+		return
+	}
+	if d.tooLow == nil {
+		d.tooLow = map[grace.Reason]bool{}
+	}
+	d.tooLow[limit] = true
+	l.dirty = true
+	attrs := append(d.sizes(at, limit), slog.String("limit", string(limit)))
+	why := fmt.Sprintf("it was over the %s limit within a minute of its start, three times running", limit)
+	if kb := d.Footprint.KB(); kb > 0 {
+		why = fmt.Sprintf("it had %d KB right after its boot", kb)
+		attrs = append(attrs, slog.Int64("boot_kb", kb))
+	}
+	if growth, ok := d.Footprint.GrowthPerMinute(d.kb, at); ok {
+		why += fmt.Sprintf(" and has grown by %d KB a minute since", growth)
+		attrs = append(attrs, slog.Int64("growth_kb_min", growth))
+	}
+	d.why = why + ": raise the " + string(limit) + " limit"
+	attrs = append(attrs, slog.Int64("fits_kb", grace.FittingLimit(v.NeedKB)), slog.Any("wait_s", seconds(max(0, v.NotBefore-at))), slog.String("why", d.why))
+	l.event(LimitTooLow, d, attrs...)
 }
 
 // sizes are what an event has of it, and why it is to be restarted, if it is.
 func (d *instance) sizes(at time.Duration, reason grace.Reason) []slog.Attr {
 	over := time.Duration(-1)
-	if d.state.Over {
-		over = at - d.state.Since
+	if d.State.Over {
+		over = at - d.State.Since
 	}
 	attrs := append([]slog.Attr{slog.Int64("rss_kb", d.kb)}, limitAttrs(d.limits, over)...)
 	if reason != "" {

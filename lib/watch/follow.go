@@ -105,7 +105,7 @@ func (l *loop) attach(p process, at time.Duration) error {
 
 // add starts to watch an instance, or goes on where an earlier gracewatch was.
 func (l *loop) add(p process, at time.Duration) (*instance, error) {
-	d := &instance{id: p.ID(), process: p, limitsAt: at}
+	d := newInstance(p.ID(), p, at)
 	if l.cfg.shares() {
 		var err error
 		if d.memory, err = p.Available(); err != nil {

@@ -10,6 +10,7 @@ import (
 
 // instance is one process that is watched, with a timer of its own.
 type instance struct {
+	grace.Instance
 	id      proc.ID
 	process process
 
@@ -17,12 +18,10 @@ type instance struct {
 	memory   int64         // the memory available to it, KB; 0: it was not asked for
 	limitsAt time.Duration // when the limits were worked out
 
-	state     grace.State
-	kb, peak  int64 // at the last check, and the most that was seen
-	footprint grace.Footprint
-	booting   bool
-	lookedAt  time.Duration // for a title
-	notes     BootNotes
+	kb, peak    int64         // at the last check, and the most that was seen
+	titleReadAt time.Duration // 0: never
+	booting     bool          // it was a Sidekiq without a title then
+	notes       BootNotes
 
 	misread   misread
 	tooLow    map[grace.Reason]bool // limit-too-low was logged, for a limit
@@ -32,6 +31,10 @@ type instance struct {
 	idleSince time.Duration         // quieted by somebody else, and idle since then; 0: not
 	standIn   bool                  // the target itself, as long as there is nobody else to watch
 	round     int                   // of the last listing that had it
+}
+
+func newInstance(id proc.ID, p process, at time.Duration) *instance {
+	return &instance{Instance: grace.Instance{Started: id.StartTime()}, id: id, process: p, limitsAt: at}
 }
 
 // misread is a run of checks without a result.
@@ -61,45 +64,55 @@ func (d *instance) measure(most int64) error {
 	return nil
 }
 
+// read completes a sample: how large the process is, what it shows of itself
+// while it boots, and, where that matters, how much memory there is for it. It
+// tells whether something was noted.
+func (d *instance) read(x grace.Sample, most int64) (sample grace.Sample, noted bool, err error) {
+	if err := d.measure(most); err != nil {
+		return x, false, err
+	}
+	if d.memory == 0 && d.limits.Hard > 0 && d.kb > d.limits.Hard {
+		d.memory, _ = d.process.Available()
+	}
+	notes := d.notes
+	x.Title = d.readTitle(x.At)
+	x.KB, x.Booting, x.MemoryKB = d.kb, d.booting, d.memory
+	return x, !notes.equal(d.notes), nil
+}
+
 const (
-	lookEvery = time.Second      // between two looks for a title, at least
-	lookParts = 30               // and so much of its age: a boot that took long is not timed to the second
-	longBoot  = 10 * time.Minute // a process that has shown no title by then has none
+	titleEvery = time.Second      // between two readings of the title, at least
+	titleParts = 30               // and so much of its age: a boot that took long is not timed to the second
+	shortBoot  = 15 * time.Second // a title that a process has had for no longer than that is new
+	longBoot   = 10 * time.Minute // a process that has shown no title by then has none
 )
 
-// lookAtBoot follows the process through its boot: what its argv and environment
-// show before its title overwrites them, and how large it is when the title
-// appears. It tells whether something was learned that must be kept.
-func (d *instance) lookAtBoot(at time.Duration) bool {
-	age := at - d.id.StartTime()
-	if d.footprint.IsFinal() || age > longBoot && d.footprint.BootKB == 0 {
-		return false
+// readTitle follows the process through its boot, and notes what its argv and
+// environment show before its title overwrites them.
+func (d *instance) readTitle(at time.Duration) grace.Title {
+	age, first := at-d.Started, d.titleReadAt == 0
+	switch {
+	case d.Footprint.IsFinal(), age > longBoot && d.Footprint.BootKB == 0:
+		return grace.NoTitle
+	case !first && at-d.titleReadAt < max(titleEvery, age/titleParts):
+		return grace.NoTitle
 	}
-	if d.lookedAt > 0 && at-d.lookedAt < max(lookEvery, age/lookParts) {
-		return false
-	}
-	before, wasTitled := d.notes, d.footprint
-	first := d.lookedAt == 0
-	d.lookedAt = at
+	d.titleReadAt = at
 	seen := d.process.ReadTitle(&d.notes)
 	d.booting = seen.booting
 	switch {
-	case seen.titled && first && d.footprint.BootKB == 0 && at-d.id.StartTime() > shortBoot:
-		d.footprint = grace.Footprint{BootKB: d.kb, BootAt: at, Grew: true} // it had booted before it was watched: its size then is not known
-	case seen.titled:
-		d.footprint = d.footprint.AddSample(d.kb, at)
+	case !seen.titled:
+		return grace.NoTitle
+	case first && age > shortBoot:
+		return grace.OldTitle
 	}
-	return d.footprint != wasTitled || !before.equal(d.notes)
+	return grace.NewTitle
 }
-
-// shortBoot is how long a process may have run when it is seen for the first
-// time, and its title be taken for new.
-const shortBoot = 15 * time.Second
 
 // phase is what the snapshot calls its state.
 func (d *instance) phase() Phase {
 	switch {
-	case d.state.Restarting:
+	case d.State.Restarting:
 		return PhaseRestarting
 	case len(d.tooLow) > 0:
 		return PhaseTooLow
@@ -107,7 +120,7 @@ func (d *instance) phase() Phase {
 		return PhaseFailed
 	case d.why != "":
 		return PhasePostponed
-	case d.state.Over || d.state.OverHard:
+	case d.State.Over || d.State.OverHard:
 		return PhaseOver
 	}
 	return PhaseOK

@@ -139,7 +139,7 @@ func (l *loop) due() time.Duration {
 		return min(at, l.replacement.Until)
 	}
 	for _, d := range l.instances {
-		if next, ok := d.state.Next(d.limits); ok && d.misread.since == 0 {
+		if next, ok := d.State.Next(d.limits); ok && d.misread.since == 0 {
 			at = min(at, next)
 		}
 	}
@@ -251,51 +251,38 @@ func (l *loop) checkAll(at time.Duration, command bool) error {
 			return err
 		}
 	}
+	if l.turns != nil {
+		l.turns.renew(l.target, at)
+	}
 	l.noteWrapper(at)
 	return nil
 }
 
-// checkInstance reads one process and does what its timer says.
+// checkInstance reads one process, decides, and acts.
 func (l *loop) checkInstance(d *instance, sample grace.Sample) error {
 	at := sample.At
-	beingRestarted := l.restart != nil && l.restart.instance == d
-	if err := d.measure(l.largestCredible()); err != nil {
-		if !beingRestarted {
+	if l.cfg.shares() && at-d.limitsAt+l.cfg.Interval > shareEvery { // the next check would be too late
+		l.refreshLimits(d, at)
+	}
+	sample, noted, err := d.read(sample, l.largestCredible())
+	if err != nil {
+		if l.restart == nil || l.restart.instance != d {
 			l.logUnreadable(d, err, at)
 		}
 		return nil
 	}
 	d.misread = misread{}
-	if l.cfg.shares() && at-d.limitsAt+l.cfg.Interval > shareEvery { // the next check would be too late
-		l.refreshLimits(d, at)
-	}
-	if d.lookAtBoot(at) {
-		l.dirty = true
-		l.reportSoftTooLow(d, at)
-	}
-	sample.KB = d.kb
-	before := d.state
-	state, change := d.state.Step(d.limits, sample)
-	d.state = state
-	if !state.Over && !state.OverHard {
-		if backoff := l.backoff.EndStreaks(d.footprint, d.id.StartTime(), at); backoff != l.backoff {
-			l.backoff, l.dirty = backoff, true
-		}
-	}
-	if l.turns != nil {
-		l.turns.renew(l.target, at)
-	}
-	if change == (grace.Change{}) {
+	next, backoff, decision := d.Check(d.limits, l.backoff, sample)
+	l.dirty = l.dirty || noted || next.Footprint != d.Footprint || backoff != l.backoff
+	d.Instance, l.backoff = next, backoff
+	if decision == (grace.Decision{}) {
 		return nil
 	}
-	if change != (grace.Change{Restart: change.Restart}) {
-		l.dirty = true
-		l.logChange(d, change, before, at)
-	}
-	if change.Restart == "" {
+	l.report(d, decision, at)
+	if !decision.Begin {
 		return nil
 	}
-	return l.begin(d, before, at)
+	return l.begin(d, at)
 }
 
 // largestCredible is the largest size that can be true. A sum counts more than once what is
@@ -345,7 +332,7 @@ func (l *loop) logUnreadable(d *instance, err error, at time.Duration) {
 // isTimerRunning tells whether a grace timer runs.
 func (l *loop) isTimerRunning() bool {
 	for _, d := range l.instances {
-		if d.state.Over && !d.state.GraceOver {
+		if d.State.Over && !d.State.GraceOver {
 			return true
 		}
 	}

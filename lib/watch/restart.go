@@ -26,27 +26,23 @@ const settleTime = 5 * time.Second
 
 // begin starts prog for an instance that is due, unless something speaks against
 // it. Without a prog it is the caller's turn.
-func (l *loop) begin(d *instance, before grace.State, at time.Duration) error {
-	reason := d.state.Reason
-	attrs := d.sizes(at, reason)
-	if why := l.refusal(d, before, at); why != "" {
+func (l *loop) begin(d *instance, at time.Duration) error {
+	attrs := d.sizes(at, d.State.Reason)
+	if why := l.refusal(d, at); why != "" {
 		l.postpone(d, at, slog.String("why", why))
 		d.why = why
-		return nil
-	}
-	if !before.Committed && l.backOff(d, reason, at) { // one that may be quiet is never delayed
 		return nil
 	}
 	switch {
 	case l.cfg.DryRun:
 		l.event(RestartBegin, d, append(attrs, slog.Bool("dry_run", true))...)
-		d.state = d.state.Postponed(d.limits, at)
+		d.State = d.State.Postponed(d.limits, at)
 		l.oneCheck = errDone
 		return nil
 	case len(l.cfg.Prog) == 0:
 		l.dirty = true
-		d.state = d.state.DelayedUntil(0) // what the caller makes of it is not known: the next check starts anew
-		d.state.Committed = false
+		d.State = d.State.DelayedUntil(0) // what the caller makes of it is not known: the next check starts anew
+		d.State.Committed = false
 		return errDone
 	}
 	l.event(RestartBegin, d, attrs...)
@@ -64,7 +60,7 @@ func (l *loop) begin(d *instance, before grace.State, at time.Duration) error {
 }
 
 // refusal is why a restart cannot be now.
-func (l *loop) refusal(d *instance, before grace.State, at time.Duration) string {
+func (l *loop) refusal(d *instance, at time.Duration) string {
 	if l.mayBeReplaced() {
 		switch wanted, err := l.world.Wanted(); { // its operator wins
 		case err != nil:
@@ -78,12 +74,12 @@ func (l *loop) refusal(d *instance, before grace.State, at time.Duration) string
 	if d.process.Frozen() { // TERM would wait for its thaw, and so would KILL
 		return "its cgroup is frozen"
 	}
-	if l.turns != nil && d.state.Reason != grace.Control {
+	if l.turns != nil && d.State.Reason != grace.Control {
 		if why := l.turns.refusal(l.target, at); why != "" {
 			return why
 		}
 	}
-	if d.state.Reason == grace.Hard || before.Committed || d.began > 0 {
+	if d.State.Reason == grace.Hard || d.State.Committed || d.began > 0 {
 		return ""
 	}
 	return l.quietedByOther(d, at)
@@ -126,18 +122,18 @@ func (l *loop) argv(d *instance) []string { return expand(l.cfg.File, l.cfg.Prog
 // environ are the variables that prog has of the restart.
 func (l *loop) environ(d *instance, at time.Duration) []string {
 	var over time.Duration
-	if since, ok := d.state.OverSince(); ok {
+	if since, ok := d.State.OverSince(); ok {
 		over = at - since
 	}
 	limit := d.limits.Soft
-	if d.state.Reason == grace.Hard {
+	if d.State.Reason == grace.Hard {
 		limit = d.limits.Hard
 	}
 	number := func(n int64) string { return strconv.FormatInt(n, 10) }
 	return []string{
 		"GRACE_TARGET=" + d.id.String(),
 		"GRACE_SERVICE=" + l.service(),
-		"GRACE_REASON=" + string(d.state.Reason),
+		"GRACE_REASON=" + string(d.State.Reason),
 		"GRACE_RSS_KB=" + number(d.kb),
 		"GRACE_LIMIT_KB=" + number(limit),
 		"GRACE_HARD_KB=" + number(d.limits.Hard),
@@ -205,7 +201,7 @@ func (l *loop) hasShrunk(r *restart) bool {
 	if r.ended.code != 0 || !r.ended.known || d.measure(l.largestCredible()) != nil {
 		return false
 	}
-	limit := d.limits.Of(d.state.Reason)
+	limit := d.limits.Of(d.State.Reason)
 	return limit == 0 || d.kb <= limit
 }
 
@@ -221,7 +217,7 @@ func (l *loop) finish(r *restart, gone bool, at time.Duration) error {
 	case Done:
 		return l.complete(r, gone, at)
 	case Unknown:
-		d.state = d.state.Resumed()
+		d.State = d.State.Resumed()
 		l.check = at
 	case Postponed:
 		d.why = "the program exited 75: not now"
@@ -243,7 +239,7 @@ func (l *loop) finish(r *restart, gone bool, at time.Duration) error {
 // complete ends a restart that the process did not survive, or shrank in, and logs
 // it.
 func (l *loop) complete(r *restart, gone bool, at time.Duration) error {
-	d, reason := r.instance, r.instance.state.Reason
+	d, reason := r.instance, r.instance.State.Reason
 	l.event(RestartDone, d, slog.String("reason", string(reason)))
 	l.record(r, at, "done")
 	l.markHistory(reason)
@@ -253,14 +249,14 @@ func (l *loop) complete(r *restart, gone bool, at time.Duration) error {
 	l.oneCheck = errDone
 	d.why, d.failed = "", false
 	if !gone { // in place: it goes on, from the start
-		d.state = grace.State{}
+		d.State = grace.State{}
 		if d.limits.MaxAgeAt > 0 {
 			d.limits.MaxAgeAt = later(at, l.cfg.MaxAge)
 		}
 		return nil
 	}
-	l.backoff = l.backoff.Restarted(d.forBackoff(reason), at)
-	d.state = grace.State{} // it is over: the next gracewatch must not count it again
+	l.backoff = d.Restarted(d.limits, l.backoff, d.kb, at)
+	d.State = grace.State{} // it is over: the next gracewatch must not count it again
 	if !l.mayBeReplaced() && (d.process == l.target || l.target.Ended()) {
 		return errDone
 	}
@@ -270,13 +266,13 @@ func (l *loop) complete(r *restart, gone bool, at time.Duration) error {
 // record keeps a restart for the snapshot.
 func (l *loop) record(r *restart, at time.Duration, outcome string) {
 	took := at - r.instance.began
-	l.restarts = append(l.restarts, Restart{ID: r.instance.id.String(), At: l.world.Wall().Add(-took), Reason: r.instance.state.Reason,
+	l.restarts = append(l.restarts, Restart{ID: r.instance.id.String(), At: l.world.Wall().Add(-took), Reason: r.instance.State.Reason,
 		Outcome: outcome, KB: r.size, Took: took})
 	if len(l.restarts) > mostRestarts {
 		l.restarts = l.restarts[len(l.restarts)-mostRestarts:]
 	}
 	if outcome == "done" {
-		l.counts.Done[r.instance.state.Reason]++
+		l.counts.Done[r.instance.State.Reason]++
 	}
 }
 
@@ -284,9 +280,9 @@ const mostRestarts = 10
 
 // postpone ends a restart that cannot be now, and logs it.
 func (l *loop) postpone(d *instance, at time.Duration, why ...slog.Attr) {
-	attrs := append([]slog.Attr{slog.String("reason", string(d.state.Reason))}, why...)
+	attrs := append([]slog.Attr{slog.String("reason", string(d.State.Reason))}, why...)
 	l.event(RestartPostponed, d, append(attrs, slog.Any("retry_s", seconds(d.limits.Retry)))...)
-	d.state = d.state.Postponed(d.limits, at)
+	d.State = d.State.Postponed(d.limits, at)
 	l.counts.Postponed++
 	l.dirty = true
 	l.oneCheck = ErrPostponed
@@ -295,9 +291,9 @@ func (l *loop) postpone(d *instance, at time.Duration, why ...slog.Attr) {
 // fail ends a restart that may have quieted the process, and logs it.
 func (l *loop) fail(d *instance, why string, at time.Duration) {
 	d.why, d.failed = why, true
-	l.event(RestartFailed, d, slog.String("reason", string(d.state.Reason)), slog.String("err", why),
+	l.event(RestartFailed, d, slog.String("reason", string(d.State.Reason)), slog.String("err", why),
 		slog.Any("retry_s", seconds(d.limits.Retry)))
-	d.state = d.state.Failed(d.limits, at)
+	d.State = d.State.Failed(d.limits, at)
 	l.counts.Failed++
 	l.dirty = true
 	l.oneCheck = ErrFailed

@@ -170,7 +170,7 @@ func (l *loop) resume(d *instance) {
 	n := left.Instances[i]
 	left.Instances = slices.Delete(left.Instances, i, i+1)
 	d.restore(n)
-	if !d.state.Restarting {
+	if !d.State.Restarting {
 		return
 	}
 	if l.restart == nil && !l.cfg.DryRun {
@@ -181,12 +181,12 @@ func (l *loop) resume(d *instance) {
 			return
 		}
 	}
-	d.state = d.state.Resumed()
+	d.State = d.State.Resumed()
 }
 
 // restore is the instance that a snapshot is of.
 func (d *instance) restore(n InstanceSnapshot) {
-	d.state, d.kb, d.peak, d.footprint = n.State, n.KB, n.PeakKB, n.Footprint
+	d.State, d.kb, d.peak, d.Footprint = n.State, n.KB, n.PeakKB, n.Footprint
 	d.why, d.failed, d.began = n.Why, n.Phase == PhaseFailed, n.RestartBegan
 	if n.Boot != nil {
 		d.notes = *n.Boot
@@ -215,13 +215,13 @@ func (l *loop) reportExited() {
 		case l.cfg.several() && l.isAlive(id): // a child that could not be held now: it is found later
 			running = append(running, n)
 		case n.State.Restarting:
-			d := &instance{id: id}
+			d := newInstance(id, nil, 0)
 			d.restore(n)
 			d.limits = l.cfg.limits(id, 0)
 			l.event(RestartDone, d, slog.String("reason", string(n.State.Reason)))
 			at := l.world.Now()
 			l.record(&restart{instance: d, size: n.KB}, at, "done")
-			l.backoff = l.backoff.Restarted(d.forBackoff(n.State.Reason), at)
+			l.backoff = d.Restarted(d.limits, l.backoff, d.kb, at)
 		case !reported && n.State != (grace.State{}):
 			reported = true
 			l.cfg.Messages.Warn("%s: not resumed: it is of another process, %s", l.store.files.Name(), n.ID)
@@ -270,8 +270,8 @@ func (l *loop) snapshot() *Snapshot {
 		Paused: l.paused, Backoff: l.backoff, Restarts: l.restarts, Counts: l.counts,
 		Instances: slices.Clone(l.store.resume.Instances)}
 	for _, d := range l.sorted() {
-		n := InstanceSnapshot{ID: d.id.String(), Phase: d.phase(), Why: d.why, State: d.state, KB: d.kb, PeakKB: d.peak,
-			SoftKB: d.limits.Soft, HardKB: d.limits.Hard, FootprintKB: d.footprint.KB(), Footprint: d.footprint,
+		n := InstanceSnapshot{ID: d.id.String(), Phase: d.phase(), Why: d.why, State: d.State, KB: d.kb, PeakKB: d.peak,
+			SoftKB: d.limits.Soft, HardKB: d.limits.Hard, FootprintKB: d.Footprint.KB(), Footprint: d.Footprint,
 			RestartBegan: d.began, TooLow: slices.Sorted(maps.Keys(d.tooLow))}
 		if l.restart != nil && l.restart.instance == d && l.restart.run.ID() != (proc.ID{}) {
 			n.Prog = l.restart.run.ID().String()
