@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"time"
 
@@ -74,8 +75,8 @@ const readAllEvery = 30 * time.Second
 // refresh reads what is on the screen anew: with a hundred services it would be
 // a load to read all of them each second.
 func (l *live) refresh() {
-	if now := proc.Now(); l.all == 0 || now-l.all >= readAllEvery {
-		l.all, l.services = now, l.collector.collect()
+	if l.all == 0 || proc.Now()-l.all >= readAllEvery {
+		l.readAll()
 	} else {
 		for i := l.top; i < min(l.end, len(l.services)); i++ {
 			if s := &l.services[i]; !s.update() {
@@ -83,7 +84,6 @@ func (l *live) refresh() {
 			}
 		}
 	}
-	l.selected = max(0, min(l.selected, len(l.services)-1))
 	seen := map[proc.ID]bool{}
 	for _, s := range l.services {
 		for _, w := range s.Workers {
@@ -101,23 +101,36 @@ func (l *live) refresh() {
 	}
 }
 
+// readAll reads all services. The selected one stays that; if there is none of its
+// name any more, nothing is asked of another.
+func (l *live) readAll() {
+	selected := ""
+	if len(l.services) > 0 {
+		selected = l.services[l.selected].Name
+	}
+	l.all, l.services = proc.Now(), l.collector.collect()
+	i := slices.IndexFunc(l.services, func(s Service) bool { return s.Name == selected })
+	l.asking = l.asking && i >= 0
+	l.selected = max(0, i)
+}
+
 // key does what a key says; true ends the program.
 func (l *live) key(e *tcell.EventKey) (quit bool) {
 	asked := l.asking
-	l.asking = false
+	l.asking, l.message = false, ""
 	switch {
 	case e.Key() == tcell.KeyCtrlC, e.Rune() == 'q':
 		return true
 	case asked && e.Rune() == 'y':
-		l.command('t', "restart asked for")
+		l.command('t', "restarts now")
 	case asked:
-		l.message = "nothing was restarted"
+		l.message = "not restarted"
 	case e.Key() == tcell.KeyUp:
 		l.selected = max(0, l.selected-1)
 	case e.Key() == tcell.KeyDown:
 		l.selected = max(0, min(l.selected+1, len(l.services)-1))
 	case e.Rune() == 'p':
-		l.command('p', "paused: no restart until u")
+		l.command('p', "paused, no limit is enforced until u")
 	case e.Rune() == 'u':
 		l.command('u', "resumed")
 	case e.Rune() == 'r' && len(l.services) > 0:

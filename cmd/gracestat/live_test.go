@@ -2,11 +2,13 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/gdamore/tcell/v2"
+	"golang.org/x/sys/unix"
 
 	"gracekit/lib/proc"
 	"gracekit/lib/watch"
@@ -92,5 +94,69 @@ func TestAServiceIsReadAsAWholeWhenItHasChanged(t *testing.T) {
 		if change(s); s.update() {
 			t.Errorf("%s: only the sizes are read", name)
 		}
+	}
+}
+
+// startWatcher starts a process with the name of gracewatch: a script has that of its file.
+func startWatcher(t *testing.T) proc.ID {
+	t.Helper()
+	file := t.TempDir() + "/gracewatch"
+	if err := os.WriteFile(file, []byte("#!/bin/sh\nread -r line\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	watcher := exec.Command(file)
+	stdin, err := watcher.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := watcher.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		stdin.Close()
+		watcher.Wait()
+	})
+	p, err := proc.Open(watcher.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	return p.ID
+}
+
+func TestKeysWriteToTheFIFOOfTheWatcher(t *testing.T) {
+	control := t.TempDir() + "/control"
+	if err := unix.Mkfifo(control, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fifo, err := os.OpenFile(control, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fifo.Close()
+	s := watched("a", 1)
+	s.Watcher, s.Snapshot.Control = startWatcher(t), control
+	l := &live{services: []Service{s}}
+	press := func(keys string) {
+		for _, key := range keys {
+			if l.key(tcell.NewEventKey(tcell.KeyRune, key, 0)) {
+				t.Errorf("key %c of %s quits", key, keys)
+			}
+		}
+	}
+	for keys, want := range map[string]string{"p": "p", "u": "u", "ry": "t", "rnu": "u", "yu": "u"} {
+		press(keys)
+		got := make([]byte, 8)
+		n, err := fifo.Read(got)
+		if err != nil || string(got[:n]) != want {
+			t.Errorf("keys %s: %q, %v; want %q (%s)", keys, got[:n], err, want, l.message)
+		}
+	}
+	if press("r"); !l.asking {
+		t.Error("r does not ask")
+	}
+	l.services[0].Watcher.Start++ // of another process now
+	if press("y"); !strings.Contains(l.message, "cannot reach the watcher of a") {
+		t.Error(l.message)
 	}
 }
