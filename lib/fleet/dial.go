@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -25,15 +26,46 @@ func (d dialer) dial(ctx context.Context, network, addr string) (conn net.Conn, 
 		}
 		network = "tcp"
 	}
-	if d.tls == nil {
-		conn, err = d.DialContext(ctx, network, addr)
-	} else {
-		conn, err = (&tls.Dialer{NetDialer: &d.Dialer, Config: d.tls}).DialContext(ctx, network, addr)
+	conn, err = d.DialContext(ctx, network, addr)
+	if err == nil && d.tls != nil {
+		conn, err = handshake(ctx, conn, addr, d.tls)
 	}
 	if err != nil {
+		if d.sentinels != nil {
+			err = &partError{"its master", addr, err}
+		}
 		return nil, err
 	}
 	return &boundedConn{Conn: conn, left: maxAnswer}, nil
+}
+
+// handshakeError is the error of a TLS handshake.
+type handshakeError struct{ error }
+
+func (e handshakeError) Unwrap() error { return e.error }
+
+// most is most of the time that there is, so that a step of several is known to be the one that took too long.
+func most(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithDeadline(ctx, deadline.Add(-time.Until(deadline)/10))
+}
+
+func handshake(ctx context.Context, conn net.Conn, addr string, config *tls.Config) (net.Conn, error) {
+	if config.ServerName == "" {
+		config = config.Clone()
+		config.ServerName, _, _ = net.SplitHostPort(addr)
+	}
+	ctx, cancel := most(ctx)
+	defer cancel()
+	secure := tls.Client(conn, config)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, handshakeError{err}
+	}
+	return secure, nil
 }
 
 // maxAnswer bounds the answer to what was asked at once, in bytes: a field of Redis may have 512 MB.
@@ -72,14 +104,16 @@ func (s *sentinels) String() string {
 	return s.master + " (by Sentinel " + strings.Join(s.addresses, ", ") + ")"
 }
 
-// sentinelError is the error of one Sentinel that did not say where the master is.
-type sentinelError struct {
-	address string
-	err     error
+// partError is the error of one Sentinel, or of the master that they named.
+type partError struct {
+	part, address string
+	err           error
 }
 
-func (e *sentinelError) Error() string { return e.address + ": " + e.err.Error() }
-func (e *sentinelError) Unwrap() error { return e.err }
+func (e *partError) Error() string { return e.part + " " + e.address + ": " + e.err.Error() }
+func (e *partError) Unwrap() error { return e.err }
+
+const aSentinel = "Sentinel"
 
 // errNoMaster is the error if the Sentinels answer that they do not know the master.
 var errNoMaster = errors.New("no Sentinel knows a master of that name")
@@ -91,6 +125,8 @@ func (s *sentinels) find(ctx context.Context) (address string, err error) {
 		words []string
 		err   error
 	}
+	ctx, cancel := most(ctx)
+	defer cancel()
 	answers := make(chan answer, len(s.addresses))
 	for _, addr := range s.addresses {
 		go func() {
@@ -103,7 +139,7 @@ func (s *sentinels) find(ctx context.Context) (address string, err error) {
 				err = fmt.Errorf("unexpected answer %q", words)
 			}
 			if err != nil && err != redis.Nil {
-				err = &sentinelError{addr, err}
+				err = &partError{aSentinel, addr, err}
 			}
 			answers <- answer{words, err}
 		}()

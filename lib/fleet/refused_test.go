@@ -117,10 +117,10 @@ func TestWhatIsNotARedis(t *testing.T) {
 		"unix://" + socket:                     "Redis at " + socket + " is not available: connect: no such file or directory",
 		"redis://" + host:                      "Redis at " + host + ":6379 is not available: lookup " + host,
 		"redis://:" + password + "@" + web:     "Redis at " + web + ": the server there is not a Redis",
-		"rediss://:" + password + "@" + web:    "Redis at " + web + " does not speak TLS (use redis:// instead of rediss://)",
+		"rediss://:" + password + "@" + web:    "Redis at " + web + " does not speak TLS (a port without TLS needs redis://)",
 		"redis://:" + password + "@" + silent:  "Redis at " + silent + ": no answer within 200ms",
-		"rediss://:" + password + "@" + silent: "Redis at " + silent + ": no answer within 200ms",
-		"redis://" + closing:                   "Redis at " + closing + " closed the connection without an answer (too many clients, protected mode, or a port for TLS alone: rediss://)",
+		"rediss://:" + password + "@" + silent: "Redis at " + silent + ": no answer to the TLS handshake within 200ms (a port without TLS needs redis://)",
+		"redis://" + closing:                   "Redis at " + closing + " closed the connection without an answer (too many clients, protected mode, or a port for TLS alone, which needs rediss://)",
 		"redis://:" + password + "@" + echo:    "Redis at " + echo,
 		"redis://:" + password + "@" + quoting: "ERR unknown command `AUTH`, with args beginning with: `(password)`",
 	} {
@@ -200,6 +200,44 @@ func TestPasswords(t *testing.T) {
 	s.claims(f, request(identity(1)), "")
 }
 
+// A user with the rights that the messages and the page name can do everything.
+func TestRights(t *testing.T) {
+	s := startRedis(t)
+	acl := []any{"ACL", "SETUSER", "some", "on", ">" + password, "~*", "nocommands"}
+	for _, right := range strings.Fields(rights) {
+		acl = append(acl, right)
+	}
+	s.do(acl...)
+	s.do("SELECT", 3)
+	other := s.beats(2, everywhere)[0]
+	p, name := startSidekiq(t, "heartbeat")
+	id := name + "00000000000a"
+	s.beat(id, everywhere, startedAt(time.Now())...)
+	s.do("RPUSH", "queue:default", payload("j", 900))
+	f := s.fleet(func(to *Settings) { to.URL = "unix://some:" + password + "@" + s.socket + "?db=3" })
+	s.claims(f, request(other), "")
+	e, err := f.NewEvidence(id, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	record, errFinish := e.Finish()
+	_, errRemember := e.Remember(record)
+	_, errRenew := f.Renew(other, "web-1", time.Hour)
+	_, errBury := f.Bury(RanJob{JID: "j", Queue: "default"})
+	_, errWithdraw := f.Withdraw(id, "TSTP")
+	_, errResolve := f.Resolve(p)
+	_, errJobs := f.Jobs(other)
+	l, _, errLock := f.Lock("x", "me", time.Minute)
+	if err := errors.Join(errFinish, errRemember, errRenew, errBury, errWithdraw, errResolve, errJobs, errLock,
+		f.Signal(id, "TSTP"), f.RenewSignals(id), f.Release(other), f.NoteOver(id), f.NoteUnder(id)); err != nil {
+		t.Fatal(err)
+	}
+	_, errRenew = l.Renew(time.Now().Add(patience))
+	if err := errors.Join(errRenew, l.Unlock()); err != nil {
+		t.Error(err)
+	}
+}
+
 // Redis before 6 knows no HELLO and no names of users.
 func TestRedisWithoutHello(t *testing.T) {
 	s := startRedis(t, "requirepass "+password, "rename-command HELLO \"\"")
@@ -261,8 +299,10 @@ func TestErrorsInScripts(t *testing.T) {
 		"ERR Error running script (call to f_0123): @user_script:60: @user_script: 60: -READONLY You can't write against a read only replica.": "Redis at x is read-only, a replica: nothing was changed",
 		"ERR Error running script (call to f_0123): @user_script:60: @user_script: 60: -OOM command not allowed":                               "Redis at x: OOM command not allowed",
 		"OOM command not allowed when used memory > 'maxmemory'. script: 4fa678eb67b564984b6dc2a198d6752985edc014, on @user_script:79.":        "Redis at x: OOM command not allowed when used memory > 'maxmemory'.",
-		"LOADING Redis is loading the dataset in memory":                                  "Redis at x is still reading its data from disk",
-		"ERR invalid password":                                                            "Redis at x refuses the user or password of its URL",
+		"LOADING Redis is loading the dataset in memory":                                                           "Redis at x is still reading its data from disk",
+		"NOPERM this user has no permissions to run the 'time' command":                                            "Redis at x: the user of its URL lacks a right: NOPERM this user has no permissions to run the 'time' command (want " + rights + ", on Sidekiq's keys and gracekit:*)",
+		"ERR The user executing the script can't run this command or subcommand script: 0b1f, on @user_script:29.": "Redis at x: the user of its URL lacks a right: ERR The user executing the script can't run this command or subcommand (want " + rights + ", on Sidekiq's keys and gracekit:*)",
+		"ERR invalid password": "Redis at x refuses the user or password of its URL",
 		"ERR AUTH <password> called without any password configured for the default user": "Redis at x and its URL do not agree whether there is a password: ERR AUTH <password> called without any password configured for the default user",
 	} {
 		if got := f.wrap(replied(text)); got.Error() != want {
