@@ -39,7 +39,7 @@ func TestACheckOfOneProcessAllocatesNothing(t *testing.T) {
 				}
 			}
 		}
-		for _, d := range l.instances { // it has booted: its title is not looked for any more
+		for _, d := range l.instances { // it has booted: its title is not read any more
 			d.Footprint.Grew = true
 		}
 		check() // the buffers get their size
@@ -52,8 +52,8 @@ func TestACheckOfOneProcessAllocatesNothing(t *testing.T) {
 }
 
 // Garbage is collected late, and what is resident stays locked: a process that
-// never shows a title is looked at for ten minutes.
-func TestALookAtABootingProcessMakesLittleGarbage(t *testing.T) {
+// never shows a title is read for ten minutes.
+func TestReadingTheTitleOfABootingProcessMakesLittleGarbage(t *testing.T) {
 	if raceDetector {
 		t.Skip("the race detector allocates: test/run runs this without it")
 	}
@@ -66,7 +66,7 @@ func TestALookAtABootingProcessMakesLittleGarbage(t *testing.T) {
 	var notes BootNotes
 	h.ReadTitle(&notes) // the buffer gets its size
 	if n := testing.AllocsPerRun(10, func() { h.ReadTitle(&notes) }); n > 12 {
-		t.Errorf("%v allocations a look", n)
+		t.Errorf("%v allocations a reading", n)
 	}
 }
 

@@ -23,19 +23,19 @@ import (
 type fakeWorld struct {
 	t         *testing.T
 	now       time.Duration
-	set       time.Duration // how far somebody has set the time of day
+	set       time.Duration // by how much the time of day was set
 	target    *fakeProcess  // nil: down
 	children  []*fakeProcess
 	largest   int64 // KB, of what is below the target
 	refused   error
 	wanted    service.WantedState
-	script    []fakeEvent   // what happens, in order of time
-	prog      func() outing // what the next prog does
-	progs     []string      // environments of the progs that ran, with the time
+	script    []fakeEvent // what happens, in order of time
+	prog      func() run  // what the next prog does
+	progs     []string    // environments of the progs that ran, with the time
 	running   *fakeProg
 	state     []byte
 	successor func() *fakeProcess // what the supervisor starts, a second after an exit
-	ended     time.Duration       // when the loop is told to end
+	ended     time.Duration       // when the watch ends
 }
 
 // fakeEvent is something that happens at a time.
@@ -45,13 +45,12 @@ type fakeEvent struct {
 	do       func()
 }
 
-// outing is what a prog does: it takes so long, and exits so; it may end the
-// target when it does.
-type outing struct {
+// run is what a prog does.
+type run struct {
 	takes time.Duration
-	code  int
-	kills bool
-	does  func()
+	code  int    // with which it exits
+	kills bool   // the target ends with it
+	does  func() // when it exits
 }
 
 type fakeProcess struct {
@@ -76,7 +75,7 @@ func (w *fakeWorld) start(pid int, size func(age time.Duration) int64) *fakeProc
 
 func constant(kb int64) func(time.Duration) int64 { return func(time.Duration) int64 { return kb } }
 
-// growing is kb at the start and so much more each second.
+// growing is kb at the start and perSecond more each second.
 func growing(kb, perSecond int64) func(time.Duration) int64 {
 	return func(age time.Duration) int64 { return kb + int64(age.Seconds()*float64(perSecond)) }
 }
@@ -104,7 +103,7 @@ type fakeProg struct {
 	w    *fakeWorld
 	id   proc.ID
 	ends time.Duration
-	outing
+	run
 	signals []unix.Signal
 }
 
@@ -230,7 +229,7 @@ func (w *fakeWorld) Start(argv, environ []string) (running, error) {
 			}
 		}
 	}
-	w.running = &fakeProg{w: w, id: proc.ID{PID: 5000 + len(w.progs), Start: 1}, ends: w.now + o.takes, outing: o}
+	w.running = &fakeProg{w: w, id: proc.ID{PID: 5000 + len(w.progs), Start: 1}, ends: w.now + o.takes, run: o}
 	return w.running, nil
 }
 
@@ -270,11 +269,11 @@ func (j *journal) Note(string, ...any)             {}
 func newWorld(t *testing.T, size func(age time.Duration) int64) *fakeWorld {
 	w := &fakeWorld{t: t, now: start, ended: never, wanted: service.WantedState{Up: true}}
 	w.target = w.start(100, size)
-	w.prog = func() outing { return outing{takes: time.Second, kills: true} }
+	w.prog = func() run { return run{takes: time.Second, kills: true} }
 	return w
 }
 
-// config is the least that a watch of a pid needs: a check each second.
+// config is a watch of a pid with a check each second.
 func config(t *testing.T, soft, hard int64) Config {
 	target, err := service.Parse("100")
 	if err != nil {
@@ -298,8 +297,8 @@ func follow(t *testing.T, cfg *Config, w *fakeWorld, successor func(pid int) *fa
 	}
 }
 
-// watchIt runs a watch, for so long at most, and returns what it logged.
-func watchIt(w *fakeWorld, cfg Config, most time.Duration) (*journal, error) {
+// watchFor runs a watch, for most at most, and returns what it logged.
+func watchFor(w *fakeWorld, cfg Config, most time.Duration) (*journal, error) {
 	j := &journal{w: w}
 	w.ended = w.now + most
 	cfg.Log = slog.New(slog.NewTextHandler(j, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {

@@ -16,11 +16,11 @@ func ofService(t *testing.T, w *fakeWorld, soft, hard int64, size func(age time.
 	return cfg
 }
 
-func TestAProcessThatExitsInItsGraceTimeTakesItsTimerWithIt(t *testing.T) {
+func TestTheGraceTimerOfAProcessThatExitsIsCancelled(t *testing.T) {
 	w := newWorld(t, constant(101))
 	cfg := ofService(t, w, 100, 0, between(1, 2*time.Second, 101))
 	w.script = []fakeEvent{{at: start + 5*time.Second, do: func() { w.target.dead = true }}}
-	j, _ := watchIt(w, cfg, 18*time.Second)
+	j, _ := watchFor(w, cfg, 18*time.Second)
 	expect(t, "service", j, "0s over-soft", "5s target-gone", "5s target-up", "7s over-soft", "17s grace-over", "17s restart-begin")
 	if !strings.Contains(j.full.String(), `stopped="the grace timer"`) {
 		t.Errorf("it is not logged that the timer has stopped: %s", j.full.String())
@@ -30,32 +30,32 @@ func TestAProcessThatExitsInItsGraceTimeTakesItsTimerWithIt(t *testing.T) {
 func TestAProcessThatExitsDuringItsRestartIsRestartedOnce(t *testing.T) {
 	w := newWorld(t, constant(201))
 	cfg := ofService(t, w, 0, 200, constant(1))
-	w.prog = func() outing { return outing{takes: 20 * time.Second} }
+	w.prog = func() run { return run{takes: 20 * time.Second} }
 	w.script = []fakeEvent{{at: start + 5*time.Second, do: func() { w.target.dead = true }}}
-	j, _ := watchIt(w, cfg, time.Hour)
+	j, _ := watchFor(w, cfg, time.Hour)
 	expect(t, "service", j, "0s over-hard", "0s restart-begin", "20s restart-done", "20s target-gone", "20s target-up")
 }
 
 func TestAFailedRestartIsNotBegunAgainWhileTheServiceIsWantedDown(t *testing.T) {
 	w := newWorld(t, constant(201))
 	cfg := ofService(t, w, 0, 200, constant(1))
-	w.prog = func() outing { return outing{takes: time.Second, code: 1} }
+	w.prog = func() run { return run{takes: time.Second, code: 1} }
 	w.script = []fakeEvent{{at: start + 5*time.Second, do: func() { w.wanted = service.WantedState{} }},
-		{at: start + 150*time.Second, do: func() { w.wanted.Up, w.prog = true, func() outing { return outing{takes: time.Second, kills: true} } }}}
-	watchIt(w, cfg, 100*time.Second)
-	j, _ := watchIt(w, cfg, 100*time.Second) // nor by the next watcher
+		{at: start + 150*time.Second, do: func() { w.wanted.Up, w.prog = true, func() run { return run{takes: time.Second, kills: true} } }}}
+	watchFor(w, cfg, 100*time.Second)
+	j, _ := watchFor(w, cfg, 100*time.Second) // nor by the next watcher
 	if len(w.progs) != 2 || len(restartsOf(j, "restart-postponed")) == 0 || len(restartsOf(j, "restart-done")) != 1 {
 		t.Errorf("%d progs: %q", len(w.progs), j.lines)
 	}
 }
 
-func TestAProgGetsItsTimeFromTheNextWatcherToo(t *testing.T) {
+func TestTheNextWatcherKeepsToTheTimeLimitOfProg(t *testing.T) {
 	w := newWorld(t, constant(201))
 	cfg := config(t, 0, 200)
 	cfg.ProgTimeout = 20 * time.Second
-	w.prog = func() outing { return outing{takes: time.Hour} }
-	watchIt(w, cfg, 15*time.Second)
-	j, _ := watchIt(w, cfg, 30*time.Second)
+	w.prog = func() run { return run{takes: time.Hour} }
+	watchFor(w, cfg, 15*time.Second)
+	j, _ := watchFor(w, cfg, 30*time.Second)
 	expect(t, "next", j, "35s ERROR", "35s restart-failed")
 }
 
@@ -64,23 +64,23 @@ func TestARequestRightAfterAStartIsForTheNewProcess(t *testing.T) {
 	cfg := ofService(t, w, 0, 200, constant(1))
 	cfg.Interval, cfg.Control = 0, "fifo"
 	w.script = []fakeEvent{{at: start + 5*time.Second, do: func() { w.target.dead = true }}, {at: start + 5*time.Second, commands: "t"}}
-	j, _ := watchIt(w, cfg, 8*time.Second)
+	j, _ := watchFor(w, cfg, 8*time.Second)
 	expect(t, "service", j, "5s target-gone", "5s target-up", "5s restart-begin", "6s restart-done", "6s target-gone", "6s target-up")
 	if len(w.progs) != 1 || !strings.Contains(w.progs[0], "GRACE_TARGET=101:") {
 		t.Errorf("%q", w.progs)
 	}
 }
 
-// family is a parent with children of these sizes, who puts another small child in the place of each that has exited,
-// after so long.
+// family is a parent with children of these sizes, which starts another small child for each that has exited,
+// after replaced.
 func family(t *testing.T, replaced time.Duration, sizes ...int64) (*fakeWorld, Config) {
 	w := newWorld(t, constant(1))
 	for i, kb := range sizes {
 		w.children = append(w.children, w.start(101+i, constant(kb)))
 	}
-	w.prog = func() outing {
+	w.prog = func() run {
 		n := 101 + len(w.children)
-		return outing{takes: time.Second, kills: true, does: func() {
+		return run{takes: time.Second, kills: true, does: func() {
 			w.script = append(w.script, fakeEvent{at: w.now + replaced, do: func() { w.children = append(w.children, w.start(n, constant(1))) }})
 		}}
 	}
@@ -89,10 +89,10 @@ func family(t *testing.T, replaced time.Duration, sizes ...int64) (*fakeWorld, C
 	return w, cfg
 }
 
-func TestEachChildHasATimerOfItsOwnWhichRunsOnOverAKill(t *testing.T) {
+func TestEachChildHasATimerOfItsOwnWhichTheNextWatcherResumes(t *testing.T) {
 	w, cfg := family(t, 3*time.Second, 1, 101, 1)
-	watchIt(w, cfg, 5*time.Second)
-	j, err := watchIt(w, cfg, time.Minute)
+	watchFor(w, cfg, 5*time.Second)
+	j, err := watchFor(w, cfg, time.Minute)
 	if err != nil {
 		t.Error(err)
 	}
@@ -107,7 +107,7 @@ func TestAllChildrenAreRestartedOneAtATimeWhenRequestedWhateverTheInterval(t *te
 	w, cfg := family(t, 3*time.Second, 1, 1, 1)
 	cfg.Interval, cfg.Control = 0, "fifo"
 	w.script = []fakeEvent{{at: start + 5*time.Second, commands: "t"}}
-	j, _ := watchIt(w, cfg, 5*time.Minute)
+	j, _ := watchFor(w, cfg, 5*time.Minute)
 	begun, done := restartsOf(j, "restart-begin"), restartsOf(j, "restart-done")
 	if len(begun) != 3 || len(done) != 3 || begun[1]-done[0] < 3*time.Second || begun[2]-done[1] < 3*time.Second || begun[2] > 30*time.Second {
 		t.Errorf("begun at %v, done at %v: %q", begun, done, j.lines)
@@ -116,13 +116,13 @@ func TestAllChildrenAreRestartedOneAtATimeWhenRequestedWhateverTheInterval(t *te
 
 func TestAChildThatIsReplacedBeforeProgHasExitedIsNotWaitedFor(t *testing.T) {
 	w, cfg := family(t, 0, 101, 101)
-	w.prog = func() outing {
+	w.prog = func() run {
 		w.script = append(w.script, fakeEvent{at: w.now + 2*time.Second, do: func() { w.children[0].dead = true }},
 			fakeEvent{at: w.now + 3*time.Second, do: func() { w.children = append(w.children, w.start(201, constant(1))) }})
-		return outing{takes: 8 * time.Second}
+		return run{takes: 8 * time.Second}
 	}
 	cfg.Grace = 0
-	j, _ := watchIt(w, cfg, 15*time.Second)
+	j, _ := watchFor(w, cfg, 15*time.Second)
 	if begun := restartsOf(j, "restart-begin"); len(begun) != 2 || begun[1] != 8*time.Second {
 		t.Errorf("begun at %v: %q", begun, j.lines)
 	}
@@ -131,7 +131,7 @@ func TestAChildThatIsReplacedBeforeProgHasExitedIsNotWaitedFor(t *testing.T) {
 func TestChildrenThatAreTooOldAreRestartedOneAtATime(t *testing.T) {
 	w, cfg := family(t, 3*time.Second, 1, 1, 1)
 	cfg.MaxAge = time.Minute
-	j, _ := watchIt(w, cfg, 90*time.Second)
+	j, _ := watchFor(w, cfg, 90*time.Second)
 	begun := restartsOf(j, "restart-begin")
 	if len(begun) != 3 || begun[0] < time.Minute || begun[1]-begun[0] < 4*time.Second || begun[2]-begun[1] < 4*time.Second || begun[2] > 80*time.Second {
 		t.Errorf("begun at %v: %q", begun, j.lines)

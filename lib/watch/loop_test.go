@@ -22,8 +22,8 @@ func between(before int64, at time.Duration, after int64) func(time.Duration) in
 }
 
 func TestWhenAProcessIsRestarted(t *testing.T) {
-	exits := func(code int, kills bool) func() outing {
-		return func() outing { return outing{takes: time.Second, code: code, kills: kills} }
+	exits := func(code int, kills bool) func() run {
+		return func() run { return run{takes: time.Second, code: code, kills: kills} }
 	}
 	for name, c := range map[string]struct {
 		size   func(time.Duration) int64
@@ -32,22 +32,9 @@ func TestWhenAProcessIsRestarted(t *testing.T) {
 		want   []string
 		err    error
 	}{
-		"under the limits nothing happens": {
-			size: constant(100), most: time.Hour},
 		"over the soft limit for the grace time": {
 			size: constant(101), most: time.Hour,
 			want: []string{"0s over-soft", "10s grace-over", "10s restart-begin", "11s restart-done"}},
-		"back under it within the grace time": {
-			size: between(101, 5*time.Second, 100), most: time.Hour,
-			want: []string{"0s over-soft", "5s under-soft"}},
-		"back under it, and over it again: the grace time starts anew": {
-			size: func(age time.Duration) int64 {
-				if age < 5*time.Second || age >= 8*time.Second {
-					return 101
-				}
-				return 100
-			}, most: time.Hour,
-			want: []string{"0s over-soft", "5s under-soft", "8s over-soft", "18s grace-over", "18s restart-begin", "19s restart-done"}},
 		"over the hard limit": {
 			size: between(90, 5*time.Second, 201), most: time.Hour,
 			want: []string{"5s over-soft", "5s over-hard", "5s restart-begin", "6s restart-done"}},
@@ -58,9 +45,6 @@ func TestWhenAProcessIsRestarted(t *testing.T) {
 			size: constant(101), most: time.Hour, change: func(_ *Config, w *fakeWorld) {
 				w.script = []fakeEvent{{at: start + 5*time.Second, do: func() { w.set = -48 * time.Hour }}}
 			},
-			want: []string{"0s over-soft", "10s grace-over", "10s restart-begin", "11s restart-done"}},
-		"legacy: no way back": {
-			size: between(101, 5*time.Second, 1), most: time.Hour, change: func(c *Config, _ *fakeWorld) { c.Legacy = true },
 			want: []string{"0s over-soft", "10s grace-over", "10s restart-begin", "11s restart-done"}},
 		"it is too old": {
 			size: constant(1), most: time.Hour, change: func(c *Config, _ *fakeWorld) { c.MaxAge = 100 * time.Millisecond },
@@ -73,9 +57,6 @@ func TestWhenAProcessIsRestarted(t *testing.T) {
 		"prog exits 75: postponed, and tried again": {
 			size: constant(101), most: 75 * time.Second, change: func(_ *Config, w *fakeWorld) { w.prog = exits(75, false) },
 			want: []string{"0s over-soft", "10s grace-over", "10s restart-begin", "11s restart-postponed", "1m11s restart-begin", "1m12s restart-postponed"}},
-		"postponed, and back under: not tried again": {
-			size: between(101, 20*time.Second, 1), most: time.Hour, change: func(_ *Config, w *fakeWorld) { w.prog = exits(75, false) },
-			want: []string{"0s over-soft", "10s grace-over", "10s restart-begin", "11s restart-postponed", "20s under-soft"}},
 		"postponed for the soft limit, and over the hard one: at once": {
 			size: between(101, 20*time.Second, 201), most: 21 * time.Second, change: func(_ *Config, w *fakeWorld) { w.prog = exits(75, false) },
 			want: []string{"0s over-soft", "10s grace-over", "10s restart-begin", "11s restart-postponed", "20s over-hard", "20s restart-begin"}},
@@ -97,13 +78,13 @@ func TestWhenAProcessIsRestarted(t *testing.T) {
 		"prog takes too long: TERM": {
 			size: constant(201), most: 30 * time.Second, change: func(c *Config, w *fakeWorld) {
 				c.ProgTimeout = 20 * time.Second
-				w.prog = func() outing { return outing{takes: time.Hour} }
+				w.prog = func() run { return run{takes: time.Hour} }
 			},
 			want: []string{"0s over-soft", "0s over-hard", "0s restart-begin", "20s ERROR", "20s restart-failed", "21s grace-over"}},
 		"over the hard limit during a restart for the soft one: logged": {
 			size: growing(101, 20), most: 30 * time.Second, change: func(c *Config, w *fakeWorld) {
 				c.Grace = 0
-				w.prog = func() outing { return outing{takes: 20 * time.Second, kills: true} }
+				w.prog = func() run { return run{takes: 20 * time.Second, kills: true} }
 			},
 			want: []string{"0s over-soft", "0s grace-over", "0s restart-begin", "5s over-hard", "20s restart-done"}},
 		"a reading that fails: logged once, and no restart": {
@@ -170,7 +151,7 @@ func TestWhenAProcessIsRestarted(t *testing.T) {
 			want: []string{"0s over-soft", "10s grace-over", "10s restart-begin", "11s restart-postponed", "12s restart-begin"}},
 		"requested a thousand times, and again during the restart: one": {
 			size: constant(1), most: time.Hour, change: func(_ *Config, w *fakeWorld) {
-				w.prog = func() outing { return outing{takes: 10 * time.Second, kills: true} }
+				w.prog = func() run { return run{takes: 10 * time.Second, kills: true} }
 				w.script = []fakeEvent{{at: start + 5*time.Second, commands: strings.Repeat("t", 1000)}, {at: start + 10*time.Second, commands: "t"}}
 			},
 			want: []string{"5s restart-begin", "15s restart-done"}},
@@ -217,7 +198,7 @@ func TestWhenAProcessIsRestarted(t *testing.T) {
 			if c.change != nil {
 				c.change(&cfg, w)
 			}
-			j, err := watchIt(w, cfg, c.most)
+			j, err := watchFor(w, cfg, c.most)
 			if err != c.err {
 				t.Errorf("ended with %v, want %v", err, c.err)
 			}
@@ -230,20 +211,23 @@ func TestAServiceIsFollowed(t *testing.T) {
 	w := newWorld(t, constant(201))
 	cfg := config(t, 0, 200)
 	follow(t, &cfg, w, func(pid int) *fakeProcess { return w.start(pid, constant(50)) })
-	j, err := watchIt(w, cfg, time.Minute)
+	j, err := watchFor(w, cfg, time.Minute)
 	if err != nil {
 		t.Error(err)
 	}
 	expect(t, "service", j, "0s over-hard", "0s restart-begin", "1s restart-done", "1s target-gone", "1s target-up")
+	if len(w.progs) != 1 || !strings.Contains(w.progs[0], " GRACE_SERVICE="+cfg.Target.Text+" ") {
+		t.Errorf("%q", w.progs)
+	}
 }
 
-func TestAnOperatorWins(t *testing.T) {
+func TestAServiceThatIsWantedDownOrPausedIsNotRestarted(t *testing.T) {
 	for why, wanted := range map[string]service.WantedState{"wanted down": {}, "paused": {Up: true, Paused: true}} {
 		w := newWorld(t, constant(201))
 		w.wanted = wanted
 		cfg := config(t, 0, 200)
 		follow(t, &cfg, w, func(pid int) *fakeProcess { return w.start(pid, constant(50)) })
-		j, _ := watchIt(w, cfg, 61*time.Second)
+		j, _ := watchFor(w, cfg, 61*time.Second)
 		expect(t, why, j, "0s over-hard", "0s restart-postponed", "1m0s restart-postponed")
 		if !strings.Contains(j.full.String(), why) {
 			t.Errorf("%s is not in %s", why, j.full.String())
@@ -257,7 +241,7 @@ func TestASupervisorThatHasNotStartedIsWaitedForWithOneLine(t *testing.T) {
 	follow(t, &cfg, w, nil)
 	w.refused = service.ErrUnsupervised
 	w.script = []fakeEvent{{at: start + 10*time.Minute, do: func() { w.refused = nil }}}
-	j, err := watchIt(w, cfg, time.Hour)
+	j, err := watchFor(w, cfg, time.Hour)
 	if err != nil || len(j.lines) != 2 || j.lines[0] != "0s read-failed" || !strings.HasSuffix(j.lines[1], " watching") {
 		t.Errorf("%v %q", err, j.lines)
 	}
@@ -274,17 +258,22 @@ func restartsOf(j *journal, event string) (times []time.Duration) {
 	return times
 }
 
-func TestASoftLimitBelowTheFootprintBacksOffUpToAnHour(t *testing.T) {
-	w := newWorld(t, constant(150))
-	w.target.titledAt = 2 * time.Second
-	cfg := config(t, 100, 0)
+// sidekiqs is a service whose processes show their titles two seconds after their start.
+func sidekiqs(t *testing.T, size func(time.Duration) int64) (*fakeWorld, Config) {
+	w, cfg := newWorld(t, size), config(t, 0, 0)
 	follow(t, &cfg, w, func(pid int) *fakeProcess {
-		p := w.start(pid, constant(150))
+		p := w.start(pid, size)
 		p.titledAt = 2 * time.Second
 		return p
 	})
-	cfg.Interval = 3 * time.Second
-	j, _ := watchIt(w, cfg, 12*time.Hour)
+	w.target.titledAt = 2 * time.Second
+	return w, cfg
+}
+
+func TestASoftLimitBelowTheFootprintBacksOffUpToAnHour(t *testing.T) {
+	w, cfg := sidekiqs(t, constant(150))
+	cfg.Soft, cfg.Interval = units.KB(100), 3*time.Second
+	j, _ := watchFor(w, cfg, 12*time.Hour)
 	if n := len(restartsOf(j, "limit-too-low")); n < 3 || restartsOf(j, "limit-too-low")[0] > 10*time.Second {
 		t.Errorf("limit-too-low at %v", restartsOf(j, "limit-too-low"))
 	}
@@ -303,34 +292,20 @@ func TestASoftLimitBelowTheFootprintBacksOffUpToAnHour(t *testing.T) {
 }
 
 func TestASoftLimitBelowTheFootprintIsSeenThoughTheGraceTimeIsShort(t *testing.T) {
-	w := newWorld(t, constant(150))
-	w.target.titledAt = 2 * time.Second
-	cfg := config(t, 100, 0)
-	cfg.Grace = 0
-	follow(t, &cfg, w, func(pid int) *fakeProcess {
-		p := w.start(pid, constant(150))
-		p.titledAt = 2 * time.Second
-		return p
-	})
-	j, _ := watchIt(w, cfg, time.Hour)
+	w, cfg := sidekiqs(t, constant(150))
+	cfg.Soft, cfg.Grace = units.KB(100), 0
+	j, _ := watchFor(w, cfg, time.Hour)
 	if done := restartsOf(j, "restart-done"); len(done) > 12 || len(restartsOf(j, "limit-too-low")) == 0 {
 		t.Errorf("%d restarts in an hour", len(done))
 	}
 }
 
 func TestALeakerIsNeverDelayedAtItsHardLimit(t *testing.T) {
-	leaker := func(p *fakeProcess) *fakeProcess {
-		p.titledAt = 2 * time.Second
-		return p
-	}
-	w := newWorld(t, nil)
-	w.target = leaker(w.start(100, growing(50, 20))) // over soft at 2.5 s, over hard at 7.5 s
-	cfg := config(t, 100, 200)
-	cfg.Grace = time.Hour
-	follow(t, &cfg, w, func(pid int) *fakeProcess { return leaker(w.start(pid, growing(50, 20))) })
-	j, _ := watchIt(w, cfg, 10*time.Minute)
+	w, cfg := sidekiqs(t, growing(50, 20)) // over soft at 2.5 s, over hard at 7.5 s
+	cfg.Soft, cfg.Hard, cfg.Grace = units.KB(100), units.KB(200), time.Hour
+	j, _ := watchFor(w, cfg, 10*time.Minute)
 	if strings.Contains(j.full.String(), "limit-too-low") {
-		t.Error("told that its limit is too low")
+		t.Error("it is logged that its limit is too low")
 	}
 	if done := restartsOf(j, "restart-done"); len(done) < 50 {
 		t.Errorf("%d restarts in ten minutes", len(done))
@@ -338,7 +313,6 @@ func TestALeakerIsNeverDelayedAtItsHardLimit(t *testing.T) {
 }
 
 func TestAProcessWithoutATitleThatLeaksStaysNearItsHardLimit(t *testing.T) {
-	w := newWorld(t, growing(10, 40))
 	cfg := config(t, 60, 120)
 	cfg.Grace, cfg.Interval = time.Second, 200*time.Millisecond
 	var largest int64
@@ -347,9 +321,9 @@ func TestAProcessWithoutATitleThatLeaksStaysNearItsHardLimit(t *testing.T) {
 		largest = max(largest, kb)
 		return kb
 	}
-	w.target.size = leak
+	w := newWorld(t, leak)
 	follow(t, &cfg, w, func(pid int) *fakeProcess { return w.start(pid, leak) })
-	watchIt(w, cfg, 10*time.Minute)
+	watchFor(w, cfg, 10*time.Minute)
 	if largest > 240 {
 		t.Errorf("it had %d KB, the hard limit is 120", largest)
 	}
@@ -361,8 +335,8 @@ func TestChildrenAreRestartedOneAtATimeAndReplaced(t *testing.T) {
 		w.children = append(w.children, w.start(pid, constant(201)))
 	}
 	next := 200
-	w.prog = func() outing {
-		return outing{takes: time.Second, kills: true, does: func() {
+	w.prog = func() run {
+		return run{takes: time.Second, kills: true, does: func() {
 			w.script = append(w.script, fakeEvent{at: w.now + 3*time.Second, do: func() {
 				next++
 				w.children = append(w.children, w.start(next, constant(1)))
@@ -371,7 +345,7 @@ func TestChildrenAreRestartedOneAtATimeAndReplaced(t *testing.T) {
 	}
 	cfg := config(t, 0, 200)
 	cfg.Scope = proc.ScopeChildren
-	j, err := watchIt(w, cfg, time.Minute)
+	j, err := watchFor(w, cfg, time.Minute)
 	if err != nil {
 		t.Error(err)
 	}
@@ -379,17 +353,17 @@ func TestChildrenAreRestartedOneAtATimeAndReplaced(t *testing.T) {
 	if len(begun) != 3 || begun[1]-begun[0] < 4*time.Second || begun[2]-begun[1] < 4*time.Second {
 		t.Errorf("begun at %v: %q", begun, j.lines)
 	}
-	if len(w.target.id.String()) == 0 || w.target.dead {
+	if w.target.dead {
 		t.Error("the parent was ended")
 	}
 }
 
-func TestAChildThatIsNotReplacedHoldsTheNextForTheRetryTimeAlone(t *testing.T) {
+func TestTheNextChildWaitsForAReplacementForTheRetryTimeAtMost(t *testing.T) {
 	w := newWorld(t, constant(1))
 	w.children = []*fakeProcess{w.start(101, constant(201)), w.start(102, constant(201))}
 	cfg := config(t, 0, 200)
 	cfg.Scope = proc.ScopeChildren
-	j, _ := watchIt(w, cfg, 2*time.Minute)
+	j, _ := watchFor(w, cfg, 2*time.Minute)
 	begun := restartsOf(j, "restart-begin")
 	if len(begun) != 2 || begun[1] != 61*time.Second {
 		t.Errorf("begun at %v: %q", begun, j.lines)
@@ -401,7 +375,7 @@ func TestATargetStandsInForSidekiqsThatAreNotThereYet(t *testing.T) {
 	w.script = []fakeEvent{{at: start + 10*time.Second, do: func() { w.children = []*fakeProcess{w.start(101, constant(201))} }}}
 	cfg := config(t, 0, 200)
 	cfg.Scope = proc.ScopeSidekiq
-	j, _ := watchIt(w, cfg, 12*time.Second)
+	j, _ := watchFor(w, cfg, 12*time.Second)
 	expect(t, "wrapper", j, "10s target-up", "10s over-hard", "10s restart-begin", "11s restart-done", "11s target-gone")
 	if len(w.progs) != 1 || !strings.Contains(w.progs[0], "GRACE_TARGET="+w.children[0].id.String()) {
 		t.Errorf("%q", w.progs)
@@ -413,34 +387,34 @@ func TestAKilledWatcherIsResumed(t *testing.T) {
 	t.Run("the grace timer", func(t *testing.T) {
 		w := newWorld(t, constant(101))
 		cfg := config(t, 100, 0)
-		watchIt(w, cfg, 5*time.Second)
+		watchFor(w, cfg, 5*time.Second)
 		w.set = 48 * time.Hour // the time of day has no say
-		j, _ := watchIt(w, cfg, time.Hour)
+		j, _ := watchFor(w, cfg, time.Hour)
 		expect(t, "next", j, "10s grace-over", "10s restart-begin", "11s restart-done")
 	})
 	t.Run("legacy", func(t *testing.T) {
 		w := newWorld(t, between(101, 3*time.Second, 1))
 		cfg := config(t, 100, 0)
 		cfg.Legacy = true
-		watchIt(w, cfg, 5*time.Second)
-		j, _ := watchIt(w, cfg, time.Hour)
+		watchFor(w, cfg, 5*time.Second)
+		j, _ := watchFor(w, cfg, time.Hour)
 		expect(t, "next", j, "10s grace-over", "10s restart-begin", "11s restart-done")
 	})
 	t.Run("legacy, with another limit", func(t *testing.T) {
 		w := newWorld(t, between(101, 3*time.Second, 1))
 		cfg := config(t, 100, 0)
 		cfg.Legacy = true
-		watchIt(w, cfg, 5*time.Second)
+		watchFor(w, cfg, 5*time.Second)
 		cfg.Soft = units.KB(110)
-		j, _ := watchIt(w, cfg, time.Hour)
+		j, _ := watchFor(w, cfg, time.Hour)
 		expect(t, "next", j)
 	})
 	t.Run("a restart whose prog runs is waited for", func(t *testing.T) {
 		w := newWorld(t, constant(201))
-		w.prog = func() outing { return outing{takes: 20 * time.Second, kills: true} }
+		w.prog = func() run { return run{takes: 20 * time.Second, kills: true} }
 		cfg := config(t, 0, 200)
-		watchIt(w, cfg, 5*time.Second)
-		j, _ := watchIt(w, cfg, time.Hour)
+		watchFor(w, cfg, 5*time.Second)
+		j, _ := watchFor(w, cfg, time.Hour)
 		expect(t, "next", j, "20s restart-done")
 		if len(w.progs) != 1 {
 			t.Errorf("%d progs", len(w.progs))
@@ -448,20 +422,20 @@ func TestAKilledWatcherIsResumed(t *testing.T) {
 	})
 	t.Run("a restart whose prog is gone begins again, at any size", func(t *testing.T) {
 		w := newWorld(t, between(201, 3*time.Second, 1))
-		w.prog = func() outing { return outing{takes: 20 * time.Second, kills: true} }
+		w.prog = func() run { return run{takes: 20 * time.Second, kills: true} }
 		cfg := config(t, 0, 200)
-		watchIt(w, cfg, 5*time.Second)
+		watchFor(w, cfg, 5*time.Second)
 		w.running = nil
-		j, _ := watchIt(w, cfg, time.Hour)
+		j, _ := watchFor(w, cfg, time.Hour)
 		expect(t, "next", j, "5s restart-begin", "25s restart-done")
 	})
 	t.Run("a restart that ended meanwhile is counted", func(t *testing.T) {
 		w := newWorld(t, constant(201))
-		w.prog = func() outing { return outing{takes: 20 * time.Second, kills: true} }
+		w.prog = func() run { return run{takes: 20 * time.Second, kills: true} }
 		cfg := config(t, 0, 200)
-		watchIt(w, cfg, 5*time.Second)
+		watchFor(w, cfg, 5*time.Second)
 		w.target = w.start(101, constant(1))
-		j, _ := watchIt(w, cfg, time.Minute)
+		j, _ := watchFor(w, cfg, time.Minute)
 		if len(j.lines) != 2 || j.lines[0] != "5s restart-done" {
 			t.Errorf("%q", j.lines)
 		}
@@ -470,8 +444,8 @@ func TestAKilledWatcherIsResumed(t *testing.T) {
 		w := newWorld(t, constant(201))
 		cfg := config(t, 0, 200)
 		w.script = []fakeEvent{{at: start, commands: "p"}}
-		watchIt(w, cfg, 5*time.Second)
-		j, _ := watchIt(w, cfg, time.Hour)
+		watchFor(w, cfg, 5*time.Second)
+		j, _ := watchFor(w, cfg, time.Hour)
 		if len(w.progs) != 0 || len(j.lines) != 2 || j.lines[1] != "5s paused" {
 			t.Errorf("%q", j.lines)
 		}
@@ -481,10 +455,10 @@ func TestAKilledWatcherIsResumed(t *testing.T) {
 		cfg := config(t, 100, 0)
 		successor := func(pid int) *fakeProcess { return w.start(pid, constant(150)) }
 		follow(t, &cfg, w, successor)
-		watchIt(w, cfg, 30*time.Second) // two restarts, and the third instance waits
+		watchFor(w, cfg, 30*time.Second) // two restarts, and the third instance waits
 		before := len(w.progs)
 		w.target.dead = false
-		j, _ := watchIt(w, cfg, 3*time.Second)
+		j, _ := watchFor(w, cfg, 3*time.Second)
 		if before != 2 || len(w.progs) != 2 {
 			t.Errorf("%d progs, and then %d: %q", before, len(w.progs), j.lines)
 		}
@@ -494,7 +468,7 @@ func TestAKilledWatcherIsResumed(t *testing.T) {
 func TestASnapshotThatCannotBeBelievedIsReportedOnce(t *testing.T) {
 	w := newWorld(t, constant(101))
 	cfg := config(t, 100, 0)
-	watchIt(w, cfg, 5*time.Second)
+	watchFor(w, cfg, 5*time.Second)
 	good := string(w.state)
 	for name, text := range map[string]string{
 		"nonsense":       "nonsense",
@@ -504,6 +478,7 @@ func TestASnapshotThatCannotBeBelievedIsReportedOnce(t *testing.T) {
 		"another boot":   strings.Replace(good, `"boot": "boot"`, `"boot": "other"`, 1),
 		"future":         strings.Replace(good, `"since": `, `"since": 99`, 1),
 		"no identity":    strings.Replace(good, `"id": "100:`, `"id": "x`, 1),
+		"other process":  strings.Replace(good, `"id": "100:`, `"id": "99:`, 1),
 		"another format": strings.Replace(good, `"version": 1`, `"version": 2`, 1),
 	} {
 		if name != "empty" && text == good {
@@ -511,7 +486,7 @@ func TestASnapshotThatCannotBeBelievedIsReportedOnce(t *testing.T) {
 		}
 		w := newWorld(t, constant(101))
 		w.state = []byte(text)
-		j, _ := watchIt(w, cfg, time.Second)
+		j, _ := watchFor(w, cfg, time.Second)
 		if strings.Count(j.full.String(), "not resumed") != 1 || !strings.Contains(j.full.String(), "over-soft") {
 			t.Errorf("%s: %s", name, j.full.String())
 		}

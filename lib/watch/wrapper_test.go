@@ -25,7 +25,7 @@ func (n *notes) Info(format string, args ...any) {
 }
 
 // That the target is not the worker itself is logged once, and only where something is far larger.
-func TestAWrapperIsNotedOnce(t *testing.T) {
+func TestAWrapperIsLoggedOnce(t *testing.T) {
 	const isWrapper = "INFO 100:100000 is a wrapper: watching 1 Sidekiqs below it"
 	const other = "WARN 100:100000 has 5 KB, but 101:1, below it, has 50 KB and is not a Sidekiq: set --match or --scope " +
 		"(MEMORY_KILLER_MATCH, MEMORY_KILLER_SCOPE)"
