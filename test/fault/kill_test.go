@@ -3,7 +3,6 @@ package fault
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -38,13 +37,13 @@ func TestKilledAtAnyMomentItGoesOn(t *testing.T) {
 
 const graceTime = 600 * time.Millisecond
 
-// twoCycles sees a new service through two restarts, kills its gracewatch up to so many times and says how often it did.
+// twoCycles has a new service restarted twice, kills its gracewatch up to so many times meanwhile and returns how often it
+// did.
 func (s *stage) twoCycles(name string, random *rand.Rand, most int) (kills int) {
 	target, j := s.worker(name, "-after 200ms")
 	watcher, _ := s.watched(name+"-watch", target, fmt.Sprintf("-g %v -i 50ms -r 200ms", graceTime), j.restarter("-quiet 300ms"))
 	defer target.Exit()
 	defer watcher.Exit()
-	var at []time.Duration
 	var last harness.Process
 	for kills < most && len(j.of("START")) < 3 {
 		last = watcher.Runsv.Running(last)
@@ -52,16 +51,17 @@ func (s *stage) twoCycles(name string, random *rand.Rand, most int) (kills int) 
 		if last.Signal(unix.SIGKILL) == nil {
 			kills++
 		}
-		at = append(at, proc.Now())
 	}
 	s.Eventually(name+" is restarted after the last kill", func() bool { return len(j.of("START")) >= 3 })
 	s.Eventually(name+" runs", func() bool { return strings.HasPrefix(target.Stat(), "run") })
-	s.Logf("%s: %d kills, the latest restart by %v", name, kills, judge(s, name, j.entries(), at).Round(time.Millisecond))
+	s.Logf("%s: %d kills, the latest restart by %v", name, kills, s.checkRestarts(name, j.entries()).Round(time.Millisecond))
 	return kills
 }
 
-// judge holds a journal against the contract. It returns how late the latest restart was.
-func judge(s *stage, name string, entries []entry, kills []time.Duration) (latest time.Duration) {
+// checkRestarts compares a journal with the contract: each of the first two processes is restarted once, not before its grace
+// time has expired, and quiet before it ends. It returns how late the latest restart was.
+func (s *stage) checkRestarts(name string, entries []entry) (latest time.Duration) {
+	s.Helper()
 	type life struct{ grows, restart, quiet, end time.Duration }
 	lives := map[string]*life{}
 	var order []string
@@ -91,22 +91,14 @@ func judge(s *stage, name string, entries []entry, kills []time.Duration) (lates
 		switch {
 		case of.restart == 0:
 			s.Errorf("%s: %v ended without a restart", name, id)
-			continue
 		case of.grows == 0 || late < 0:
 			s.Errorf("%s: %v is restarted %v before it is due", name, id, -late)
 		case of.quiet == 0 || of.end < of.quiet:
-			s.Errorf("%s: %v was not told to be quiet, and then ended", name, id)
+			s.Errorf("%s: %v was not quiet before it ended", name, id)
+		case late > harness.Patience:
+			s.Errorf("%s: %v is restarted %v late", name, id, late)
 		}
 		latest = max(latest, late)
-		allowed := 15 * time.Second // the machine may be busy
-		for _, k := range kills {   // each may cost runsv's second, and the time to start
-			if k > of.grows-2*time.Second && k < of.restart {
-				allowed += 2 * time.Second
-			}
-		}
-		if late > allowed {
-			s.Errorf("%s: %v is restarted %v late, of %v that the kills explain", name, id, late, allowed)
-		}
 	}
 	return latest
 }
@@ -144,8 +136,8 @@ func TestKilledWhileItsProgramRunsItWaitsForThat(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if n := missed.Load(); n > 4 {
-		s.Errorf("%d of 9 moments have passed unseen", n)
+	if missed.Load() == 9 {
+		s.Error("all moments have passed unseen")
 	}
 }
 
@@ -179,22 +171,4 @@ func killAt(s *stage, w harness.Process, moment, state string, j journal) bool {
 		unix.Read(changes, make([]byte, 4096))
 	}
 	return false
-}
-
-// polls waits until a process is in ppoll(2) a few times running: it has handled what has come.
-func (s *stage) polls(p harness.Process) {
-	s.Helper()
-	seen := 0
-	s.Eventually("it waits", func() bool {
-		polling := false
-		tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/syscall", p.PID))
-		for _, file := range tasks {
-			text, _ := os.ReadFile(file)
-			polling = polling || strings.HasPrefix(string(text), fmt.Sprintf("%d ", unix.SYS_PPOLL))
-		}
-		if seen++; !polling {
-			seen = 0
-		}
-		return seen == 4
-	})
 }

@@ -95,7 +95,7 @@ func TestADiskThatIsFull(t *testing.T) {
 			l.Line("msg=over-soft", 1)
 			s.Check(p.Signal(unix.SIGUSR1))
 			l.Line("msg=under-soft", 1)
-			s.polls(l.Process)
+			s.Polls(l.Process)
 			l.WantLines("cannot keep the state", 1)
 			inside("rm disk/fill*")
 			s.grow(p, j)
@@ -105,10 +105,10 @@ func TestADiskThatIsFull(t *testing.T) {
 			if name == "no room" {
 				s.Check(p.Signal(unix.SIGUSR1))
 				l.Line("msg=under-soft", 2)
-				l.Line("cannot keep the state", 2) // it is another time
+				l.Line("cannot keep the state", 2) // another one
 				s.grow(p, j)
 				l.Line("msg=over-soft", 3)
-				s.polls(l.Process)
+				s.Polls(l.Process)
 				l.WantLines("cannot keep the state", 2)
 			}
 		})
@@ -131,7 +131,7 @@ func TestALimitForTheSizeOfFiles(t *testing.T) {
 	l.WantLines("cannot keep the state", 1)
 }
 
-// Where nothing can be written, as on a read-only file system, a restart that had begun is still gone on with.
+// Where nothing can be written, as on a read-only file system, a restart that had begun is resumed all the same.
 func TestAStateThatCanBeReadAlone(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)

@@ -23,6 +23,12 @@ func (w *World) Eventually(what string, cond func() bool) {
 	}
 }
 
+// Polls waits until a process has handled what has come, and waits in ppoll(2).
+func (w *World) Polls(p Process) {
+	w.Helper()
+	w.Eventually(p.ID()+" is in ppoll", p.polls())
+}
+
 // Happens is true if it has happened within that time: for what must not happen.
 func Happens(event <-chan struct{}, within time.Duration) bool {
 	select {

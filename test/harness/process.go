@@ -19,14 +19,14 @@ const Nobody = 65534
 // OwnSession makes a command the leader of a session.
 var OwnSession = &syscall.SysProcAttr{Setsid: true}
 
-// A Process is what /proc/PID/stat said of one: read without the packages that are tested.
+// A Process is a reading of /proc/PID/stat, made without the packages that are tested.
 type Process struct {
 	PID, PPID, PGID, SID int
 	State                byte   // R S D T Z ...
 	StartTime            string // field 22: with the pid, the identity
 }
 
-// FindProcess reads a process. A zombie counts as gone: it runs nothing any more.
+// FindProcess reads a process. A zombie is not alive: it runs nothing any more.
 func FindProcess(pid int) (p Process, alive bool) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -116,6 +116,24 @@ func (c *Child) end() {
 	default:
 		c.Kill()
 		<-c.Done
+	}
+}
+
+// polls returns a condition: a thread of the process was seen in ppoll(2) three times running, so that the process has
+// handled what has come; or it has ended.
+func (p Process) polls() func() bool {
+	call, seen := fmt.Sprintf("%d ", unix.SYS_PPOLL), 0
+	return func() bool {
+		polling := false
+		tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/syscall", p.PID))
+		for _, file := range tasks {
+			text, _ := os.ReadFile(file)
+			polling = polling || strings.HasPrefix(string(text), call)
+		}
+		if seen++; !polling {
+			seen = 0
+		}
+		return seen == 3 || !p.Alive()
 	}
 }
 

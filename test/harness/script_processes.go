@@ -200,28 +200,11 @@ func waitPhase(ts *testscript.TestScript, neg bool, args []string) {
 	})
 }
 
-// wait-poll PID waits until a thread of a process is seen in ppoll(2) a few times running: it has checked what it watches.
-// One that has ended has, too.
+// wait-poll PID waits until a process has checked what it watches. One that has ended has, too.
 func waitPoll(ts *testscript.TestScript, neg bool, args []string) {
 	arguments(ts, args, 1, "wait-poll PID")
-	call := fmt.Sprintf("%d ", unix.SYS_PPOLL)
-	seen := 0
-	eventually(ts, args[0]+" in ppoll", func() bool {
-		if _, alive := find(args[0]); !alive {
-			return true
-		}
-		polls := false
-		tasks, _ := filepath.Glob("/proc/" + args[0] + "/task/*/syscall")
-		for _, file := range tasks {
-			text, _ := os.ReadFile(file)
-			polls = polls || strings.HasPrefix(string(text), call)
-		}
-		seen++
-		if !polls {
-			seen = 0
-		}
-		return seen == 3
-	})
+	p, _ := find(args[0])
+	eventually(ts, args[0]+" in ppoll", p.polls())
 }
 
 // wait-tick PID waits until a process that starts now has a later start time than this one.

@@ -25,7 +25,7 @@ func (s *sandbox) block(file, word string) string {
 // mine is a service without any script of ours, whose process is over any limit of a few KB.
 const mine = "#!/bin/sh\nexec sleep 1000\n"
 
-// As docs/setup/runit.md says: the killer added to a service that is there already, whose directory stays as it was.
+// As in docs/setup/runit.md: the killer added to a service that is there already, whose directory stays as it was.
 func TestKillerBesideAServiceOfRunit(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
@@ -53,7 +53,7 @@ func TestKillerBesideAServiceOfRunit(t *testing.T) {
 	}
 }
 
-// As docs/setup/s6-overlay.md says: the same in an image of s6-overlay, wherever that has its user bundle.
+// As in docs/setup/s6-overlay.md: the same in an image of s6-overlay, wherever that has its user bundle.
 func TestKillerBesideAServiceOfAnImage(t *testing.T) {
 	s, k := inContainer(t)
 	old := "s6-rc.d/user"

@@ -82,7 +82,7 @@ func TestFinishSparesGroupsOfOtherProcesses(t *testing.T) {
 	s.Cleanup(orphan.Kill)
 	s.waitATick()
 	s.Write("svc/run", "#!/bin/sh\nexec sleep 1000\n", 0o755)
-	s.Write("svc/finish", "#!/bin/sh\nread -r pgid <given\ncode=0\ngroup-cleanup supervise/pgid $pgid 2>said || code=$?\necho $code >code.new && mv code.new code\n", 0o755)
+	s.Write("svc/finish", "#!/bin/sh\nread -r pgid <given\ncode=0\ngroup-cleanup supervise/pgid $pgid 2>stderr || code=$?\necho $code >code.new && mv code.new code\n", 0o755)
 	v := s.s6Service("svc")
 	younger := s.Start(s.Command("sh", "-c", "sleep 1000 & exec sleep 1000")) // as a process that got the number since
 	members := append(append(s.groupOf(older.Process, 2), s.groupOf(younger.Process, 2)...), orphan)
@@ -94,8 +94,8 @@ func TestFinishSparesGroupsOfOtherProcesses(t *testing.T) {
 		p.Kill()
 		s.Eventually("finish has ended", func() bool { _, err := os.Stat(s.Path("svc/code")); return err == nil })
 		if got := harness.FirstLine(s.Path("svc/code")); got != "0" {
-			logged, _ := os.ReadFile(s.Path("svc/said"))
-			s.Errorf("PGID %d: exit %s, want 0\n%s", given, got, logged)
+			stderr, _ := os.ReadFile(s.Path("svc/stderr"))
+			s.Errorf("PGID %d: exit %s, want 0\n%s", given, got, stderr)
 		}
 		os.Remove(s.Path("svc/code"))
 		for _, m := range members {

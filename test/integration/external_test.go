@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// What jobs have started is gone after the restart, and nobody else got a signal: not runsv, not its log
-// process, not the service beside it.
+// What jobs have started has ended after the restart, and no other process got a signal: not runsv, not its log process, not
+// the service beside it.
 func TestExternalProcessesEndWithSidekiq(t *testing.T) {
 	t.Parallel()
 
@@ -61,7 +61,7 @@ while [ ! -e end ]; do sleep 0.1; done
 			}
 			for _, p := range others {
 				if !p.Alive() {
-					s.Errorf("ended, though nobody told it to: %s", p.ID())
+					s.Errorf("ended, though it was not signalled: %s", p.ID())
 				}
 			}
 			if signals, err := os.ReadFile(s.Path("witness/signals")); err == nil {

@@ -3,7 +3,6 @@ package integration
 import (
 	"gracekit/test/harness"
 	"testing"
-	"time"
 )
 
 // A Sidekiq with a job that ignores everything is killed, with its whole group, at twice its timeout.
@@ -19,15 +18,11 @@ func TestHangingSidekiqIsKilled(t *testing.T) {
 	s.Eventually("there are external processes", func() bool { return len(s.pidsIn(children)) > 0 })
 	_, events := k.watched(with(quickWatch, "SIDEKIQ_MEMORY_KILLER_SHUTDOWN_WAIT", "1"))
 
-	events.Event("restart-begin", 1)
-	begun := time.Now()
-	s.Eventually("it is killed", func() bool { return !old.Alive() })
-	// SHUTDOWN_WAIT and twice the timeout must have passed, less what the log was read late: 2 s is generous,
-	// and still far from the 4 s of a kill at once the timeout.
-	if took := time.Since(begun); took < 5*time.Second {
-		s.Errorf("killed after %v, want 1 s of SHUTDOWN_WAIT and 6 s of twice the timeout", took)
-	}
 	events.Event("restart-done", 1)
+	events.Line("got TERM: waiting up to 6s", 1)
+	if old.Alive() {
+		s.Error("it is still there")
+	}
 	for _, pid := range s.pidsIn(children) {
 		if p, alive := harness.FindProcess(pid); alive && p.PGID == old.PID {
 			s.Errorf("left of its group: %v", p)

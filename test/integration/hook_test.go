@@ -109,7 +109,7 @@ func TestNoJobFailsByTheHook(t *testing.T) {
 	s.Write("fifo", "mine\n", 0o666)
 	work("a file")
 	if text, _ := os.ReadFile(fifo); string(text) != "mine\n" {
-		s.Errorf("the file now holds %q", text)
+		s.Errorf("the file is now %q", text)
 	}
 	fd = mkfifo(0o666)
 	os.Rename(fifo, s.Path("other"))

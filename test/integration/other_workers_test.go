@@ -92,7 +92,7 @@ func TestTiniAsPid1(t *testing.T) {
 		}
 	}
 	if mb := strings.TrimSpace(inside("rssprobe", "-m", "-S", "sidekiq", "1").Stdout); len(mb) < 2 {
-		s.Errorf("rssprobe says that Sidekiq has %q MB, want at least 10", mb)
+		s.Errorf("rssprobe prints that Sidekiq has %q MB, want at least 10", mb)
 	}
 	if text := w.String(); strings.Contains(text, "pid 1") {
 		s.Errorf("a warning of pid 1 below tini:\n%s", text)

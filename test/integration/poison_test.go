@@ -21,7 +21,7 @@ func TestPoisonIsMovedOnlyIfItRanAlone(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			s := newSandbox(t)
-			k := s.sidekiq(nil)
+			k := s.sidekiq(map[string]string{"SIDEKIQ_TIMEOUT": "8"}) // as long again is left for Sidekiq to push the job back
 			r := k.redis
 			old := k.working()
 			release := s.Path("release") // never written
@@ -33,7 +33,7 @@ func TestPoisonIsMovedOnlyIfItRanAlone(t *testing.T) {
 			defer client.Close()
 			restart := func() harness.Result {
 				cmd := s.Command("sidekiq-fleet", "restart", old.ID())
-				cmd.Env = append(cmd.Env, "REDIS_URL="+r.URL(), "GRACE_REASON=hard", "POISON_AFTER=2", "SHUTDOWN_WAIT=1", "SIDEKIQ_TIMEOUT=3")
+				cmd.Env = append(cmd.Env, "REDIS_URL="+r.URL(), "GRACE_REASON=hard", "POISON_AFTER=2", "SHUTDOWN_WAIT=1", "SIDEKIQ_TIMEOUT=8")
 				got := s.RunCommand(cmd)
 				if got.Code != 0 {
 					s.Fatalf("exit %d\n%s", got.Code, got.Stderr)

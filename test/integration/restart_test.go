@@ -50,7 +50,7 @@ func TestLeakingSidekiqLosesNoJob(t *testing.T) {
 	}
 	t.Logf("%d jobs in processes %v", len(jids), k.pids())
 
-	// What gracewatch said, in order, and of whom.
+	// The events, in order, and of which process.
 	cycle := []string{"over-soft", "grace-over", "restart-begin", "restart-done", "target-up"}
 	seen := slices.DeleteFunc(events.Seen(), func(e harness.Event) bool { return !slices.Contains(cycle, e.Name) })
 	if seen[0].Name == "target-up" {
@@ -78,7 +78,7 @@ func TestLeakingSidekiqLosesNoJob(t *testing.T) {
 func TestLongJobIsDoneByTheNextProcess(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
-	k := s.sidekiq(nil)
+	k := s.sidekiq(map[string]string{"SIDEKIQ_TIMEOUT": "8"}) // as long again is left for Sidekiq to push the job back
 	old := k.working()
 	release := s.Path("release")
 	long := k.redis.Enqueue(1, "WaitJob", release)[0]

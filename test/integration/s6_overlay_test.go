@@ -58,7 +58,7 @@ func (s *sandbox) healthcheck() string {
 	return string(m[1])
 }
 
-// A service whose settings are wrong says so in one line, and stays down: a container's environment does not change by
+// A service whose settings are wrong logs that in one line, and stays down: a container's environment does not change by
 // itself. The killer does the same.
 func TestOverlayWrongSetting(t *testing.T) {
 	s, k := inContainer(t)
@@ -102,7 +102,7 @@ func (s *sandbox) isLeftDown(v *harness.S6) {
 	})
 }
 
-// Without a limit the killer says so once, and waits; the mode is 1 unless it is set.
+// Without a limit the killer logs that once, and waits; the mode is 1 unless it is set.
 func TestOverlayKillerWithoutALimitWaits(t *testing.T) {
 	s, k := inContainer(t)
 	command := k.program("exec sleep 1000\n")
@@ -123,7 +123,7 @@ func TestOverlayKillerWithoutALimitWaits(t *testing.T) {
 	scan.Line("msg=watching .*interval_s=3", 1)
 }
 
-// s6 ends a service that is told to go down and does not, in the time that SIDEKIQ_TIMEOUT needs and no sooner.
+// s6 ends a service that does not go down, in the time that SIDEKIQ_TIMEOUT needs and no sooner.
 func TestTimeoutKillFollowsSidekiqTimeout(t *testing.T) {
 	s, k := inContainer(t)
 	k.sets(map[string]string{"SIDEKIQ_APP": s.Dir, "SIDEKIQ_USER": "root", "SIDEKIQ_TIMEOUT": "300",

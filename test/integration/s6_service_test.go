@@ -77,7 +77,7 @@ func TestS6OperatorOfAWatchedService(t *testing.T) {
 	}
 }
 
-// Readiness is the service's own: s6 has it of each process that the killer brings about, when that says so and no sooner.
+// Readiness is the service's own: s6 has it of each process that the killer brings about, when that reports it and no sooner.
 func TestS6ReadinessIsUnaffected(t *testing.T) {
 	t.Parallel()
 	const script = `#!/bin/sh
@@ -107,9 +107,9 @@ exec memory-killer sh -c 'while ! rm go 2>/dev/null; do sleep 0.05; done; echo >
 				watched := func(e harness.Event) bool { return (e.Name == "watching" || e.Name == "target-up") && e.PID() == p.PID }
 				s.Eventually("it is watched", func() bool { return slices.ContainsFunc(events.Seen(), watched) })
 				if stat := v.Stat("ready"); !slices.Equal(stat, []string{"false"}) {
-					s.Errorf("ready: %v, before it says so", stat)
+					s.Errorf("ready: %v, before it reports that", stat)
 				}
-				s.onlyHolder(p, 3, v.Process)
+				s.onlyOneOpen(p, 3, v.Process)
 				s.send("svc/go", "")
 				v.Await("-U")
 				s.send("fifo", "t") // restart it now
@@ -128,7 +128,7 @@ func (s *sandbox) hasNoProcess(target string) {
 		s.Errorf("svpid printed %q", got)
 	}
 	s.Wants(1, "rssprobe", target)
-	s.Wants(111, "sidekiq-idle", target) // without a process it cannot tell
+	s.Wants(111, "sidekiq-idle", target) // without a process it is not known
 	s.Wants(0, "pgsignal", target, "TERM/1/KILL")
 }
 
@@ -138,8 +138,8 @@ func (s *sandbox) send(name, text string) {
 	s.Check(os.WriteFile(s.Path(name), []byte(text), 0o600))
 }
 
-// onlyHolder: of the pipe behind a process's file descriptor, nobody has an end but those that are named.
-func (s *sandbox) onlyHolder(p harness.Process, fd int, others ...harness.Process) {
+// onlyOneOpen: of the pipe behind a process's file descriptor, nobody has an end but those that are named.
+func (s *sandbox) onlyOneOpen(p harness.Process, fd int, others ...harness.Process) {
 	s.Helper()
 	pipe, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", p.PID, fd))
 	if err != nil || !strings.HasPrefix(pipe, "pipe:") {
@@ -148,8 +148,8 @@ func (s *sandbox) onlyHolder(p harness.Process, fd int, others ...harness.Proces
 	for _, q := range harness.Processes() {
 		fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", q.PID))
 		for _, file := range fds {
-			if held, _ := os.Readlink(file); held == pipe && q.PPID != p.PID && !slices.ContainsFunc(append(others, p), func(o harness.Process) bool { return o.PID == q.PID }) {
-				s.Errorf("%s of %v holds it too: %v", pipe, p, q)
+			if opened, _ := os.Readlink(file); opened == pipe && q.PPID != p.PID && !slices.ContainsFunc(append(others, p), func(o harness.Process) bool { return o.PID == q.PID }) {
+				s.Errorf("%s of %v has it open, too: %v", pipe, p, q)
 			}
 		}
 	}

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Whenever one looks at a service that goes up and down, there is a process or there is none: the moments
+// At any moment a service that goes up and down has a process or has none: the moments
 // between run, finish and down are no damage.
 func TestServiceInTransition(t *testing.T) {
 	t.Parallel()
