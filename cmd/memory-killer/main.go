@@ -87,7 +87,7 @@ func run(cmd *cli.Command) error {
 		}
 	}
 	if e := (*wrongSetting)(nil); errors.As(err, &e) {
-		return refuse(cmd, err)
+		return refuse(cmd, err, cli.Usage)
 	}
 	return err
 }
@@ -95,17 +95,17 @@ func run(cmd *cli.Command) error {
 // wrongSetting is the error of a setting that only an operator can correct.
 type wrongSetting struct{ error }
 
-// refuse ends the program because of a wrong setting. A supervisor starts it
-// again each second, so it waits before it exits: the message then comes once in
-// ten seconds.
-func refuse(cmd *cli.Command, err error) error {
+// refuse ends the program because of what only an operator can correct. A
+// supervisor starts it again each second, so it waits before it exits: the message
+// then comes once in ten seconds.
+func refuse(cmd *cli.Command, err error, code int) error {
 	comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", os.Getppid()))
 	if parent := (proc.Ancestor{Name: strings.TrimSpace(string(comm))}); !parent.HasService() {
-		return cli.Misuse(err)
+		return &cli.Error{Code: code, Err: err}
 	}
 	cmd.Fatal(err)
 	time.Sleep(10 * time.Second)
-	return cli.Exit(cli.Usage)
+	return cli.Exit(code)
 }
 
 // killer is a memory-killer with its settings and options.
@@ -146,6 +146,9 @@ func (k *killer) watch(word string) error {
 	control, err := k.control(directory)
 	if err != nil {
 		return err
+	}
+	if _, err := ownID(); err != nil && !k.dryRun { // an old kernel, which stays one
+		return refuse(k.cmd, fmt.Errorf("%s is not watched: %w", word, err), cli.Refused)
 	}
 	k.makeNotes(directory)
 	argv := append(k.gracewatch(), control...)

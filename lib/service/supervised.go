@@ -25,7 +25,11 @@ func (d *directory) process() (*proc.Process, error) {
 	for deadline := time.Now().Add(settleTime); ; time.Sleep(5 * time.Millisecond) {
 		before, err := d.readStatus()
 		if errors.Is(err, unix.ENOENT) && d.checkSupervisor("control") == nil { // a supervisor has that first
-			return nil, &GoneError{Why: "its supervisor has only just started: there is no supervise/status yet"}
+			if time.Now().Before(deadline) {
+				continue
+			}
+			// Where it cannot write, on a full disk, it starts the service all the same.
+			return nil, errNoStatus
 		}
 		if err != nil {
 			return nil, err

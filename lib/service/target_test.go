@@ -287,15 +287,26 @@ func TestALinkOfAnotherUserToAServiceDirectoryIsRefusedByRoot(t *testing.T) {
 	}
 }
 
-func TestASupervisorThatHasOnlyJustStartedHasNoProcessYet(t *testing.T) {
+// A supervisor writes its status right after its FIFOs, or never, where the disk is full: then a watcher must not take the
+// service for one that is down.
+func TestAStatusThatIsNotThereIsWaitedFor(t *testing.T) {
 	for _, held := range []bool{true, false} {
 		dir := directoryWith(t, nil, "control", held)
 		if err := os.Remove(filepath.Join(dir, "supervise", "status")); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := find(dir); err == nil || errors.Is(err, proc.ErrGone) != held {
+		if _, err := find(dir); err == nil || errors.Is(err, proc.ErrGone) || errors.Is(err, ErrUnsupervised) != held {
 			t.Errorf("a supervisor: %v, and the answer is %v", held, err)
 		}
+	}
+	dir := directoryWith(t, nil, "control", true)
+	status := filepath.Join(dir, "supervise", "status")
+	if err := os.Rename(status, status+".new"); err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(settleTime/10, func() { os.Rename(status+".new", status) })
+	if _, err := find(dir); err == nil || errors.Is(err, ErrUnsupervised) {
+		t.Errorf("written late: %v", err)
 	}
 }
 
