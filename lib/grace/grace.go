@@ -60,6 +60,56 @@ type Change struct {
 	Restart   Reason // a restart has to begin
 }
 
+// Instance is one process, as far as decisions depend on it.
+type Instance struct {
+	Started   time.Duration
+	State     State
+	Footprint Footprint
+}
+
+// Decision is what a sample of an instance leads to.
+type Decision struct {
+	Change          // Restart: it is due
+	Begin      bool // it begins now
+	SoftTooLow Verdict
+	HardTooLow Verdict
+}
+
+// Check takes a sample of an instance and decides. A restart that cannot help is
+// delayed, unless the process may be quiet already.
+func (n Instance) Check(l Limits, b Backoff, x Sample) (Instance, Backoff, Decision) {
+	var d Decision
+	wasKnown := n.Footprint.KB() > 0
+	n.Footprint = n.Footprint.addSample(x)
+	n.State, d.Change = n.State.Step(l, x)
+	if !n.State.Over && !n.State.OverHard {
+		b = b.endStreaks(n.Footprint, n.Started, x.At)
+	}
+	if !wasKnown && n.Footprint.KB() > l.Soft && l.Soft > 0 { // this is logged now, not only when the restart is due
+		d.SoftTooLow = b.decide(n.due(Soft, l, x.KB), x)
+	}
+	if d.Begin = d.Restart != ""; !d.Begin || n.State.Committed {
+		return n, b, d
+	}
+	v := b.decide(n.due(d.Restart, l, x.KB), x)
+	until := v.NotBefore
+	if d.Restart == Hard {
+		d.HardTooLow = v
+		until = min(until, Later(x.At, l.Recheck))
+	} else if v.TooLow {
+		d.SoftTooLow = v
+	}
+	if x.At < v.NotBefore {
+		n.State, d.Begin = n.State.DelayedUntil(until), false
+	}
+	return n, b, d
+}
+
+// Restarted is the back-off after a restart of the instance, which had that size.
+func (n Instance) Restarted(l Limits, b Backoff, kb int64, at time.Duration) Backoff {
+	return b.restarted(n.due(n.State.Reason, l, kb), at)
+}
+
 // State is where one process stands. The zero State is a process that was seen
 // for the first time.
 type State struct {
@@ -159,7 +209,7 @@ func (s State) DelayedUntil(at time.Duration) State {
 
 // Postponed ends a restart that cannot be now: it is tried again after the retry
 // time, if the process is still over the limit.
-func (s State) Postponed(l Limits, at time.Duration) State { return s.DelayedUntil(later(at, l.Retry)) }
+func (s State) Postponed(l Limits, at time.Duration) State { return s.DelayedUntil(Later(at, l.Retry)) }
 
 // Failed ends a restart that did not come to its end: the process may be quiet,
 // so it begins again after the retry time, at any size.
@@ -172,9 +222,9 @@ func (s State) Failed(l Limits, at time.Duration) State {
 // Next is when the state may change by time alone, if it can: a sample is due
 // then. It may lie in the past.
 func (s State) Next(l Limits) (at time.Duration, ok bool) {
-	at = forever
-	if s.Over && l.Grace < forever {
-		at = later(s.Since, l.Grace)
+	at = Never
+	if s.Over && l.Grace < Never {
+		at = Later(s.Since, l.Grace)
 	}
 	if l.MaxAgeAt > 0 {
 		at = min(at, l.MaxAgeAt)
@@ -183,28 +233,29 @@ func (s State) Next(l Limits) (at time.Duration, ok bool) {
 		at = 0
 	}
 	at = max(at, s.NotBefore)
-	return at, !s.Restarting && at < forever
+	return at, !s.Restarting && at < Never
 }
 
 // OverSince is when the state went over a limit, the soft one or the hard one,
 // whichever was first; ok if it is over one.
 func (s State) OverSince() (at time.Duration, ok bool) {
-	at = forever
+	at = Never
 	if s.Over {
 		at = s.Since
 	}
 	if s.OverHard {
 		at = min(at, s.HardSince)
 	}
-	return at, at < forever
+	return at, at < Never
 }
 
-// forever is a time that never comes.
-const forever = time.Duration(math.MaxInt64)
+// Never is a time that never comes.
+const Never = time.Duration(math.MaxInt64)
 
-func later(at, d time.Duration) time.Duration {
-	if d > forever-at {
-		return forever
+// Later is at plus d, or Never.
+func Later(at, d time.Duration) time.Duration {
+	if d > Never-at {
+		return Never
 	}
 	return at + d
 }

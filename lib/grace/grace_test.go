@@ -44,7 +44,7 @@ func TestTheTimer(t *testing.T) {
 		"at the hard limit: not":                             {daemon, []at{{1, 200, "over-soft "}}},
 		"no grace time: at once":                             {Limits{Soft: 100}, []at{{1, 101, "over-soft grace-over soft"}}},
 		"no soft limit: the hard one alone":                  {Limits{Hard: 200}, []at{{1, 200, ""}, {2, 201, "over-hard hard"}}},
-		"an endless grace time":                              {Limits{Soft: 100, Grace: forever}, []at{{1, 101, "over-soft "}, {1 << 30, 101, ""}}},
+		"an endless grace time":                              {Limits{Soft: 100, Grace: Never}, []at{{1, 101, "over-soft "}, {1 << 30, 101, ""}}},
 		"legacy: no way back": {legacy, []at{
 			{1, 101, "over-soft "}, {2, 1, ""}, {10, 1, ""}, {11, 1, "grace-over legacy"}}},
 		"a clock that stands still": {daemon, []at{{5, 101, "over-soft "}, {5, 101, ""}, {4, 101, ""}}},
@@ -111,7 +111,7 @@ func TestASampleIsDueWhenTheGraceTimeIsOver(t *testing.T) {
 	if next, ok := state.Next(l); !ok || next != 13*s {
 		t.Errorf("next at %v, %v", next, ok)
 	}
-	l.Grace = forever
+	l.Grace = Never
 	if next, ok := state.Next(l); ok {
 		t.Errorf("an endless grace time is over at %v", next)
 	}

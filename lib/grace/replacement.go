@@ -12,7 +12,7 @@ type ReplacementWait struct {
 
 // WaitForReplacement is the wait after a restart that ended at at.
 func WaitForReplacement(count int, l Limits, at time.Duration) ReplacementWait {
-	return ReplacementWait{Until: later(at, l.Retry), Count: count}
+	return ReplacementWait{Until: Later(at, l.Retry), Count: count}
 }
 
 // Active tells whether a restart has to wait.

@@ -75,7 +75,7 @@ func (c *Config) Check() error {
 		return errors.New("--in-place: needs a program")
 	case c.Interval == 0 && c.Control == "" && !c.Once:
 		return errors.New(`--interval: "0" (only on command) needs --control FIFO`)
-	case c.Interval > 0 && c.Interval < time.Millisecond, c.Interval == never:
+	case c.Interval > 0 && c.Interval < time.Millisecond, c.Interval == grace.Never:
 		return fmt.Errorf("--interval: invalid duration %q (want 3 or 500ms, at least 1ms)", units.Duration(c.Interval))
 	case c.Retry < 100*time.Millisecond:
 		return fmt.Errorf("--retry: invalid duration %q (want 60, at least 100ms)", units.Duration(c.Retry))
@@ -167,7 +167,7 @@ func (c *Config) scopeName() string {
 func (c *Config) limits(id proc.ID, available int64) grace.Limits {
 	l := grace.Limits{Grace: c.Grace, Retry: c.Retry, Legacy: c.Legacy, Soft: c.Soft.KB(available), Hard: c.Hard.KB(available), Recheck: max(c.Interval, hardEvery)}
 	if c.MaxAge > 0 {
-		l.MaxAgeAt = later(id.StartTime(), c.MaxAge+spread(id, c.MaxAge/10))
+		l.MaxAgeAt = grace.Later(id.StartTime(), c.MaxAge+spread(id, c.MaxAge/10))
 	}
 	return l
 }

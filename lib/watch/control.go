@@ -1,12 +1,16 @@
 package watch
 
-import "time"
+import (
+	"time"
+
+	"gracekit/lib/grace"
+)
 
 // handleCommands does what the commands say, in order; x ends the watch. A check
 // comes once, after all of them.
 func (l *loop) handleCommands(letters []byte, hook bool) error {
 	at := l.world.Now()
-	l.silentAt = never
+	l.silentAt = grace.Never
 	if hook {
 		l.heard = at
 	}
@@ -76,6 +80,6 @@ func (l *loop) warnSilent(at time.Duration) {
 	if at < l.silentAt {
 		return
 	}
-	l.silentAt = never
+	l.silentAt = grace.Never
 	l.cfg.Messages.Warn("no command has come on %s for %v: is the job hook loaded?", l.cfg.Control, patience.Round(time.Minute))
 }

@@ -174,7 +174,7 @@ func limitAttrs(l grace.Limits, over time.Duration) (attrs []slog.Attr) {
 
 // seconds is a duration for a log line, to the millisecond.
 func seconds(d time.Duration) any {
-	if d == never {
+	if d == grace.Never {
 		return "inf"
 	}
 	return math.Round(d.Seconds()*1000) / 1000

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gracekit/lib/grace"
 	"gracekit/lib/proc"
 	"gracekit/lib/service"
 	"gracekit/lib/units"
@@ -133,7 +134,7 @@ func (w *fakeWorld) Wait(on waits) (now woken, err error) {
 	if r, ok := on.prog.(*fakeProg); ok {
 		next = min(next, r.ends)
 	}
-	if next == never {
+	if next == grace.Never {
 		return now, errors.New("nothing will ever happen")
 	}
 	w.now = max(w.now, next)
@@ -267,7 +268,7 @@ func (j *journal) Note(string, ...any)             {}
 
 // newWorld is a world with one process, and a prog that ends it in a second.
 func newWorld(t *testing.T, size func(age time.Duration) int64) *fakeWorld {
-	w := &fakeWorld{t: t, now: start, ended: never, wanted: service.WantedState{Up: true}}
+	w := &fakeWorld{t: t, now: start, ended: grace.Never, wanted: service.WantedState{Up: true}}
 	w.target = w.start(100, size)
 	w.prog = func() run { return run{takes: time.Second, kills: true} }
 	return w

@@ -95,7 +95,7 @@ func (l *loop) attach(p process, at time.Duration) error {
 	l.refused, l.search, l.replacement = "", 0, grace.ReplacementWait{}
 	l.check = at
 	if l.cfg.Interval == 0 && !l.cfg.Once {
-		l.check = never
+		l.check = grace.Never
 	}
 	if l.restart == nil {
 		l.setPhase()
@@ -180,7 +180,7 @@ func (l *loop) find(at time.Duration) error {
 	if l.cfg.Interval == 0 {
 		l.search = time.Second
 	}
-	l.check = later(at, l.search)
+	l.check = grace.Later(at, l.search)
 	if errors.Is(err, proc.ErrGone) || err.Error() == l.refused {
 		return nil
 	}
@@ -308,7 +308,7 @@ func (l *loop) noteWrapper(at time.Duration) {
 	if own == nil || !own.standIn || at < l.wrapper.next {
 		return
 	}
-	l.wrapper.next = later(at, time.Minute)
+	l.wrapper.next = grace.Later(at, time.Minute)
 	const much = 10
 	if id, kb := l.world.LargestBelow(l.target); own.kb > 0 && kb >= much*own.kb {
 		l.wrapper.logged = true

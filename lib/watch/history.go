@@ -128,7 +128,7 @@ func (h *history) write(s HistorySample) error {
 // historyDue is when the next sample of the history is due.
 func (l *loop) historyDue() time.Duration {
 	if l.history == nil {
-		return never
+		return grace.Never
 	}
 	return l.history.next
 }
@@ -138,7 +138,7 @@ func (l *loop) sampleHistory(at time.Duration) {
 	if l.history == nil || at < l.history.next {
 		return
 	}
-	l.history.next = later(at, time.Minute)
+	l.history.next = grace.Later(at, time.Minute)
 	l.writeHistory("")
 }
 

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gracekit/lib/cgroup"
+	"gracekit/lib/grace"
 	"gracekit/lib/proc"
 	"gracekit/lib/service"
 	"gracekit/lib/sidekiq"
@@ -67,7 +68,7 @@ func (h *host) Wait(on waits) (now woken, err error) {
 		h.fds[progAt] = p.PollFd()
 	}
 	timeout := time.Duration(-1)
-	if on.until < never {
+	if on.until < grace.Never {
 		timeout = max(0, on.until-proc.Now())
 	}
 	if _, err := proc.Poll(h.fds, timeout); err != nil {

@@ -54,7 +54,6 @@ type loop struct {
 	counts      Counts
 
 	check    time.Duration // when the next one is due
-	checks   int
 	round    int
 	unlisted bool          // that some cannot be watched was logged
 	machine  int64         // its memory and swap, KB
@@ -69,7 +68,7 @@ type loop struct {
 }
 
 func newLoop(cfg *Config, w world) *loop {
-	l := &loop{cfg: cfg, world: w, instances: map[proc.ID]*instance{}, machine: machineKB(), silentAt: never,
+	l := &loop{cfg: cfg, world: w, instances: map[proc.ID]*instance{}, machine: machineKB(), silentAt: grace.Never,
 		counts: Counts{Done: map[grace.Reason]int64{}}}
 	if cfg.Interval == 0 && cfg.Control != "" {
 		l.silentAt = w.Now() + patience
@@ -105,7 +104,7 @@ func (l *loop) run() error {
 
 // waits is what the loop waits for, by its phase.
 func (l *loop) waits() waits {
-	on := waits{until: never}
+	on := waits{until: grace.Never}
 	switch l.phase {
 	case searching:
 		on.until = l.check
@@ -126,7 +125,7 @@ func (l *loop) waits() waits {
 // whether the one that is restarted passes the hard limit.
 func (l *loop) nextCheck() time.Duration {
 	if l.paused || l.target == nil || l.target.Ended() {
-		return never
+		return grace.Never
 	}
 	return l.check
 }
@@ -215,11 +214,11 @@ func (l *loop) plan(at time.Duration) {
 	interval := l.cfg.Interval
 	switch {
 	case interval == 0 || l.paused:
-		l.check = never
+		l.check = grace.Never
 	case at < l.check, at-l.check > interval:
-		l.check = later(at, interval)
+		l.check = grace.Later(at, interval)
 	default:
-		l.check = later(l.check, interval)
+		l.check = grace.Later(l.check, interval)
 	}
 }
 
@@ -227,14 +226,13 @@ func (l *loop) plan(at time.Duration) {
 // nothing for one process as long as nothing changes.
 func (l *loop) checkAll(at time.Duration, command bool) error {
 	l.plan(at)
-	l.checks++
 	if l.paused {
 		return nil
 	}
 	l.list(at)
 	if l.replacement.Active() {
 		l.replacement = l.replacement.Update(len(l.instances), at)
-		l.check = min(l.check, later(at, time.Second)) // the next restart waits for the parent, and not for the interval
+		l.check = min(l.check, grace.Later(at, time.Second)) // the next restart waits for the parent, and not for the interval
 	}
 	sample := grace.Sample{At: at}
 	if l.cfg.hooked() && !command {
@@ -289,7 +287,7 @@ func (l *loop) checkInstance(d *instance, sample grace.Sample) error {
 // shared.
 func (l *loop) largestCredible() int64 {
 	if l.cfg.Match == "" && (l.cfg.Scope == proc.ScopeGroup || l.cfg.Scope == proc.ScopeTree) {
-		return int64(never)
+		return int64(grace.Never)
 	}
 	return l.machine
 }
@@ -319,7 +317,7 @@ func (l *loop) logUnreadable(d *instance, err error, at time.Duration) {
 		d.misread.since = at
 	}
 	if l.cfg.Interval == 0 { // nobody may ask again, and something may be due
-		l.check = min(l.check, later(at, time.Second))
+		l.check = min(l.check, grace.Later(at, time.Second))
 	}
 	ending := errors.Is(err, proc.ErrGone) && at-d.misread.since < settleTime
 	if d.misread.logged || ending || d.process.Ended() {

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"gracekit/lib/grace"
 )
 
 // Outcome is how the restart of a process ended.
@@ -68,7 +70,7 @@ func (r *progRun) step(at time.Duration, cfg *Config) (e exit, ended bool) {
 	if r.termSent {
 		sig, name = unix.SIGKILL, "KILL"
 	}
-	r.termSent, r.deadline = true, later(at, settleTime)
+	r.termSent, r.deadline = true, grace.Later(at, settleTime)
 	cfg.Messages.Error("the program has not ended within --prog-timeout %v: sending %s to its group", cfg.ProgTimeout, name)
 	if err := r.SignalGroup(sig); err != nil {
 		cfg.Messages.Error("cannot signal the group of the program %v: %v", r.ID(), err)

@@ -112,9 +112,9 @@ func (l *loop) quietedByOther(d *instance, at time.Duration) string {
 // deadline is when prog has had its time.
 func (l *loop) deadline(at time.Duration) time.Duration {
 	if l.cfg.DryRun || l.cfg.ProgTimeout <= 0 || l.cfg.ProgTimeout >= units.Never.Std() {
-		return never
+		return grace.Never
 	}
-	return later(at, l.cfg.ProgTimeout)
+	return grace.Later(at, l.cfg.ProgTimeout)
 }
 
 func (l *loop) argv(d *instance) []string { return expand(l.cfg.File, l.cfg.Prog, d.id.String()) }
@@ -160,13 +160,13 @@ func (l *loop) stepRestart(at time.Duration) error {
 		r.ended = ended
 		r.due = at
 		if !ended.known || ended.code == 0 {
-			r.due = later(at, l.settleTime(r))
+			r.due = grace.Later(at, l.settleTime(r))
 		}
 		l.phase = settling
 	}
 	gone := r.instance.process.Ended()
 	if !gone && at < r.due && !(l.cfg.InPlace && l.hasShrunk(r)) {
-		l.check = min(l.check, later(at, l.settleInterval()))
+		l.check = min(l.check, grace.Later(at, l.settleInterval()))
 		return nil
 	}
 	l.restart, l.dirty = nil, true
@@ -187,7 +187,7 @@ func (l *loop) settleTime(r *restart) time.Duration {
 // settleInterval is how often a restart in place looks whether the size is down.
 func (l *loop) settleInterval() time.Duration {
 	if !l.cfg.InPlace {
-		return never
+		return grace.Never
 	}
 	if l.cfg.Interval == 0 {
 		return time.Second
@@ -251,7 +251,7 @@ func (l *loop) complete(r *restart, gone bool, at time.Duration) error {
 	if !gone { // in place: it goes on, from the start
 		d.State = grace.State{}
 		if d.limits.MaxAgeAt > 0 {
-			d.limits.MaxAgeAt = later(at, l.cfg.MaxAge)
+			d.limits.MaxAgeAt = grace.Later(at, l.cfg.MaxAge)
 		}
 		return nil
 	}

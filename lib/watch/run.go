@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gracekit/lib/grace"
 	"gracekit/lib/proc"
 	"gracekit/lib/service"
 )
@@ -45,7 +46,7 @@ func Run(ctx context.Context, cfg Config) error {
 	defer l.notifier.close()
 	l.turns = newTurns(&cfg)
 	defer l.release()
-	for deadline := later(h.Now(), cfg.WaitLock); ; {
+	for deadline := grace.Later(h.Now(), cfg.WaitLock); ; {
 		err = l.start()
 		if !errors.Is(err, ErrLocked) || h.Now() >= deadline {
 			break

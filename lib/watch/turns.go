@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gracekit/lib/cgroup"
+	"gracekit/lib/grace"
 	"gracekit/lib/proc"
 	"gracekit/lib/service"
 )
@@ -77,7 +78,7 @@ func (t *turns) refusal(target process, at time.Duration) string {
 func (t *turns) restarted(target process, at time.Duration) {
 	t.update(target, func(f *turnsFile) {
 		delete(f.Watchers, target.ID().String())
-		f.NotBefore = later(at, t.cfg.Retry)
+		f.NotBefore = grace.Later(at, t.cfg.Retry)
 	})
 }
 

@@ -1,7 +1,6 @@
 package watch
 
 import (
-	"math"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -89,14 +88,4 @@ type exit struct {
 	known bool // false: an earlier gracewatch started it
 	code  int  // -1: a signal ended it
 	text  string
-}
-
-const never = time.Duration(math.MaxInt64)
-
-// later is at plus d, or never.
-func later(at, d time.Duration) time.Duration {
-	if d > never-at {
-		return never
-	}
-	return at + d
 }
