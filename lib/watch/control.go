@@ -48,7 +48,7 @@ func (l *loop) handleCommands(letters []byte, hook bool) error {
 
 // requestRestart makes all that is watched due for a restart, one at a time.
 func (l *loop) requestRestart(at time.Duration) {
-	if l.target != nil {
+	if l.target != nil && l.cfg.several() {
 		l.list(at)
 	}
 	for _, d := range l.instances {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"slices"
 	"time"
 
 	"gracekit/lib/grace"
@@ -118,13 +119,10 @@ func (l *loop) report(d *instance, c grace.Decision, at time.Duration) {
 
 // reportTooLow logs, once for an instance, that a limit is below what it needs.
 func (l *loop) reportTooLow(d *instance, limit grace.Reason, v grace.Verdict, at time.Duration) {
-	if d.tooLow[limit] {
+	if slices.Contains(d.tooLow, limit) {
 		return
 	}
-	if d.tooLow == nil {
-		d.tooLow = map[grace.Reason]bool{}
-	}
-	d.tooLow[limit] = true
+	d.tooLow = append(d.tooLow, limit)
 	l.dirty = true
 	attrs := append(d.sizes(at, limit), slog.String("limit", string(limit)))
 	why := fmt.Sprintf("it was over the %s limit within a minute of its start, three times running", limit)

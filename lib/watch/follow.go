@@ -192,9 +192,6 @@ func (l *loop) find(at time.Duration) error {
 // list finds the instances of a scope that has several: some are new, some have
 // exited.
 func (l *loop) list(at time.Duration) {
-	if !l.cfg.several() {
-		return
-	}
 	found, err := l.world.Instances(l.target)
 	if err != nil {
 		if !errors.Is(err, proc.ErrGone) && !l.unlisted { // its end is reported elsewhere

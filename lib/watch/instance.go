@@ -24,13 +24,13 @@ type instance struct {
 	notes       BootNotes
 
 	misread   misread
-	tooLow    map[grace.Reason]bool // limit-too-low was logged, for a limit
-	why       string                // why the restart was postponed, failed or delayed, as it was logged
-	failed    bool                  // the last restart failed
-	began     time.Duration         // when the last restart began; 0: none has
-	idleSince time.Duration         // quieted by somebody else, and idle since then; 0: not
-	standIn   bool                  // the target itself, as long as there is nobody else to watch
-	round     int                   // of the last listing that had it
+	tooLow    []grace.Reason // the limits of which limit-too-low was logged
+	why       string         // why the restart was postponed, failed or delayed, as it was logged
+	failed    bool           // the last restart failed
+	began     time.Duration  // when the last restart began; 0: none has
+	idleSince time.Duration  // quieted by somebody else, and idle since then; 0: not
+	standIn   bool           // the target itself, as long as there is nobody else to watch
+	round     int            // of the last listing that had it
 }
 
 func newInstance(id proc.ID, p process, at time.Duration) *instance {

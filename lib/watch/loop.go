@@ -229,7 +229,9 @@ func (l *loop) checkAll(at time.Duration, command bool) error {
 	if l.paused {
 		return nil
 	}
-	l.list(at)
+	if l.cfg.several() {
+		l.list(at)
+	}
 	if l.replacement.Active() {
 		l.replacement = l.replacement.Update(len(l.instances), at)
 		l.check = min(l.check, grace.Later(at, time.Second)) // the next restart waits for the parent, and not for the interval

@@ -10,13 +10,13 @@ import (
 )
 
 // Outcome is how the restart of a process ended.
-type Outcome uint8
+type Outcome string
 
 const (
-	Done      Outcome = iota // the process has ended, or, in place, is under its limit
-	Postponed                // not now
-	Failed                   // it may have been begun: the process may be quiet
-	Unknown                  // an earlier gracewatch started prog, and the process has not ended
+	Done      Outcome = "done"      // the process has ended, or, in place, is under its limit
+	Postponed Outcome = "postponed" // not now
+	Failed    Outcome = "failed"    // it may have been begun: the process may be quiet
+	Unknown   Outcome = ""          // an earlier gracewatch started prog, and the process has not ended
 )
 
 // notNow is the exit code of a prog that could not restart the process now
@@ -44,16 +44,15 @@ type progRun struct {
 	termSent bool
 }
 
-// startProg runs a program for a restart.
-func startProg(r runner, argv, environ []string, deadline time.Duration) (*progRun, error) {
-	running, err := r.Start(argv, environ)
-	if err != nil {
-		return nil, err
+func newProgRun(r running, cfg *Config, at time.Duration) *progRun {
+	run := &progRun{running: r, deadline: grace.Never}
+	if cfg.ProgTimeout > 0 {
+		run.deadline = grace.Later(at, cfg.ProgTimeout)
 	}
-	return &progRun{running: running, deadline: deadline}, nil
+	return run
 }
 
-// step takes its end, or, when it has had its time, sends TERM to its group, and
+// step reports its end, or, when it has had its time, sends TERM to its group, and
 // KILL a little later. One that exits 75 after that has failed.
 func (r *progRun) step(at time.Duration, cfg *Config) (e exit, ended bool) {
 	if r.Ended() {

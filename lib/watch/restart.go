@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"gracekit/lib/grace"
-	"gracekit/lib/units"
 )
 
 // restart is one that is under way.
@@ -49,12 +48,12 @@ func (l *loop) begin(d *instance, at time.Duration) error {
 	d.why, d.failed, d.began = "", false, at
 	l.dirty = true
 	l.save() // a gracewatch that is killed now begins it again
-	run, err := startProg(l.world, l.argv(d), l.environ(d, at), l.deadline(at))
+	prog, err := l.world.Start(expand(l.cfg.File, l.cfg.Prog, d.id.String()), l.environ(d, at))
 	if err != nil {
 		l.fail(d, err.Error(), at)
 		return nil
 	}
-	l.restart = &restart{instance: d, run: run, size: d.kb, count: len(l.instances)}
+	l.restart = &restart{instance: d, run: newProgRun(prog, l.cfg, at), size: d.kb, count: len(l.instances)}
 	l.phase, l.dirty = restarting, true
 	return nil
 }
@@ -109,16 +108,6 @@ func (l *loop) quietedByOther(d *instance, at time.Duration) string {
 	return "something else has quieted it"
 }
 
-// deadline is when prog has had its time.
-func (l *loop) deadline(at time.Duration) time.Duration {
-	if l.cfg.DryRun || l.cfg.ProgTimeout <= 0 || l.cfg.ProgTimeout >= units.Never.Std() {
-		return grace.Never
-	}
-	return grace.Later(at, l.cfg.ProgTimeout)
-}
-
-func (l *loop) argv(d *instance) []string { return expand(l.cfg.File, l.cfg.Prog, d.id.String()) }
-
 // environ are the variables that prog has of the restart.
 func (l *loop) environ(d *instance, at time.Duration) []string {
 	var over time.Duration
@@ -149,7 +138,7 @@ func (l *loop) service() string {
 	return l.target.ID().String()
 }
 
-// stepRestart sees to a restart that is under way.
+// stepRestart continues a restart that is under way, and finishes it.
 func (l *loop) stepRestart(at time.Duration) error {
 	r := l.restart
 	if l.phase == restarting {
@@ -157,48 +146,32 @@ func (l *loop) stepRestart(at time.Duration) error {
 		if !isEnded {
 			return nil
 		}
-		r.ended = ended
-		r.due = at
-		if !ended.known || ended.code == 0 {
-			r.due = grace.Later(at, l.settleTime(r))
+		l.phase, r.ended, r.due = settling, ended, at
+		switch {
+		case l.cfg.InPlace && ended.known && ended.code == 0:
+			r.due = grace.Later(at, l.cfg.Retry)
+		case !ended.known || ended.code == 0:
+			r.due = grace.Later(at, settleTime)
 		}
-		l.phase = settling
 	}
-	gone := r.instance.process.Ended()
-	if !gone && at < r.due && !(l.cfg.InPlace && l.hasShrunk(r)) {
-		l.check = min(l.check, grace.Later(at, l.settleInterval()))
+	gone, shrunk := r.instance.process.Ended(), l.hasShrunk(r)
+	if !gone && !shrunk && at < r.due {
+		if l.cfg.InPlace {
+			l.check = min(l.check, grace.Later(at, time.Second))
+		}
 		return nil
 	}
 	l.restart, l.dirty = nil, true
-	err := l.finish(r, gone, at)
+	err := l.finish(r, gone, outcomeOf(r.ended, gone, shrunk), at)
 	l.setPhase()
-	defer trimMemory()
+	trimMemory()
 	return err
-}
-
-// settleTime is how long the process may take after prog has exited 0.
-func (l *loop) settleTime(r *restart) time.Duration {
-	if l.cfg.InPlace && r.ended.known {
-		return l.cfg.Retry
-	}
-	return settleTime
-}
-
-// settleInterval is how often a restart in place looks whether the size is down.
-func (l *loop) settleInterval() time.Duration {
-	if !l.cfg.InPlace {
-		return grace.Never
-	}
-	if l.cfg.Interval == 0 {
-		return time.Second
-	}
-	return min(l.cfg.Interval, time.Second)
 }
 
 // hasShrunk tells whether a restart in place has helped.
 func (l *loop) hasShrunk(r *restart) bool {
 	d := r.instance
-	if r.ended.code != 0 || !r.ended.known || d.measure(l.largestCredible()) != nil {
+	if !l.cfg.InPlace || !r.ended.known || r.ended.code != 0 || d.measure(l.largestCredible()) != nil {
 		return false
 	}
 	limit := d.limits.Of(d.State.Reason)
@@ -206,9 +179,8 @@ func (l *loop) hasShrunk(r *restart) bool {
 }
 
 // finish ends a restart.
-func (l *loop) finish(r *restart, gone bool, at time.Duration) error {
+func (l *loop) finish(r *restart, gone bool, outcome Outcome, at time.Duration) error {
 	d := r.instance
-	outcome := outcomeOf(r.ended, gone, l.cfg.InPlace && l.hasShrunk(r))
 	if gone && l.cfg.several() { // its parent gets time to replace it
 		l.replacement = grace.WaitForReplacement(r.count, d.limits, at)
 		l.check = at
@@ -221,7 +193,7 @@ func (l *loop) finish(r *restart, gone bool, at time.Duration) error {
 		l.check = at
 	case Postponed:
 		d.why = "the program exited 75: not now"
-		l.record(r, at, "postponed")
+		l.record(r, outcome, at)
 		l.postpone(d, at)
 	case Failed:
 		why := "the program ended with " + r.ended.text
@@ -230,7 +202,7 @@ func (l *loop) finish(r *restart, gone bool, at time.Duration) error {
 		} else if r.ended.code == 0 {
 			why = "the program exited 0, but the process is still running"
 		}
-		l.record(r, at, "failed")
+		l.record(r, outcome, at)
 		l.fail(d, why, at)
 	}
 	return nil
@@ -241,7 +213,7 @@ func (l *loop) finish(r *restart, gone bool, at time.Duration) error {
 func (l *loop) complete(r *restart, gone bool, at time.Duration) error {
 	d, reason := r.instance, r.instance.State.Reason
 	l.event(RestartDone, d, slog.String("reason", string(reason)))
-	l.record(r, at, "done")
+	l.record(r, Done, at)
 	l.markHistory(reason)
 	if l.turns != nil {
 		l.turns.restarted(l.target, at)
@@ -264,14 +236,14 @@ func (l *loop) complete(r *restart, gone bool, at time.Duration) error {
 }
 
 // record keeps a restart for the snapshot.
-func (l *loop) record(r *restart, at time.Duration, outcome string) {
+func (l *loop) record(r *restart, outcome Outcome, at time.Duration) {
 	took := at - r.instance.began
 	l.restarts = append(l.restarts, Restart{ID: r.instance.id.String(), At: l.world.Wall().Add(-took), Reason: r.instance.State.Reason,
 		Outcome: outcome, KB: r.size, Took: took})
 	if len(l.restarts) > mostRestarts {
 		l.restarts = l.restarts[len(l.restarts)-mostRestarts:]
 	}
-	if outcome == "done" {
+	if outcome == Done {
 		l.counts.Done[r.instance.State.Reason]++
 	}
 }

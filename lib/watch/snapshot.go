@@ -90,7 +90,7 @@ type Restart struct {
 	ID      string        `json:"id"`      // who was restarted, PID:START
 	At      time.Time     `json:"at"`      // wall clock, when it began
 	Reason  grace.Reason  `json:"reason"`  // soft, hard, legacy, age, control
-	Outcome string        `json:"outcome"` // done, postponed, failed
+	Outcome Outcome       `json:"outcome"` // done, postponed, failed
 	KB      int64         `json:"kb"`      // when it began
 	Took    time.Duration `json:"took"`    // ns, from its begin to the process's end
 }

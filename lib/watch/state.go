@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"maps"
 	"slices"
 	"time"
 
@@ -175,8 +174,7 @@ func (l *loop) resume(d *instance) {
 	}
 	if l.restart == nil && !l.cfg.DryRun {
 		if prog := l.world.Resume(d.id, n.Prog); prog != nil {
-			run := &progRun{running: prog, deadline: l.deadline(l.world.Now())}
-			l.restart = &restart{instance: d, run: run, size: d.kb, count: 1}
+			l.restart = &restart{instance: d, run: newProgRun(prog, l.cfg, l.world.Now()), size: d.kb, count: 1}
 			l.phase = restarting
 			return
 		}
@@ -187,15 +185,9 @@ func (l *loop) resume(d *instance) {
 // restore is the instance that a snapshot is of.
 func (d *instance) restore(n InstanceSnapshot) {
 	d.State, d.kb, d.peak, d.Footprint = n.State, n.KB, n.PeakKB, n.Footprint
-	d.why, d.failed, d.began = n.Why, n.Phase == PhaseFailed, n.RestartBegan
+	d.why, d.failed, d.began, d.tooLow = n.Why, n.Phase == PhaseFailed, n.RestartBegan, n.TooLow
 	if n.Boot != nil {
 		d.notes = *n.Boot
-	}
-	for _, limit := range n.TooLow {
-		if d.tooLow == nil {
-			d.tooLow = map[grace.Reason]bool{}
-		}
-		d.tooLow[limit] = true
 	}
 }
 
@@ -220,7 +212,7 @@ func (l *loop) reportExited() {
 			d.limits = l.cfg.limits(id, 0)
 			l.event(RestartDone, d, slog.String("reason", string(n.State.Reason)))
 			at := l.world.Now()
-			l.record(&restart{instance: d, size: n.KB}, at, "done")
+			l.record(&restart{instance: d, size: n.KB}, Done, at)
 			l.backoff = d.Restarted(d.limits, l.backoff, d.kb, at)
 		case !reported && n.State != (grace.State{}):
 			reported = true
@@ -272,7 +264,7 @@ func (l *loop) snapshot() *Snapshot {
 	for _, d := range l.sorted() {
 		n := InstanceSnapshot{ID: d.id.String(), Phase: d.phase(), Why: d.why, State: d.State, KB: d.kb, PeakKB: d.peak,
 			SoftKB: d.limits.Soft, HardKB: d.limits.Hard, FootprintKB: d.Footprint.KB(), Footprint: d.Footprint,
-			RestartBegan: d.began, TooLow: slices.Sorted(maps.Keys(d.tooLow))}
+			RestartBegan: d.began, TooLow: d.tooLow}
 		if l.restart != nil && l.restart.instance == d && l.restart.run.ID() != (proc.ID{}) {
 			n.Prog = l.restart.run.ID().String()
 		}

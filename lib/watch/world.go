@@ -12,16 +12,21 @@ import (
 // world is all that the loop knows of the machine. Host is the real one; the
 // tests have one whose clock they move.
 type world interface {
-	clock
-	prober
-	runner
-}
+	Now() time.Duration           // CLOCK_BOOTTIME
+	Wall() time.Time              // the time of day, for the history and the snapshot alone
+	Wait(on waits) (woken, error) // the one place where the loop waits
 
-// clock is the time, and the one place where the loop waits.
-type clock interface {
-	Now() time.Duration // CLOCK_BOOTTIME
-	Wall() time.Time    // the time of day, for the history and the snapshot alone
-	Wait(on waits) (woken, error)
+	Target() (process, error)                    // the target's process
+	Wanted() (service.WantedState, error)        // what the operator wants of the service
+	Instances(target process) ([]proc.ID, error) // who is watched, good until the next call; none: the target itself
+	Open(id proc.ID) (process, error)
+	LargestBelow(target process) (id proc.ID, kb int64)
+
+	Start(argv, environ []string) (running, error)
+	Resume(target proc.ID, noted string) running // a prog that an earlier gracewatch started; nil: none runs
+
+	Store() (*store, error) // where the snapshot is kept; nil: nowhere
+	History() *history      // nil: none is kept
 }
 
 // waits is what the loop waits for, beside the end of the watcher and commands.
@@ -40,17 +45,6 @@ type woken struct {
 	hook     bool   // some of them came on the FIFO of --control
 }
 
-// prober reads what there is of a target.
-type prober interface {
-	Target() (process, error)                    // the target's process
-	Wanted() (service.WantedState, error)        // what the operator wants of the service
-	Instances(target process) ([]proc.ID, error) // who is watched, good until the next call; none: the target itself
-	Open(id proc.ID) (process, error)
-	Store() (*store, error) // where the snapshot is kept; nil: nowhere
-	History() *history      // nil: none is kept
-	LargestBelow(target process) (id proc.ID, kb int64)
-}
-
 // process is one process that is held.
 type process interface {
 	ID() proc.ID
@@ -67,12 +61,6 @@ type process interface {
 type appearance struct {
 	titled  bool // it has the title of a Sidekiq that has booted
 	booting bool // it is a Sidekiq without a title
-}
-
-// runner runs prog.
-type runner interface {
-	Start(argv, environ []string) (running, error)
-	Resume(target proc.ID, noted string) running // that an earlier gracewatch started; nil: none runs
 }
 
 // running is a prog that was started.
