@@ -22,7 +22,7 @@ import (
 	"gracekit/lib/units"
 )
 
-// checker looks for what is wrong with a setup. Each finding says what to do.
+// checker looks for what is wrong with a setup. Each warning says what to do.
 type checker struct {
 	cmd      *cli.Command
 	values   *settings.Values
@@ -106,7 +106,7 @@ func (c *checker) warn(format string, args ...any) {
 func (c *checker) limits() {
 	v := c.values
 	if v.Soft.IsZero() && v.Hard.IsZero() && v.MaxAge == 0 {
-		c.warn("no limit is set in this environment, so nothing would be watched: set SIDEKIQ_MEMORY_KILLER_MAX_RSS, for example to 2G")
+		c.warn("no limit is set in this environment, so nothing is watched: set SIDEKIQ_MEMORY_KILLER_MAX_RSS, for example to 2G")
 	}
 	available, err := cgroup.Available(os.Getpid())
 	if err != nil {
@@ -114,7 +114,7 @@ func (c *checker) limits() {
 	}
 	soft, hard := v.Soft.KB(available), v.Hard.KB(available)
 	if hard > 0 && soft > 0 && hard <= soft {
-		c.warn("SIDEKIQ_MEMORY_KILLER_HARD_LIMIT_RSS (%d KB) is at or under the soft limit (%d KB), so the grace time has no effect: raise it, or unset one of them", hard, soft)
+		c.warn("SIDEKIQ_MEMORY_KILLER_HARD_LIMIT_RSS (%d KB) is at or under the soft limit (%d KB), so the grace time has no effect: raise it, or unset one of the two", hard, soft)
 	}
 }
 
@@ -122,7 +122,7 @@ func (c *checker) limits() {
 func (c *checker) self() {
 	p, err := proc.Open(os.Getpid())
 	if err != nil {
-		c.warn("cannot hold a process by pidfd, so nothing can be watched: %v (want Linux 5.3 or later, and a seccomp profile that allows pidfd_open)", err)
+		c.warn("nothing can be watched: %v: update the kernel, or have the container's seccomp profile allow pidfd_open", err)
 		return
 	}
 	p.Close()
@@ -133,10 +133,10 @@ func (c *checker) target(t service.Target) error {
 	p, err := t.Open()
 	switch {
 	case errors.Is(err, proc.ErrGone):
-		c.warn("%v: there is no process to check, start it first", err)
+		c.warn("%v: start it, and check again", err)
 		return nil
 	case err != nil:
-		c.warn("%v", err)
+		c.warn("%v: correct that, nothing is watched until then", err)
 		return nil
 	}
 	defer p.Close()
@@ -148,9 +148,9 @@ func (c *checker) target(t service.Target) error {
 	}
 	switch {
 	case err != nil:
-		c.warn("cannot look for the Sidekiqs below %v: %v", p.ID, err)
+		c.warn("cannot look for the Sidekiqs below %v: %v: check as root, or as the user of the process", p.ID, err)
 	case len(ids) == 0 && c.values.Scope == "sidekiq" && c.values.Match == "":
-		c.warn("no Sidekiq is at or below %v (one that is booting has no heartbeat yet), so the process itself is watched: set MEMORY_KILLER_MATCH for other workers", p.ID)
+		c.warn("no Sidekiq is at or below %v, so the process itself is watched: check again if it is booting, or set MEMORY_KILLER_MATCH for other workers", p.ID)
 	case wrapped:
 		c.cmd.Info("%v is a wrapper: the Sidekiqs below it are watched", p.ID)
 	}
@@ -172,10 +172,10 @@ func (c *checker) target(t service.Target) error {
 // leader checks whether the target can be signalled, and its group with it.
 func (c *checker) leader(p *proc.Process) {
 	if p.ID.PID == 1 {
-		c.warn("the target is pid 1, which is never signalled: put an init before it (docker run --init, tini)")
+		c.warn("the target is pid 1, which is never signalled: start it below an init (docker run --init, tini)")
 	}
 	if s, err := p.Stat(); err == nil && s.PGID != s.PID {
-		c.warn("%v leads no process group, so what its jobs start cannot be ended with it: start it by pgexec -s or chpst -P", p.ID)
+		c.warn("%v leads no process group, so what its jobs start cannot be ended with it: start it with pgexec -s or chpst -P", p.ID)
 	}
 }
 
@@ -183,12 +183,12 @@ func (c *checker) leader(p *proc.Process) {
 func (c *checker) worker(w *proc.Process) {
 	usage, err := w.Memory(proc.RSS)
 	if err != nil {
-		c.warn("cannot read the size of %v: %v", w.ID, err)
+		c.warn("cannot read the size of %v: %v: check as root, or as the user of the process", w.ID, err)
 		return
 	}
 	available, err := cgroup.Available(w.ID.PID)
 	if err != nil {
-		c.warn("cannot determine the memory available to %v: %v", w.ID, err)
+		c.warn("cannot determine the memory available to %v: %v: write limits as sizes, not as shares", w.ID, err)
 		return
 	}
 	for _, l := range []struct {
@@ -199,9 +199,9 @@ func (c *checker) worker(w *proc.Process) {
 		switch {
 		case kb == 0:
 		case kb >= available:
-			c.warn("%s (%d KB) is not below the memory available to %v (%d KB): the kernel kills it first, lower the limit or write it as a share, for example 80%%", l.name, kb, w.ID, available)
+			c.warn("%s (%d KB) is not below the memory available to %v (%d KB), so the kernel kills it first: lower the limit, or write it as a share, for example 80%%", l.name, kb, w.ID, available)
 		case kb <= usage.RSS:
-			c.warn("%s (%d KB) is below the size that %v has now (%d KB): it would be restarted soon, raise the limit", l.name, kb, w.ID, usage.RSS)
+			c.warn("%s (%d KB) is below the size that %v has now (%d KB), so it would be restarted soon: raise the limit", l.name, kb, w.ID, usage.RSS)
 		}
 	}
 	s, err := w.Status()
@@ -212,7 +212,7 @@ func (c *checker) worker(w *proc.Process) {
 		c.warn("this process has no CAP_SYS_PTRACE, so pss, uss and the hostname of %v cannot be read: measure rss, or use docker run --cap-add SYS_PTRACE", w.ID)
 	}
 	if own, found := ownTimeout(w); found && c.values.Timeout > 0 && c.values.Timeout < own {
-		c.warn("SIDEKIQ_TIMEOUT (%v) is under the -t of %v (%v): jobs would be killed that Sidekiq may still finish, set it to %v", c.values.Timeout, w.ID, own, own)
+		c.warn("SIDEKIQ_TIMEOUT (%v) is shorter than the -t of %v (%v), so jobs would be killed that Sidekiq may still finish: set it to %v", c.values.Timeout, w.ID, own, own)
 	}
 }
 
@@ -252,7 +252,7 @@ func (c *checker) redis() {
 	}
 	file, _, err := cli.Find("sidekiq-fleet")
 	if err != nil {
-		c.warn("%v, but restarts need it", err)
+		c.warn("restarts would fail: %v: install sidekiq-fleet, which asks Redis", err)
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -262,7 +262,7 @@ func (c *checker) redis() {
 	ps.Stderr = &stderr
 	out, err := ps.Output()
 	if err != nil {
-		c.warn("cannot ask Redis, so restarts would be postponed: %s", strings.TrimSpace(strings.TrimPrefix(stderr.String(), "sidekiq-fleet: fatal: ")))
+		c.warn("cannot ask Redis, so restarts would be postponed: %s: correct REDIS_URL, or start Redis", strings.TrimSpace(strings.TrimPrefix(stderr.String(), "sidekiq-fleet: fatal: ")))
 		return
 	}
 	running := 0
@@ -275,6 +275,6 @@ func (c *checker) redis() {
 		}
 	}
 	if v.MinPeers > 0 && running-1 < v.MinPeers {
-		c.warn("SIDEKIQ_MEMORY_KILLER_MIN_PEERS is %d, but only %d instances are running, so no restart would happen now: start more, or lower it", v.MinPeers, running)
+		c.warn("SIDEKIQ_MEMORY_KILLER_MIN_PEERS is %d, but only %d instances are running, so no restart would happen now: start more of them, or lower it", v.MinPeers, running)
 	}
 }
