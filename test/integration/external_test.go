@@ -1,9 +1,10 @@
 package integration
 
 import (
-	"fmt"
 	"gracekit/test/harness"
 	"os"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -77,18 +78,13 @@ while [ ! -e end ]; do sleep 0.1; done
 	}
 }
 
-// pidsIn reads a file of pids, one a line.
+// pidsIn are the pids that a file has so far.
 func (s *sandbox) pidsIn(file string) (pids []int) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	for {
-		var pid int
-		if _, err := fmt.Fscanln(f, &pid); err != nil {
-			return pids
-		}
+	text, _ := os.ReadFile(file)
+	for _, word := range strings.Fields(string(text)) {
+		pid, err := strconv.Atoi(word)
+		s.Check(err)
 		pids = append(pids, pid)
 	}
+	return pids
 }

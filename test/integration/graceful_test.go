@@ -5,7 +5,6 @@ import (
 	"gracekit/test/harness"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 )
@@ -92,8 +91,7 @@ func TestACluster(t *testing.T) {
 	s.Eventually("two Sidekiqs have booted", func() bool { return len(s.sidekiqs()) == 2 })
 	old := s.sidekiqs()
 	var metrics harness.Process
-	for _, line := range strings.Fields(readFile(s.Path("cluster.pids"))) {
-		pid, _ := strconv.Atoi(line)
+	for _, pid := range s.pidsIn(s.Path("cluster.pids")) {
 		metrics, _ = harness.FindProcess(pid) // the last one
 	}
 	jids := redis.Enqueue(4, "LeakJob", 0, 14) // beyond the 10 s that the parent gives its children
@@ -110,9 +108,4 @@ func TestACluster(t *testing.T) {
 	}
 	jobs.exactlyOnce(jids)
 	s.Eventually("there are two new ones", func() bool { return len(s.sidekiqs()) == 2 })
-}
-
-func readFile(file string) string {
-	text, _ := os.ReadFile(file)
-	return string(text)
 }

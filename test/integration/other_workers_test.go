@@ -4,53 +4,73 @@ import (
 	"fmt"
 	"gracekit/test/harness"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
 
-// Celery whose tree is over the limit ends its running task, is started again by its supervisor, and each task is run once.
-func TestCeleryWithTheDocumentedSettings(t *testing.T) {
+// A worker of Celery or Delayed Job that is over the limit, with its tree, ends its running job, is started again by its
+// supervisor, and each job is run once.
+func TestOtherWorkersWithTheDocumentedSettings(t *testing.T) {
 	t.Parallel()
-	s := newSandbox(t)
-	const python = "/usr/bin/python3" // Debian's, which has Debian's Celery
-	if exec.Command(python, "-c", "import celery").Run() != nil {
-		s.Skip("Celery is not installed: it is in Debian's package python3-celery")
+	const python, ruby = "/usr/bin/python3", "/usr/bin/ruby" // Debian's, which have Debian's packages
+	delayedJob := harness.Repo() + "/test/integration/testdata/delayed_job.rb"
+	for name, c := range map[string]struct {
+		check    []string // works where it is installed
+		packages string
+		settings string   // a word of those in docs/other-workers.md
+		folder   string   // that is made
+		run      string   // the command of the service
+		push     []string // number, megabytes and seconds of a job follow
+	}{
+		"Celery": {[]string{python, "-c", "import celery"}, "python3-celery", "SIDEKIQ_TIMEOUT=300\n", "broker",
+			python + " -m celery -A celery_app worker -c 1 --without-mingle --without-gossip",
+			[]string{python, "-c", "import sys, celery_app; celery_app.leak.delay(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))"}},
+		"Delayed Job": {[]string{ruby, "-e", "require 'active_record'; require 'delayed_job_active_record'; require 'sqlite3'"},
+			"ruby-delayed-job-active-record and ruby-sqlite3", "SIDEKIQ_TIMEOUT=900\n", "",
+			ruby + " " + delayedJob + " work", []string{ruby, delayedJob, "push"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSandbox(t)
+			if exec.Command(c.check[0], c.check[1:]...).Run() != nil {
+				s.Skipf("%s is not installed: it is in Debian's %s", name, c.packages)
+			}
+			s.Mkdir(c.folder)
+			ledger := ledger{s, s.Path("ledger")}
+			env := []string{"LEDGER=" + ledger.file, "DATABASE=" + s.Path("jobs.db"), "BROKER_FOLDER=" + s.Path("broker"),
+				"PYTHONPATH=" + filepath.Dir(delayedJob), "PYTHONDONTWRITEBYTECODE=1", "C_FORCE_ROOT=1"}
+			push := func(job ...string) {
+				t.Helper()
+				command := s.Command(c.push[0], slices.Concat(c.push[1:], job)...)
+				command.Env = append(command.Env, env...)
+				if r := s.RunCommand(command); r.Code != 0 {
+					s.Fatal(r.Stderr)
+				}
+			}
+			push("1", "1", "0")
+			s.Script("svc/run", "exec 2>&1\nexec pgexec -s -f supervise/pgid "+c.run+"\n")
+			v := s.Runsv(s.Path("svc"), env...)
+			s.Eventually(name+" works", func() bool { return ledger.count("done") == 1 })
+			old := v.Running()
+			size := s.KB(old)
+			for _, child := range titled(old, "") {
+				size += s.KB(child)
+			}
+			w := s.killerAsDocumented(c.settings, v.Dir, size+100*1024)
+			w.Event("watching", 1)
+			push("2", "200", "6") // still runs when the restart begins
+			push("3", "1", "0")
+			w.Event("restart-done", 1)
+			if done := len(ledger.of("2", "done")); done != 1 {
+				s.Errorf("the job that ran at the restart was done %d times before its worker exited, want once", done)
+			}
+			v.Running(old)
+			s.Eventually("the job that waited is done", func() bool { return ledger.count("done") == 3 })
+			ledger.exactlyOnce([]string{"1", "2", "3"})
+		})
 	}
-	s.Mkdir("broker")
-	ledger := ledger{s, s.Path("ledger")}
-	app := s.testdata("celery_app.py")
-	env := []string{"BROKER_FOLDER=" + s.Path("broker"), "LEDGER=" + ledger.file, "PYTHONPATH=" + strings.TrimSuffix(app, "/celery_app.py"),
-		"PYTHONDONTWRITEBYTECODE=1", "C_FORCE_ROOT=1"}
-	s.Write("celery/run", "#!/bin/sh\nexec 2>&1\nexec pgexec -s -f supervise/pgid "+python+" -m celery -A celery_app worker -c 1 --without-mingle --without-gossip\n", 0o755)
-	v := s.Runsv(s.Path("celery"), env...)
-	number := 0
-	push := func(megabytes int, seconds float64) {
-		s.Helper()
-		number++
-		c := s.Command(python, "-c", fmt.Sprintf("import celery_app; celery_app.leak.delay(%d, %d, %g)", number, megabytes, seconds))
-		c.Env = append(c.Env, env...)
-		if r := s.RunCommand(c); r.Code != 0 {
-			s.Fatal(r.Stderr)
-		}
-	}
-	push(1, 0)
-	s.Eventually("Celery works", func() bool { return ledger.count("done") == 1 })
-	old := v.Running()
-	size := s.KB(old)
-	for _, child := range titled(old, "") {
-		size += s.KB(child)
-	}
-	w := s.killerAsDocumented("SIDEKIQ_TIMEOUT=300\n", v.Dir, size+100*1024)
-	w.Event("watching", 1)
-	push(200, 4) // still runs when the restart begins
-	push(1, 0)
-	w.Event("restart-done", 1)
-	if done := len(ledger.of("2", "done")); done != 1 {
-		s.Errorf("the task that ran at the restart was done %d times before its worker exited, want once", done)
-	}
-	v.Running(old)
-	s.Eventually("the task that waited is done", func() bool { return ledger.count("done") == 3 })
-	ledger.exactlyOnce([]string{"1", "2", "3"})
 }
 
 // Pattern 1 of docs/setup/kubernetes.md: tini is pid 1, memory-killer stands before Sidekiq. The container ends with a Sidekiq
