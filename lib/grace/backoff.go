@@ -23,7 +23,7 @@ const (
 	longestSoft           = time.Hour
 	shortestHard          = time.Minute
 	longestHard           = 10 * time.Minute
-	running               = 3    // so many times running are evidence where one is not
+	inARow                = 3    // this many restarts in a row are evidence where one is not
 	headroom              = 1.25 // times the footprint: past that even a hard limit that is too low is acted on
 	shareOfMemory float64 = 0.95 // of the memory there is, likewise
 )
@@ -43,7 +43,7 @@ func (n Instance) due(reason Reason, l Limits, kb int64) due {
 	if reason == Hard {
 		over = n.State.HardSince
 	}
-	return due{n, reason, l.Of(reason), over, kb}
+	return due{n, reason, l.ForReason(reason), over, kb}
 }
 
 func (x due) evidence() Evidence { return x.Footprint.evidenceAgainst(x.limitKB, x.Started, x.over) }
@@ -66,7 +66,7 @@ func (b Backoff) decide(x due, sample Sample) Verdict {
 	}
 	follows := s.follows(x.Started)
 	firstShows := !hard && evidence == BootEvidence
-	if !firstShows && (!follows || s.Count < running-1) {
+	if !firstShows && (!follows || s.Count < inARow-1) {
 		return Verdict{}
 	}
 	v := Verdict{TooLow: true, NeedKB: x.need()}
@@ -88,7 +88,7 @@ func (b Backoff) decide(x due, sample Sample) Verdict {
 		most = min(most, shareOfMemory*memory)
 	}
 	if float64(x.kb) <= most {
-		v.NotBefore = s.Last + min(shortestHard<<min(s.Count-running+1, 8), longestHard)
+		v.NotBefore = s.Last + min(shortestHard<<min(s.Count-inARow+1, 8), longestHard)
 	}
 	return v
 }

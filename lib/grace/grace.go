@@ -17,8 +17,8 @@ type Limits struct {
 	Recheck    time.Duration // how soon the size is checked again at a hard limit that is too low
 }
 
-// Of is the limit that a restart for this reason is about, in KB; 0: none.
-func (l Limits) Of(reason Reason) int64 {
+// ForReason is the limit that a restart for this reason is about, in KB; 0: none.
+func (l Limits) ForReason(reason Reason) int64 {
 	switch reason {
 	case Soft, Legacy:
 		return l.Soft

@@ -34,7 +34,7 @@ func TestACheckOfOneProcessAllocatesNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, d := range l.instances {
-				if d.misread.since > 0 || d.kb == 0 {
+				if d.unreadable.since > 0 || d.kb == 0 {
 					t.Fatalf("%s: %d KB", name, d.kb)
 				}
 			}

@@ -151,9 +151,9 @@ func (c *Config) several() bool {
 	return c.Match != "" || c.Scope == proc.ScopeChildren || c.Scope == proc.ScopeSidekiq
 }
 
-// hooked tells whether a job hook asks for checks, so that those of the clock
+// hasJobHook tells whether a job hook asks for checks, so that those of the clock
 // matter only as long as it is silent.
-func (c *Config) hooked() bool { return c.Legacy && c.Control != "" && c.Interval > 0 }
+func (c *Config) hasJobHook() bool { return c.Legacy && c.Control != "" && c.Interval > 0 }
 
 // scopeName is the scope in the snapshot.
 func (c *Config) scopeName() string {

@@ -10,9 +10,9 @@ import (
 // comes once, after all of them.
 func (l *loop) handleCommands(letters []byte, hook bool) error {
 	at := l.world.Now()
-	l.silentAt = grace.Never
+	l.silenceAt = grace.Never
 	if hook {
-		l.heard = at
+		l.hookAt = at
 	}
 	if l.target == nil { // one that has just come is meant, too
 		if err := l.find(at); err != nil {
@@ -40,7 +40,7 @@ func (l *loop) handleCommands(letters []byte, hook bool) error {
 	case !check || l.paused || l.target == nil || l.target.Ended():
 		return nil
 	case l.phase != watching: // of the others
-		l.check = min(l.check, at)
+		l.checkAt = min(l.checkAt, at)
 		return nil
 	}
 	return l.checkAll(at, true)
@@ -70,16 +70,16 @@ func (l *loop) pause(paused bool) {
 		l.event(Paused, nil)
 		return
 	}
-	l.check = l.world.Now()
+	l.checkAt = l.world.Now()
 	l.event(Resumed, nil)
 }
 
 // warnSilent logs once that no command has come where there is nothing else to
 // check by.
 func (l *loop) warnSilent(at time.Duration) {
-	if at < l.silentAt {
+	if at < l.silenceAt {
 		return
 	}
-	l.silentAt = grace.Never
-	l.cfg.Messages.Warn("no command has come on %s for %v: is the job hook loaded?", l.cfg.Control, patience.Round(time.Minute))
+	l.silenceAt = grace.Never
+	l.cfg.Messages.Warn("no command has come on %s for %v: is the job hook loaded?", l.cfg.Control, hookSilence.Round(time.Minute))
 }

@@ -24,14 +24,14 @@ func (l *loop) start() error {
 		l.cfg.Messages.Warn("%v", err)
 		return ErrEnded
 	case err != nil && !gone:
-		l.refused = err.Error()
+		l.targetErr = err.Error()
 		l.event(ReadFailed, nil, slog.Any("err", err), slog.String("why", "waiting for its supervisor"))
-		l.check = l.world.Now()
+		l.checkAt = l.world.Now()
 		l.setPhase()
 		return nil
 	}
 	at := l.world.Now()
-	l.check = at
+	l.checkAt = at
 	if err := l.openStore(); err != nil {
 		if p != nil {
 			p.Close()
@@ -92,10 +92,10 @@ func (l *loop) attach(p process, at time.Duration) error {
 			l.restart.count = len(l.instances)
 		}
 	}
-	l.refused, l.search, l.replacement = "", 0, grace.ReplacementWait{}
-	l.check = at
+	l.targetErr, l.searchWait, l.replacement = "", 0, grace.ReplacementWait{}
+	l.checkAt = at
 	if l.cfg.Interval == 0 && !l.cfg.Once {
-		l.check = grace.Never
+		l.checkAt = grace.Never
 	}
 	if l.restart == nil {
 		l.setPhase()
@@ -114,7 +114,7 @@ func (l *loop) add(p process, at time.Duration) (*instance, error) {
 	}
 	d.limits = l.cfg.limits(d.id, d.memory)
 	l.instances[d.id] = d
-	l.order = append(l.order, d.id)
+	l.order = append(l.order, d)
 	l.dirty = true
 	l.resume(d)
 	return d, nil
@@ -148,7 +148,7 @@ func (l *loop) detach() {
 	}
 	l.event(TargetGone, nil, attrs...)
 	l.release()
-	l.check = l.world.Now()
+	l.checkAt = l.world.Now()
 	l.setPhase()
 }
 
@@ -176,15 +176,15 @@ func (l *loop) find(at time.Duration) error {
 		return nil
 	}
 	const soonest, latest = 100 * time.Millisecond, 3 * time.Second
-	l.search = min(max(2*l.search, soonest), max(l.cfg.Interval, soonest), latest)
+	l.searchWait = min(max(2*l.searchWait, soonest), max(l.cfg.Interval, soonest), latest)
 	if l.cfg.Interval == 0 {
-		l.search = time.Second
+		l.searchWait = time.Second
 	}
-	l.check = grace.Later(at, l.search)
-	if errors.Is(err, proc.ErrGone) || err.Error() == l.refused {
+	l.checkAt = grace.Later(at, l.searchWait)
+	if errors.Is(err, proc.ErrGone) || err.Error() == l.targetErr {
 		return nil
 	}
-	l.refused = err.Error() // its supervisor may come back: this is logged once
+	l.targetErr = err.Error() // its supervisor may come back: this is logged once
 	l.event(ReadFailed, nil, slog.Any("err", err))
 	return nil
 }
@@ -194,8 +194,8 @@ func (l *loop) find(at time.Duration) error {
 func (l *loop) list(at time.Duration) {
 	found, err := l.world.Instances(l.target)
 	if err != nil {
-		if !errors.Is(err, proc.ErrGone) && !l.unlisted { // its end is reported elsewhere
-			l.unlisted = true
+		if !errors.Is(err, proc.ErrGone) && !l.listErrLogged { // its end is reported elsewhere
+			l.listErrLogged = true
 			l.event(ReadFailed, nil, slog.Any("err", err))
 		}
 		return
@@ -208,10 +208,10 @@ func (l *loop) list(at time.Duration) {
 			failed = err
 		}
 	}
-	if failed != nil && !l.unlisted {
+	if failed != nil && !l.listErrLogged {
 		l.eventAt(slog.LevelError, ReadFailed, nil, slog.String("why", "not all instances can be watched"), slog.Any("err", failed))
 	}
-	l.unlisted = failed != nil
+	l.listErrLogged = failed != nil
 	l.dropExited(len(found) > 0)
 	if len(l.instances) == 0 && l.cfg.Scope != proc.ScopeChildren {
 		l.addStandIn(at)
@@ -222,7 +222,7 @@ func (l *loop) list(at time.Duration) {
 func (l *loop) addListed(id proc.ID, at time.Duration) error {
 	if d := l.instances[id]; d != nil {
 		d.round, d.standIn = l.round, false
-		l.order = append(l.order, id)
+		l.order = append(l.order, d)
 		return nil
 	}
 	p, err := l.open(id)
@@ -255,10 +255,10 @@ func (l *loop) open(id proc.ID) (process, error) {
 // one out while others exit, so only what has ended is dropped; and the target
 // itself, which stood in as long as there was nobody else.
 func (l *loop) dropExited(others bool) {
-	for id, d := range l.instances {
+	for _, d := range l.instances {
 		if d.round == l.round || l.restart != nil && l.restart.instance == d {
 			if d.round != l.round {
-				l.order = append(l.order, id)
+				l.order = append(l.order, d)
 			}
 			continue
 		}
@@ -271,7 +271,7 @@ func (l *loop) dropExited(others bool) {
 			}
 			l.forget(d)
 		default:
-			l.order = append(l.order, id)
+			l.order = append(l.order, d)
 		}
 	}
 }
@@ -284,15 +284,15 @@ func (l *loop) addStandIn(at time.Duration) {
 	}
 }
 
-// wrapperNotes are what was logged of a target that is not the worker itself.
-type wrapperNotes struct {
+// wrapperLog are what was logged of a target that is not the worker itself.
+type wrapperLog struct {
 	logged bool
 	next   time.Duration // when what is below it is looked at again
 }
 
-// noteWrapper logs once that the Sidekiqs below the target are watched, or that
+// logWrapper logs once that the Sidekiqs below the target are watched, or that
 // none is, and something below it is much larger.
-func (l *loop) noteWrapper(at time.Duration) {
+func (l *loop) logWrapper(at time.Duration) {
 	if l.wrapper.logged || l.cfg.Match != "" || l.cfg.Scope != proc.ScopeSidekiq {
 		return
 	}

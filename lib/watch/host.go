@@ -20,7 +20,7 @@ import (
 
 // host is the world as it is: the machine.
 type host struct {
-	text     []byte // what Look reads: one for all, 500 booting processes would have 3 KB each
+	text     []byte // what ReadTitle reads: one for all, 500 booting processes would have 3 KB each
 	cfg      *Config
 	stop     int // readable when the watch is to end
 	controls []controlFIFO
@@ -59,13 +59,11 @@ func (h *host) Wait(on waits) (now woken, err error) {
 	for _, c := range h.controls {
 		h.fds = append(h.fds, unix.PollFd{Fd: int32(c.fd), Events: unix.POLLIN})
 	}
-	processAt, progAt := len(h.fds), len(h.fds)+1
-	h.fds = append(h.fds, unix.PollFd{Fd: -1}, unix.PollFd{Fd: -1}) // ppoll passes over -1
 	if p, ok := on.process.(*machineProcess); ok {
-		h.fds[processAt] = p.real.PollFd()
+		h.fds = append(h.fds, p.real.PollFd())
 	}
 	if p, ok := on.prog.(interface{ PollFd() unix.PollFd }); ok {
-		h.fds[progAt] = p.PollFd()
+		h.fds = append(h.fds, p.PollFd())
 	}
 	timeout := time.Duration(-1)
 	if on.until < grace.Never {
@@ -74,7 +72,7 @@ func (h *host) Wait(on waits) (now woken, err error) {
 	if _, err := proc.Poll(h.fds, timeout); err != nil {
 		return now, err
 	}
-	now.stop, now.process, now.prog = h.fds[0].Revents != 0, h.fds[processAt].Revents != 0, h.fds[progAt].Revents != 0
+	now.stop = h.fds[0].Revents != 0
 	n := 0
 	for i, c := range h.controls {
 		if h.fds[1+i].Revents == 0 {

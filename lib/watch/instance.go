@@ -23,22 +23,22 @@ type instance struct {
 	booting     bool          // it was a Sidekiq without a title then
 	notes       BootNotes
 
-	misread   misread
-	tooLow    []grace.Reason // the limits of which limit-too-low was logged
-	why       string         // why the restart was postponed, failed or delayed, as it was logged
-	failed    bool           // the last restart failed
-	began     time.Duration  // when the last restart began; 0: none has
-	idleSince time.Duration  // quieted by somebody else, and idle since then; 0: not
-	standIn   bool           // the target itself, as long as there is nobody else to watch
-	round     int            // of the last listing that had it
+	unreadable   unreadable
+	tooLow       []grace.Reason // the limits of which limit-too-low was logged
+	why          string         // why the restart was postponed, failed or delayed, as it was logged
+	failed       bool           // the last restart failed
+	restartBegan time.Duration  // when the last restart began; 0: none has
+	idleSince    time.Duration  // quieted by somebody else, and idle since then; 0: not
+	standIn      bool           // the target itself, as long as there is nobody else to watch
+	round        int            // of the last listing that had it
 }
 
 func newInstance(id proc.ID, p process, at time.Duration) *instance {
 	return &instance{Instance: grace.Instance{Started: id.StartTime()}, id: id, process: p, limitsAt: at}
 }
 
-// misread is a run of checks without a result.
-type misread struct {
+// unreadable is a run of checks without a result.
+type unreadable struct {
 	since  time.Duration // 0: the last one had one
 	logged bool
 }

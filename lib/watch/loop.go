@@ -44,7 +44,7 @@ type loop struct {
 	phase     phase
 	target    process               // nil: there is none now
 	instances map[proc.ID]*instance // what is watched: the target, or those in its scope
-	order     []proc.ID             // of instances, as they were listed
+	order     []*instance           // the same, as they were listed
 	restart   *restart              // of restarting and settling
 
 	paused      bool                  // also while a restart is under way
@@ -53,35 +53,35 @@ type loop struct {
 	restarts    []Restart // the last ten
 	counts      Counts
 
-	check    time.Duration // when the next one is due
-	round    int
-	unlisted bool          // that some cannot be watched was logged
-	machine  int64         // its memory and swap, KB
-	search   time.Duration // wait before the next search
-	refused  string        // why there is no process, if that was logged
-	wrapper  wrapperNotes
-	heard    time.Duration // when the job hook was heard last; 0: never
-	silentAt time.Duration // when it is logged that no command has come; never
-	oneCheck error         // how --once ends
-	opened   bool          // the state file was
-	dirty    bool          // the snapshot is due
+	checkAt       time.Duration // when the next check is due
+	round         int           // counts the listings
+	listErrLogged bool          // that some cannot be watched was logged
+	machine       int64         // its memory and swap, KB
+	searchWait    time.Duration // before the next search
+	targetErr     string        // why there is no process, if that was logged
+	wrapper       wrapperLog
+	hookAt        time.Duration // of the last command of the job hook; 0: none
+	silenceAt     time.Duration // when it is logged that no command has come
+	onceErr       error         // how --once ends
+	opened        bool          // the state file was
+	dirty         bool          // the snapshot is due
 }
 
 func newLoop(cfg *Config, w world) *loop {
-	l := &loop{cfg: cfg, world: w, instances: map[proc.ID]*instance{}, machine: machineKB(), silentAt: grace.Never,
+	l := &loop{cfg: cfg, world: w, instances: map[proc.ID]*instance{}, machine: machineKB(), silenceAt: grace.Never,
 		counts: Counts{Done: map[grace.Reason]int64{}}}
 	if cfg.Interval == 0 && cfg.Control != "" {
-		l.silentAt = w.Now() + patience
+		l.silenceAt = w.Now() + hookSilence
 	}
 	return l
 }
 
-// patience is how long nothing may come from a job hook before the clock checks
+// hookSilence is how long nothing may come from a job hook before the clock checks
 // in its place, or, where the clock does not, that is logged.
-const patience = 10 * time.Minute
+const hookSilence = 10 * time.Minute
 
-// run goes on until the watch ends; nil: it was ordered to end, or the target was
-// restarted and nothing else is to be watched.
+// run goes on until the watch ends; nil: a signal or a command ended it, or the
+// target was restarted and nothing else is to be watched.
 func (l *loop) run() error {
 	for {
 		now, err := l.world.Wait(l.waits())
@@ -107,7 +107,7 @@ func (l *loop) waits() waits {
 	on := waits{until: grace.Never}
 	switch l.phase {
 	case searching:
-		on.until = l.check
+		on.until = l.checkAt
 	case watching:
 		on.process, on.until = l.target, l.due()
 	case paused:
@@ -117,7 +117,7 @@ func (l *loop) waits() waits {
 	case settling:
 		on.process, on.until = l.restart.instance.process, min(l.restart.due, l.nextCheck())
 	}
-	on.until = min(on.until, l.silentAt, l.historyDue())
+	on.until = min(on.until, l.silenceAt, l.historyDue())
 	return on
 }
 
@@ -127,25 +127,25 @@ func (l *loop) nextCheck() time.Duration {
 	if l.paused || l.target == nil || l.target.Ended() {
 		return grace.Never
 	}
-	return l.check
+	return l.checkAt
 }
 
 // due is when the next check is: at the interval, or when a grace time, a retry
 // time or a wait ends, whichever comes first.
 func (l *loop) due() time.Duration {
-	at := l.check
+	at := l.checkAt
 	if l.replacement.Active() {
 		return min(at, l.replacement.Until)
 	}
 	for _, d := range l.instances {
-		if next, ok := d.State.Next(d.limits); ok && d.misread.since == 0 {
+		if next, ok := d.State.Next(d.limits); ok && d.unreadable.since == 0 {
 			at = min(at, next)
 		}
 	}
 	return at
 }
 
-// step takes what has happened.
+// step handles what has happened.
 func (l *loop) step(now woken) error {
 	if len(now.commands) > 0 {
 		if err := l.handleCommands(now.commands, now.hook); err != nil {
@@ -163,7 +163,7 @@ func (l *loop) step(now woken) error {
 	var err error
 	switch l.phase {
 	case searching:
-		if at >= l.check {
+		if at >= l.checkAt {
 			err = l.find(at)
 		}
 	case restarting, settling:
@@ -214,11 +214,11 @@ func (l *loop) plan(at time.Duration) {
 	interval := l.cfg.Interval
 	switch {
 	case interval == 0 || l.paused:
-		l.check = grace.Never
-	case at < l.check, at-l.check > interval:
-		l.check = grace.Later(at, interval)
+		l.checkAt = grace.Never
+	case at < l.checkAt, at-l.checkAt > interval:
+		l.checkAt = grace.Later(at, interval)
 	default:
-		l.check = grace.Later(l.check, interval)
+		l.checkAt = grace.Later(l.checkAt, interval)
 	}
 }
 
@@ -234,18 +234,14 @@ func (l *loop) checkAll(at time.Duration, command bool) error {
 	}
 	if l.replacement.Active() {
 		l.replacement = l.replacement.Update(len(l.instances), at)
-		l.check = min(l.check, grace.Later(at, time.Second)) // the next restart waits for the parent, and not for the interval
+		l.checkAt = min(l.checkAt, grace.Later(at, time.Second)) // the next restart waits for the parent, and not for the interval
 	}
 	sample := grace.Sample{At: at}
-	if l.cfg.hooked() && !command {
+	if l.cfg.hasJobHook() && !command {
 		sample.Reversible = true
-		sample.HardOnly = l.heard > 0 && at-l.heard < patience
+		sample.HardOnly = l.hookAt > 0 && at-l.hookAt < hookSilence
 	}
-	for _, id := range l.order {
-		d := l.instances[id]
-		if d == nil {
-			continue
-		}
+	for _, d := range l.order {
 		sample.Blocked = l.restart != nil || l.replacement.Active()
 		if err := l.checkInstance(d, sample); err != nil {
 			return err
@@ -254,7 +250,7 @@ func (l *loop) checkAll(at time.Duration, command bool) error {
 	if l.turns != nil {
 		l.turns.renew(l.target, at)
 	}
-	l.noteWrapper(at)
+	l.logWrapper(at)
 	return nil
 }
 
@@ -271,7 +267,7 @@ func (l *loop) checkInstance(d *instance, sample grace.Sample) error {
 		}
 		return nil
 	}
-	d.misread = misread{}
+	d.unreadable = unreadable{}
 	next, backoff, decision := d.Check(d.limits, l.backoff, sample)
 	l.dirty = l.dirty || noted || next.Footprint != d.Footprint || backoff != l.backoff
 	d.Instance, l.backoff = next, backoff
@@ -315,17 +311,17 @@ func (l *loop) refreshLimits(d *instance, at time.Duration) {
 // logUnreadable is a check without a result: it is logged once, and never acted on.
 // Of a process that is ending, its end says it.
 func (l *loop) logUnreadable(d *instance, err error, at time.Duration) {
-	if d.misread.since == 0 {
-		d.misread.since = at
+	if d.unreadable.since == 0 {
+		d.unreadable.since = at
 	}
 	if l.cfg.Interval == 0 { // nobody may ask again, and something may be due
-		l.check = min(l.check, grace.Later(at, time.Second))
+		l.checkAt = min(l.checkAt, grace.Later(at, time.Second))
 	}
-	ending := errors.Is(err, proc.ErrGone) && at-d.misread.since < settleTime
-	if d.misread.logged || ending || d.process.Ended() {
+	ending := errors.Is(err, proc.ErrGone) && at-d.unreadable.since < settleTime
+	if d.unreadable.logged || ending || d.process.Ended() {
 		return
 	}
-	d.misread.logged = true
+	d.unreadable.logged = true
 	l.event(ReadFailed, d, slog.Any("err", err))
 }
 
@@ -342,8 +338,8 @@ func (l *loop) isTimerRunning() bool {
 // onceResult is how one check ends.
 func (l *loop) onceResult() error {
 	switch {
-	case l.oneCheck != nil:
-		return l.oneCheck
+	case l.onceErr != nil:
+		return l.onceErr
 	case l.target == nil:
 		return ErrEnded
 	case len(l.cfg.Prog) == 0:
@@ -352,20 +348,10 @@ func (l *loop) onceResult() error {
 	return errDone
 }
 
-// sorted are the instances in the order in which they were listed.
-func (l *loop) sorted() (list []*instance) {
-	for _, id := range l.order {
-		if d := l.instances[id]; d != nil {
-			list = append(list, d)
-		}
-	}
-	return list
-}
-
 // forget removes an instance.
 func (l *loop) forget(d *instance) {
 	delete(l.instances, d.id)
-	l.order = slices.DeleteFunc(l.order, func(id proc.ID) bool { return id == d.id })
+	l.order = slices.DeleteFunc(l.order, func(o *instance) bool { return o == d })
 	if d.process != l.target {
 		d.process.Close()
 	}

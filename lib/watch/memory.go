@@ -93,7 +93,7 @@ func lockFile(name string) {
 	}
 	m, err := unix.Mmap(int(f.Fd()), 0, int(min(info.Size(), mostLocked)), unix.PROT_READ, unix.MAP_SHARED)
 	if err == nil {
-		unix.Mlock(m) // refused or not: lockMemory says it
+		unix.Mlock(m) // where this is refused, lockMemory logs it
 	}
 }
 

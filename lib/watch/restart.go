@@ -36,7 +36,7 @@ func (l *loop) begin(d *instance, at time.Duration) error {
 	case l.cfg.DryRun:
 		l.event(RestartBegin, d, append(attrs, slog.Bool("dry_run", true))...)
 		d.State = d.State.Postponed(d.limits, at)
-		l.oneCheck = errDone
+		l.onceErr = errDone
 		return nil
 	case len(l.cfg.Prog) == 0:
 		l.dirty = true
@@ -45,7 +45,7 @@ func (l *loop) begin(d *instance, at time.Duration) error {
 		return errDone
 	}
 	l.event(RestartBegin, d, attrs...)
-	d.why, d.failed, d.began = "", false, at
+	d.why, d.failed, d.restartBegan = "", false, at
 	l.dirty = true
 	l.save() // a gracewatch that is killed now begins it again
 	prog, err := l.world.Start(expand(l.cfg.File, l.cfg.Prog, d.id.String()), l.environ(d, at))
@@ -78,7 +78,7 @@ func (l *loop) refusal(d *instance, at time.Duration) string {
 			return why
 		}
 	}
-	if d.State.Reason == grace.Hard || d.State.Committed || d.began > 0 {
+	if d.State.Reason == grace.Hard || d.State.Committed || d.restartBegan > 0 {
 		return ""
 	}
 	return l.quietedByOther(d, at)
@@ -157,7 +157,7 @@ func (l *loop) stepRestart(at time.Duration) error {
 	gone, shrunk := r.instance.process.Ended(), l.hasShrunk(r)
 	if !gone && !shrunk && at < r.due {
 		if l.cfg.InPlace {
-			l.check = min(l.check, grace.Later(at, time.Second))
+			l.checkAt = min(l.checkAt, grace.Later(at, time.Second))
 		}
 		return nil
 	}
@@ -174,7 +174,7 @@ func (l *loop) hasShrunk(r *restart) bool {
 	if !l.cfg.InPlace || !r.ended.known || r.ended.code != 0 || d.measure(l.largestCredible()) != nil {
 		return false
 	}
-	limit := d.limits.Of(d.State.Reason)
+	limit := d.limits.ForReason(d.State.Reason)
 	return limit == 0 || d.kb <= limit
 }
 
@@ -183,14 +183,14 @@ func (l *loop) finish(r *restart, gone bool, outcome Outcome, at time.Duration) 
 	d := r.instance
 	if gone && l.cfg.several() { // its parent gets time to replace it
 		l.replacement = grace.WaitForReplacement(r.count, d.limits, at)
-		l.check = at
+		l.checkAt = at
 	}
 	switch outcome {
 	case Done:
 		return l.complete(r, gone, at)
 	case Unknown:
 		d.State = d.State.Resumed()
-		l.check = at
+		l.checkAt = at
 	case Postponed:
 		d.why = "the program exited 75: not now"
 		l.record(r, outcome, at)
@@ -218,7 +218,7 @@ func (l *loop) complete(r *restart, gone bool, at time.Duration) error {
 	if l.turns != nil {
 		l.turns.restarted(l.target, at)
 	}
-	l.oneCheck = errDone
+	l.onceErr = errDone
 	d.why, d.failed = "", false
 	if !gone { // in place: it goes on, from the start
 		d.State = grace.State{}
@@ -237,7 +237,7 @@ func (l *loop) complete(r *restart, gone bool, at time.Duration) error {
 
 // record keeps a restart for the snapshot.
 func (l *loop) record(r *restart, outcome Outcome, at time.Duration) {
-	took := at - r.instance.began
+	took := at - r.instance.restartBegan
 	l.restarts = append(l.restarts, Restart{ID: r.instance.id.String(), At: l.world.Wall().Add(-took), Reason: r.instance.State.Reason,
 		Outcome: outcome, KB: r.size, Took: took})
 	if len(l.restarts) > mostRestarts {
@@ -257,7 +257,7 @@ func (l *loop) postpone(d *instance, at time.Duration, why ...slog.Attr) {
 	d.State = d.State.Postponed(d.limits, at)
 	l.counts.Postponed++
 	l.dirty = true
-	l.oneCheck = ErrPostponed
+	l.onceErr = ErrPostponed
 }
 
 // fail ends a restart that may have quieted the process, and logs it.
@@ -268,5 +268,5 @@ func (l *loop) fail(d *instance, why string, at time.Duration) {
 	d.State = d.State.Failed(d.limits, at)
 	l.counts.Failed++
 	l.dirty = true
-	l.oneCheck = ErrFailed
+	l.onceErr = ErrFailed
 }

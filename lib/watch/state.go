@@ -185,7 +185,7 @@ func (l *loop) resume(d *instance) {
 // restore is the instance that a snapshot is of.
 func (d *instance) restore(n InstanceSnapshot) {
 	d.State, d.kb, d.peak, d.Footprint = n.State, n.KB, n.PeakKB, n.Footprint
-	d.why, d.failed, d.began, d.tooLow = n.Why, n.Phase == PhaseFailed, n.RestartBegan, n.TooLow
+	d.why, d.failed, d.restartBegan, d.tooLow = n.Why, n.Phase == PhaseFailed, n.RestartBegan, n.TooLow
 	if n.Boot != nil {
 		d.notes = *n.Boot
 	}
@@ -261,10 +261,10 @@ func (l *loop) snapshot() *Snapshot {
 		Grace: c.Grace, Interval: c.Interval, Retry: c.Retry, Legacy: c.Legacy, Control: l.store.control,
 		Paused: l.paused, Backoff: l.backoff, Restarts: l.restarts, Counts: l.counts,
 		Instances: slices.Clone(l.store.resume.Instances)}
-	for _, d := range l.sorted() {
+	for _, d := range l.order {
 		n := InstanceSnapshot{ID: d.id.String(), Phase: d.phase(), Why: d.why, State: d.State, KB: d.kb, PeakKB: d.peak,
 			SoftKB: d.limits.Soft, HardKB: d.limits.Hard, FootprintKB: d.Footprint.KB(), Footprint: d.Footprint,
-			RestartBegan: d.began, TooLow: d.tooLow}
+			RestartBegan: d.restartBegan, TooLow: d.tooLow}
 		if l.restart != nil && l.restart.instance == d && l.restart.run.ID() != (proc.ID{}) {
 			n.Prog = l.restart.run.ID().String()
 		}

@@ -39,8 +39,6 @@ type waits struct {
 // woken is what has come.
 type woken struct {
 	stop     bool
-	process  bool
-	prog     bool
 	commands []byte // letters, good until the next Wait
 	hook     bool   // some of them came on the FIFO of --control
 }
