@@ -36,7 +36,7 @@ local function read(id)
   local queues = ok and type(info) == 'table' and strings(info.queues)
   if not queues then return nil end
   local since, left = now - beat * 1000, redis.call('PTTL', prefix .. id)
-  if left > 0 and left <= r.lifetime then since = math.max(since, r.lifetime - left)
+  if left > 0 and left <= r.lifetime then since = r.lifetime - left
   else since = math.abs(since) end -- there is nothing but its own clock
   local expires, name = string.match(hash[4] or '', '^(%d+) (.*)$')
   expires = tonumber(expires) or 0
@@ -44,14 +44,12 @@ local function read(id)
     holder = expires > now and name, left = math.min(expires - now, 1e12) }
 end
 
+-- A name as it is written where a hostname is no name: a_b for a-b.
+local function plain(name) return '_' .. string.gsub(string.lower(name), '%W', '_') .. '_' end
+
 -- Whether a queue is for one host alone: it carries the hostname as a word of its name, or matches a pattern.
 local function private(queue, host)
-  local from, to = string.find(queue, host, 1, true)
-  while from do
-    local around = string.sub(queue, from - 1, from - 1) .. string.sub(queue, to + 1, to + 1)
-    if not string.find(around, '%w') then return true end
-    from, to = string.find(queue, host, from + 1, true)
-  end
+  if string.find(plain(queue), plain(host), 1, true) then return true end
   for _, pattern in ipairs(r.private) do
     if string.find(queue, pattern) then return true end
   end

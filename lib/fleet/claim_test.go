@@ -36,8 +36,7 @@ func TestClaimDependsOnTheOthers(t *testing.T) {
 	f := s.fleet()
 	text := strings.NewReplacer("#1", identity(1), "#2", identity(2), "#3", identity(3), "#4", identity(4), "REDIS", f.Where(),
 		"START MORE", "start more, or need only", "BY NOBODY", ": start one that does, or set SIDEKIQ_MEMORY_KILLER_PRIVATE_QUEUES if these queues need no other server")
-	ago := func(seconds int64) string { return fmt.Sprint(time.Now().Unix() - seconds) }
-	type others [][]any // of each: its queues, and what else is in its heartbeat
+	type others [][]any // of each: its queues, and what else is in its heartbeat, or how long ago that was
 	quiet := func(queues string) []any { return []any{queues, "quiet", "true"} }
 	claimed := func(queues string) []any { return []any{queues, claimField, "99999999999999 web-2"} }
 	atLeast := func(n int) func(*Request) { return func(r *Request) { r.MinPeers = n } }
@@ -53,8 +52,8 @@ func TestClaimDependsOnTheOthers(t *testing.T) {
 		"fewer than must stay":      {`"a"`, others{{`"a"`}}, atLeast(2), "#1: not possible: 1 of 2 other instances needed serve its queues in REDIS (of other queues: 0): START MORE 1 (claim --min, SIDEKIQ_MEMORY_KILLER_MIN_PEERS)"},
 		"it is alone":               {`"a"`, nil, nil, "#1: not possible: 0 of 1 other instances needed serve its queues in REDIS (of other queues: 0): START MORE 0 (claim --min, SIDEKIQ_MEMORY_KILLER_MIN_PEERS)"},
 		"none must stay":            {`"a"`, nil, atLeast(0), ""},
-		"others are not available":  {`"a"`, others{quiet(`"a"`), claimed(`"a"`), {`"a"`, "beat", ago(31)}}, nil, "#1: not now: 0 of 1 other instances needed are available; waiting for #2 (quiet), #3 (claimed), #4 (no heartbeat)"},
-		"a heartbeat is a bit late": {`"a"`, others{{`"a"`, "beat", ago(20)}}, nil, ""},
+		"others are not available":  {`"a"`, others{quiet(`"a"`), claimed(`"a"`), {`"a"`, 31 * time.Second}}, nil, "#1: not now: 0 of 1 other instances needed are available; waiting for #2 (quiet), #3 (claimed), #4 (no heartbeat)"},
+		"a heartbeat is a bit late": {`"a"`, others{{`"a"`, 20 * time.Second}}, nil, ""},
 
 		"others serve other queues":        {`"a"`, others{{`"b"`}}, nil, "#1: not possible: 0 of 1 other instances needed serve its queues in REDIS (of other queues: 1): START MORE 0 (claim --min, SIDEKIQ_MEMORY_KILLER_MIN_PEERS)"},
 		"and that does not matter":         {`"a"`, others{{`"b"`}}, anyQueue(1), ""},
@@ -70,7 +69,13 @@ func TestClaimDependsOnTheOthers(t *testing.T) {
 			s.do("FLUSHALL")
 			s.beat(identity(1), c.queues)
 			for i, other := range c.others {
-				s.beat(identity(i+2), other[0].(string), other[1:]...)
+				id, queues := identity(i+2), other[0].(string)
+				if since, ok := other[len(other)-1].(time.Duration); ok {
+					s.beat(id, queues, "beat", time.Now().Unix()+1000) // its clock does not matter
+					s.late(id, since)
+					continue
+				}
+				s.beat(id, queues, other[1:]...)
 			}
 			r := request(identity(1))
 			if c.change != nil {
@@ -125,6 +130,7 @@ func TestClaimOfAHolder(t *testing.T) {
 		t.Error(err)
 	}
 	s.claims(f, web2, "")
+	s.do("PERSIST", ids[0])
 	s.do("HSET", ids[0], "beat", "1000000200") // one that has no heartbeat may have one again
 	if err := f.Release(ids[0]); err != nil || s.mark(ids[0]) != "" {
 		t.Error(err)
@@ -214,7 +220,7 @@ func TestInstanceThatIsNotThere(t *testing.T) {
 		"never was":     {func(string) {}, "no such instance in " + f.Where(), ErrAbsent},
 		"has exited":    {func(id string) { s.beat(id, everywhere); s.do("SREM", "processes", id) }, "no such instance in " + f.Where(), ErrAbsent},
 		"is dead":       {func(id string) { s.do("SADD", "processes", id) }, "no heartbeat for more than 1m0s", ErrDead},
-		"beats no more": {func(id string) { s.beat(id, everywhere, "beat", time.Now().Unix()-900) }, "no heartbeat for 90", ErrDead},
+		"beats no more": {func(id string) { s.beat(id, everywhere, "beat", time.Now().Unix()-900); s.do("PERSIST", id) }, "no heartbeat for 90", ErrDead},
 	} {
 		id := identity(7)
 		s.do("DEL", id)
@@ -395,6 +401,7 @@ func TestPrivateQueues(t *testing.T) {
 		`"default","sidekiq-alive-web-1"`:         true,
 		`"default","web-1"`:                       true,
 		`"default","web-1.high"`:                  true,
+		`"default","sidekiq_alive_WEB_1"`:         true,  // as some write a hostname
 		`"default","a_web-1_b","aweb-1","web-11"`: false, // the last two are other names
 		`"default","aweb-1","web-1"`:              false,
 		`"default","mailers"`:                     false,

@@ -164,6 +164,7 @@ func TestInstanceOfAProcess(t *testing.T) {
 	wants("", ErrAmbiguous) // two hosts with one hostname
 	s.do("DEL", name+"00000000000d")
 	wants(name+"00000000000c", nil)
+	s.do("PERSIST", name+"00000000000c")
 	s.do("HSET", name+"00000000000c", "beat", "1000000200")
 	wants("", ErrDead)
 }

@@ -136,10 +136,13 @@ func (s self) choose(found []Instance) (string, error) {
 	}
 	ofHost := func(in Instance) bool { id, _ := ParseIdentity(in.Identity); return id.Host == s.host }
 	var alive []Instance
-	var dead *Instance
+	var dead, earlier *Instance
 	for i, in := range found {
 		switch {
 		case in.Started.Before(s.started.Add(-clockSlop)): // it had this pid before
+			if in.State() != Dead && ofHost(in) {
+				earlier = &found[i]
+			}
 		case in.State() == Dead:
 			if in.Known && ofHost(in) {
 				dead = &found[i]
@@ -166,6 +169,9 @@ func (s self) choose(found []Instance) (string, error) {
 	switch {
 	case len(candidates) == 0 && dead != nil:
 		return "", fmt.Errorf("%s: %w", dead.Identity, dead.errDead())
+	case len(candidates) == 0 && earlier != nil:
+		return "", fmt.Errorf("%w: none with pid %d that started when it did (%s has its pid and hostname, but started %v before it: is it of another host, "+
+			"or was the clock set?)", ErrAbsent, s.pid, earlier.Identity, s.started.Sub(earlier.Started).Round(time.Second))
 	case len(candidates) == 0:
 		return "", fmt.Errorf("%w: none with pid %d that started when it did (another Redis, database or --namespace?)%s", ErrAbsent, s.pid, why)
 	case len(candidates) > 1 && !s.isNearer(candidates[0], candidates[1]):

@@ -88,6 +88,9 @@ func TestWhichInstanceAProcessIs(t *testing.T) {
 		if got != c.want || !errors.Is(err, c.is) {
 			t.Errorf("%s: %q, %v; want %q, %v", name, got, err, c.want, c.is)
 		}
+		if name == "one that had its pid before" && !strings.Contains(err.Error(), "("+mine+" has its pid and hostname, but started 1m0s before it: is it of another host, or was the clock set?)") {
+			t.Errorf("%s: %v", name, err)
+		}
 		if errors.Is(err, ErrAmbiguous) && c.self.noHost != nil && !strings.Contains(err.Error(), "CAP_SYS_PTRACE") {
 			t.Errorf("%s: %v does not name the capability", name, err)
 		}

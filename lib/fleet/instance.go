@@ -248,14 +248,14 @@ func (i *info) parse(text string) bool {
 // clamp bounds a number of threads or jobs to what is possible.
 func clamp(n int) int { return min(max(n, 0), 1e6) }
 
-// sinceHeartbeat is the time since the last heartbeat: by the clock of its host, which may be wrong, and by what is left
-// of the lifetime that each heartbeat renews, whichever is longer. Where nothing renewed the lifetime, a clock that is
-// ahead is as bad as one that is behind.
+// sinceHeartbeat is the time since the last heartbeat, which renews the lifetime of the hash. What the heartbeat says
+// itself is the time of its host, whose clock may be wrong: it counts only where the hash has not that lifetime, and then
+// a clock that is ahead is as bad as one that is behind.
 func sinceHeartbeat(byClock, ttl time.Duration) time.Duration {
 	if ttl > 0 && ttl <= lifetime {
-		return max(byClock, lifetime-ttl)
+		return lifetime - ttl
 	}
-	return max(byClock, -byClock)
+	return byClock.Abs()
 }
 
 // unixTime is a Unix time with a fraction.

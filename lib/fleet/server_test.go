@@ -136,6 +136,12 @@ func (s *server) beat(identity string, queues string, fields ...any) {
 	}
 }
 
+// late lets the last heartbeat be so long ago.
+func (s *server) late(identity string, since time.Duration) {
+	s.Helper()
+	s.do("PEXPIRE", identity, (lifetime - since).Milliseconds())
+}
+
 // beats writes n heartbeats, and is their identities.
 func (s *server) beats(n int, queues string) (ids []string) {
 	s.Helper()

@@ -67,9 +67,9 @@ func beat(ts *testscript.TestScript, neg bool, args []string) {
 	redisCLI(ts, false, append(hash, "info", string(text)))
 	if !slices.Contains(args[2:], "beat") {
 		redisCLI(ts, false, []string{"SADD", "test:hearts", identity})
+		redisCLI(ts, false, []string{"EXPIRE", identity, "60"})
 	}
 	redisCLI(ts, false, []string{"SADD", "processes", identity})
-	redisCLI(ts, false, []string{"EXPIRE", identity, "60"})
 }
 
 // obey IDENTITY... has instances take their signals, as Sidekiq does at a heartbeat: TSTP makes one quiet, by TERM it exits.
