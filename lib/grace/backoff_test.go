@@ -200,3 +200,34 @@ func TestTheNextOfSeveralWaitsForTheReplacementOfTheLast(t *testing.T) {
 		t.Error("the zero wait waits")
 	}
 }
+
+func TestARestartThatCannotHelpIsDelayed(t *testing.T) {
+	l := Limits{Soft: 900, Hard: 2000, Recheck: 3 * s}
+	booted := titled(1000, 1000, 1000)
+	over := Instance{Started: 1000 * s, State: State{Over: true, Since: 1000 * s}, Footprint: booted}
+	overHard := Instance{Started: 1000 * s, State: State{OverHard: true, HardSince: 1000 * s}, Footprint: titled(3000, 3000, 3000)}
+	failed := over
+	failed.State.Committed, failed.State.Reason = true, Soft
+	b := Backoff{Soft: Streak{Count: 1, Last: 990 * s, Gap: 20 * s, Over: 980 * s}, Hard: Streak{Count: 3, Last: 990 * s, Over: 980 * s}}
+	for name, c := range map[string]struct {
+		instance Instance
+		backoff  Backoff
+		sample   Sample
+		begin    bool
+		tooLow   Reason
+		until    time.Duration // it is delayed; 0: not
+	}{
+		"the first instance: begun, and the limit is too low": {over, Backoff{}, Sample{KB: 1000}, true, Soft, 0},
+		"the next: delayed":                      {over, b, Sample{KB: 1000}, false, Soft, 1030 * s},
+		"one that has failed may be quiet: not":  {failed, b, Sample{KB: 1000}, true, "", 0},
+		"over hard: decided again after a while": {overHard, b, Sample{KB: 3000}, false, Hard, 1004 * s},
+		"a footprint is known before the restart is due": {Instance{Started: 990 * s, Footprint: titled(1000, 1000)}, Backoff{},
+			Sample{KB: 1000, Title: NewTitle, HardOnly: true}, false, Soft, 0},
+	} {
+		c.sample.At = 1001 * s
+		n, _, d := c.instance.Check(l, c.backoff, c.sample)
+		if d.Begin != c.begin || d.SoftTooLow.TooLow != (c.tooLow == Soft) || d.HardTooLow.TooLow != (c.tooLow == Hard) || n.State.NotBefore != c.until {
+			t.Errorf("%s: %+v, not before %v", name, d, n.State.NotBefore)
+		}
+	}
+}

@@ -24,7 +24,7 @@ const (
 	OldTitle              // it had one, and was not new, when it was first seen: its size after its boot is not known
 )
 
-// addSample takes a size while the process shows a title.
+// addSample adds a size, if the process shows a title.
 func (f Footprint) addSample(x Sample) Footprint {
 	switch {
 	case x.Title == NoTitle:

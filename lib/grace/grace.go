@@ -75,7 +75,7 @@ type Decision struct {
 	HardTooLow Verdict
 }
 
-// Check takes a sample of an instance and decides. A restart that cannot help is
+// Check adds a sample of an instance and decides. A restart that cannot help is
 // delayed, unless the process may be quiet already.
 func (n Instance) Check(l Limits, b Backoff, x Sample) (Instance, Backoff, Decision) {
 	var d Decision
@@ -115,7 +115,7 @@ func (n Instance) Restarted(l Limits, b Backoff, kb int64, at time.Duration) Bac
 type State struct {
 	Over         bool          `json:"over,omitempty"`         // over the soft limit; with Legacy, since it ever was
 	Since        time.Duration `json:"since,omitempty"`        // when the soft limit was passed, if Over
-	Irreversible bool          `json:"irreversible,omitempty"` // with Legacy: a sample that allows no way back has seen it over
+	Irreversible bool          `json:"irreversible,omitempty"` // with Legacy: a sample that is not reversible has seen it over
 	OverHard     bool          `json:"over_hard,omitempty"`    //
 	HardSince    time.Duration `json:"hard_since,omitempty"`   // when the hard limit was passed, if OverHard
 	GraceOver    bool          `json:"grace_over,omitempty"`   // the grace time has expired, for this time over the soft limit
@@ -125,7 +125,7 @@ type State struct {
 	NotBefore    time.Duration `json:"not_before,omitempty"`   // no restart earlier than that
 }
 
-// Step takes a sample. While a restart is under way, only passing the hard limit
+// Step adds a sample. While a restart is under way, only passing the hard limit
 // is a change.
 func (s State) Step(l Limits, x Sample) (State, Change) {
 	var c Change

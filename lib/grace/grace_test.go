@@ -45,7 +45,7 @@ func TestTheTimer(t *testing.T) {
 		"no grace time: at once":                             {Limits{Soft: 100}, []at{{1, 101, "over-soft grace-over soft"}}},
 		"no soft limit: the hard one alone":                  {Limits{Hard: 200}, []at{{1, 200, ""}, {2, 201, "over-hard hard"}}},
 		"an endless grace time":                              {Limits{Soft: 100, Grace: Never}, []at{{1, 101, "over-soft "}, {1 << 30, 101, ""}}},
-		"legacy: no way back": {legacy, []at{
+		"legacy: not cancelled": {legacy, []at{
 			{1, 101, "over-soft "}, {2, 1, ""}, {10, 1, ""}, {11, 1, "grace-over legacy"}}},
 		"a clock that stands still": {daemon, []at{{5, 101, "over-soft "}, {5, 101, ""}, {4, 101, ""}}},
 	} {
@@ -101,7 +101,7 @@ func TestARestartThatFailedIsBegunAgainWhateverTheSize(t *testing.T) {
 	}
 }
 
-func TestASampleIsDueWhenTheGraceTimeIsOver(t *testing.T) {
+func TestASampleIsDueWhenTheGraceTimeExpires(t *testing.T) {
 	l := Limits{Soft: 100, Grace: 10 * s}
 	state := State{}
 	if _, ok := state.Next(l); ok {
@@ -188,12 +188,12 @@ func TestALegacyTimerOfChecksByTheClockCanBeCancelled(t *testing.T) {
 	}
 	l := Limits{Soft: 100, Hard: 200, Grace: 10 * s, Legacy: true}
 	for name, samples := range map[string][]at{
-		"seen by the clock alone":            {{clock(1, 101), "over-soft "}, {clock(2, 100), "under-soft "}, {clock(12, 100), ""}},
-		"then asked for by the hook":         {{clock(1, 101), "over-soft "}, {hook(2, 101), ""}, {clock(3, 100), ""}, {clock(11, 100), "grace-over legacy"}},
-		"the hook asks when it is small":     {{clock(1, 101), "over-soft "}, {hook(2, 100), ""}, {clock(3, 100), "under-soft "}},
-		"the clock has no say for the soft":  {{hardOnly(1, 101), ""}, {hardOnly(20, 101), ""}},
-		"the clock always has for the hard":  {{hardOnly(1, 201), "over-hard hard"}},
-		"the grace time of the hook expires": {{hook(1, 101), "over-soft "}, {hardOnly(11, 1), "grace-over legacy"}},
+		"seen by the clock alone":                     {{clock(1, 101), "over-soft "}, {clock(2, 100), "under-soft "}, {clock(12, 100), ""}},
+		"then asked for by the hook":                  {{clock(1, 101), "over-soft "}, {hook(2, 101), ""}, {clock(3, 100), ""}, {clock(11, 100), "grace-over legacy"}},
+		"the hook asks when it is small":              {{clock(1, 101), "over-soft "}, {hook(2, 100), ""}, {clock(3, 100), "under-soft "}},
+		"the clock does not count for the soft limit": {{hardOnly(1, 101), ""}, {hardOnly(20, 101), ""}},
+		"the clock always counts for the hard limit":  {{hardOnly(1, 201), "over-hard hard"}},
+		"the grace time of the hook expires":          {{hook(1, 101), "over-soft "}, {hardOnly(11, 1), "grace-over legacy"}},
 	} {
 		var state State
 		for _, x := range samples {
@@ -226,31 +226,31 @@ func FuzzInvariants(f *testing.F) {
 			}
 			var c Change
 			state, c = state.Step(l, Sample{At: now, KB: kb})
-			say := func(what string) { t.Fatal(what, fmt.Sprintf("%+v %+v %+v at %v with %d KB", l, state, c, now, kb)) }
+			fail := func(what string) { t.Fatal(what, fmt.Sprintf("%+v %+v %+v at %v with %d KB", l, state, c, now, kb)) }
 			if state.Over != over {
-				say("the timer does not run when it should, or runs when it should not")
+				fail("the timer does not run when it should, or runs when it should not")
 			}
 			due := over && now-overSince >= l.Grace || hard > 0 && kb > int64(hard) || failed
 			switch {
 			case c.Restart != "" && !due:
-				say("a restart under the limit, or before the grace time")
+				fail("a restart under the limit, or before the grace time")
 			case c.Restart != "" && now < retryAt:
-				say("a restart before the retry time")
+				fail("a restart before the retry time")
 			case c.Restart == "" && due && now >= retryAt:
-				say("no restart though it is due")
+				fail("no restart though it is due")
 			case c.Restart != state.Reason && c.Restart != "", state.Restarting != (c.Restart != ""):
-				say("the state does not know its restart")
+				fail("the state does not know its restart")
 			case c.OverSoft && c.UnderSoft:
-				say("over and under at once")
+				fail("over and under at once")
 			}
 			if next, ok := state.Next(l); ok && c.Restart == "" && next <= now {
-				say("something was due and did not happen")
+				fail("something was due and did not happen")
 			}
 			if c.Restart == "" {
 				continue
 			}
 			if _, c := state.Step(l, Sample{At: now, KB: 1 << 40}); c.OverSoft || c.UnderSoft || c.GraceOver || c.Restart != "" {
-				say("more than the hard limit changes while a restart is under way")
+				fail("more than the hard limit changes while a restart is under way")
 			}
 			retryAt = now + l.Retry
 			if steps[1]&0x40 != 0 {

@@ -13,7 +13,7 @@ var noted = []string{"SHUTDOWN_WAIT", "SIDEKIQ_TIMEOUT", "QUIET_SIGNAL", "STOP_S
 
 var notedPrefixes = []string{"", "MEMORY_KILLER_", "SIDEKIQ_MEMORY_KILLER_"}
 
-// noteEnviron takes the settings out of /proc/PID/environ. A title may have
+// noteEnviron reads the settings from /proc/PID/environ. A title may have
 // overwritten a part of it: what is cut off has no name that is known.
 func (n *BootNotes) noteEnviron(environ []byte) {
 	for text := range bytes.SplitSeq(environ, []byte{0}) {
@@ -37,7 +37,7 @@ func isNoted(name []byte) bool {
 	return false
 }
 
-// noteArgv takes the value of -t or --timeout out of /proc/PID/cmdline: the last
+// noteArgv reads the value of -t or --timeout from /proc/PID/cmdline: the last
 // one counts, as for Sidekiq.
 func (n *BootNotes) noteArgv(cmdline []byte) {
 	argv := strings.Split(strings.TrimRight(string(cmdline), "\x00"), "\x00")

@@ -42,7 +42,7 @@ type Config struct {
 	Control    string        // a FIFO for commands, beside the one of a service; empty: none
 	ControlGID int           // the group that may write it; -1: none
 	State      string        // the state file; empty: that of the service, if the target is one
-	WaitLock   time.Duration // how long another gracewatch may hold the lock of the state file
+	WaitLock   time.Duration // how long to wait for the lock of the state file
 	History    string        // the history file; empty: that of the service, if the target is one
 	NoHistory  bool
 	Notify     string // a program that is run for events; empty: none

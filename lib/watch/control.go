@@ -6,15 +6,15 @@ import (
 	"gracekit/lib/grace"
 )
 
-// handleCommands does what the commands say, in order; x ends the watch. A check
-// comes once, after all of them.
+// handleCommands carries out commands, in order; x ends the watch. A check is made
+// once, after all of them.
 func (l *loop) handleCommands(letters []byte, hook bool) error {
 	at := l.world.Now()
 	l.silenceAt = grace.Never
 	if hook {
 		l.hookAt = at
 	}
-	if l.target == nil { // one that has just come is meant, too
+	if l.target == nil { // the service may have a new process, which is meant
 		if err := l.find(at); err != nil {
 			return err
 		}
@@ -57,7 +57,7 @@ func (l *loop) requestRestart(at time.Duration) {
 	l.dirty = true
 }
 
-// pause stops the checks, or takes them up.
+// pause stops the checks, or resumes them.
 func (l *loop) pause(paused bool) {
 	if l.paused == paused {
 		return

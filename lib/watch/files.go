@@ -21,19 +21,19 @@ const (
 )
 
 // stateFile is the state file and its lock, in a directory that was checked and
-// is held: what takes the place of its path later is not written to.
+// is open: what its path leads to later is not written to.
 type stateFile struct {
 	path   string                       // for messages
 	name   string                       // in the directory
 	open   func() (*service.Dir, error) // checks the directory and opens it
 	opened func(*service.Dir)           // opens what else is in it; may be nil
 	dir    *service.Dir                 // nil: it could not be opened yet
-	lock   *os.File                     // nil: it could not be taken yet
+	lock   *os.File                     // nil: not locked yet
 }
 
 func (f *stateFile) Name() string { return f.path }
 
-// Lock takes the lock beside the file.
+// Lock locks the file beside it.
 func (f *stateFile) Lock() error {
 	if f.lock != nil {
 		return nil

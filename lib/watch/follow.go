@@ -152,7 +152,7 @@ func (l *loop) detach() {
 	l.setPhase()
 }
 
-// find looks for the process of the service. Right after an exit it looks often,
+// find searches for the process of the service. Right after an exit it does so often,
 // because a supervisor starts a new process within a second; later, as often as
 // it checks.
 func (l *loop) find(at time.Duration) error {
@@ -212,7 +212,7 @@ func (l *loop) list(at time.Duration) {
 		l.eventAt(slog.LevelError, ReadFailed, nil, slog.String("why", "not all instances can be watched"), slog.Any("err", failed))
 	}
 	l.listErrLogged = failed != nil
-	l.dropExited(len(found) > 0)
+	l.removeExited(len(found) > 0)
 	if len(l.instances) == 0 && l.cfg.Scope != proc.ScopeChildren {
 		l.addStandIn(at)
 	}
@@ -243,7 +243,7 @@ func (l *loop) addListed(id proc.ID, at time.Duration) error {
 	return nil
 }
 
-// open holds a process; the target is held already.
+// open opens a process; the target is open already.
 func (l *loop) open(id proc.ID) (process, error) {
 	if id == l.target.ID() {
 		return l.target, nil
@@ -251,10 +251,10 @@ func (l *loop) open(id proc.ID) (process, error) {
 	return l.world.Open(id)
 }
 
-// dropExited releases what the last listing did not have. A listing may leave
-// one out while others exit, so only what has ended is dropped; and the target
-// itself, which stood in as long as there was nobody else.
-func (l *loop) dropExited(others bool) {
+// removeExited removes instances that are not in the last listing and have exited:
+// a listing may leave one out while others exit. It removes the target itself,
+// which stood in, when there are others.
+func (l *loop) removeExited(others bool) {
 	for _, d := range l.instances {
 		if d.round == l.round || l.restart != nil && l.restart.instance == d {
 			if d.round != l.round {
@@ -264,12 +264,12 @@ func (l *loop) dropExited(others bool) {
 		}
 		switch {
 		case d.standIn && others:
-			l.forget(d)
+			l.remove(d)
 		case d.process.Ended():
 			if d.process != l.target {
 				l.event(TargetGone, d)
 			}
-			l.forget(d)
+			l.remove(d)
 		default:
 			l.order = append(l.order, d)
 		}
@@ -287,7 +287,7 @@ func (l *loop) addStandIn(at time.Duration) {
 // wrapperLog are what was logged of a target that is not the worker itself.
 type wrapperLog struct {
 	logged bool
-	next   time.Duration // when what is below it is looked at again
+	next   time.Duration // when what is below it is measured again
 }
 
 // logWrapper logs once that the Sidekiqs below the target are watched, or that

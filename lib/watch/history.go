@@ -88,7 +88,7 @@ type history struct {
 	failed bool          // that it cannot be written was logged
 }
 
-// newHistory takes over a history file, open to read and write. One that is
+// newHistory continues a history file, open to read and write. One that is
 // truncated, or of something else, is replaced.
 func newHistory(f *os.File) (*history, error) {
 	header := make([]byte, HistoryHeader)

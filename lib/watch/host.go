@@ -117,7 +117,7 @@ func (h *host) Instances(target process) ([]proc.ID, error) {
 	return h.found, err
 }
 
-// Open holds an instance beside the target.
+// Open opens an instance beside the target.
 func (h *host) Open(id proc.ID) (process, error) {
 	p, err := proc.OpenID(id)
 	if err != nil {
@@ -131,7 +131,7 @@ func (h *host) Open(id proc.ID) (process, error) {
 }
 
 // enoughFiles tells whether descriptors are left when an instance is watched: it
-// takes up to four itself, and without any there would be no restart.
+// needs up to four itself, and without any there would be no restart.
 func enoughFiles(p *proc.Process) error {
 	const spare = 16
 	var most unix.Rlimit

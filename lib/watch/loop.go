@@ -28,7 +28,7 @@ const (
 	searching  phase = iota // the target has no process
 	watching                // its instances are checked
 	restarting              // prog runs for one of them
-	settling                // prog has exited 0, and the process may take a moment to end or to shrink
+	settling                // prog has exited 0, and the process may need a moment to end or to shrink
 	paused                  // on command
 )
 
@@ -309,7 +309,7 @@ func (l *loop) refreshLimits(d *instance, at time.Duration) {
 }
 
 // logUnreadable is a check without a result: it is logged once, and never acted on.
-// Of a process that is ending, its end says it.
+// The end of a process that is ending is reported as such.
 func (l *loop) logUnreadable(d *instance, err error, at time.Duration) {
 	if d.unreadable.since == 0 {
 		d.unreadable.since = at
@@ -348,8 +348,8 @@ func (l *loop) onceResult() error {
 	return errDone
 }
 
-// forget removes an instance.
-func (l *loop) forget(d *instance) {
+// remove ends the watch of an instance.
+func (l *loop) remove(d *instance) {
 	delete(l.instances, d.id)
 	l.order = slices.DeleteFunc(l.order, func(o *instance) bool { return o == d })
 	if d.process != l.target {

@@ -388,7 +388,7 @@ func TestAKilledWatcherIsResumed(t *testing.T) {
 		w := newWorld(t, constant(101))
 		cfg := config(t, 100, 0)
 		watchFor(w, cfg, 5*time.Second)
-		w.set = 48 * time.Hour // the time of day has no say
+		w.set = 48 * time.Hour // the time of day does not matter
 		j, _ := watchFor(w, cfg, time.Hour)
 		expect(t, "next", j, "10s grace-over", "10s restart-begin", "11s restart-done")
 	})

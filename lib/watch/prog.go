@@ -40,7 +40,7 @@ func outcomeOf(e exit, gone, shrunk bool) Outcome {
 // progRun is a prog that runs, with a limit to its time.
 type progRun struct {
 	running
-	deadline time.Duration // when it gets TERM, and later KILL; never: it may take what it takes
+	deadline time.Duration // when it gets TERM, and later KILL; Never: no limit
 	termSent bool
 }
 

@@ -117,7 +117,7 @@ func (l *loop) openStore() error {
 	return nil
 }
 
-// resumeTarget takes over what the snapshot says of the watch as a whole.
+// resumeTarget resumes what the snapshot has of the watch as a whole.
 func (l *loop) resumeTarget(left Snapshot) {
 	resume := &l.store.resume
 	l.paused = left.Paused && l.store.control != ""
@@ -137,13 +137,13 @@ func (l *loop) resumeTarget(left Snapshot) {
 		l.backoff.Hard = grace.Streak{}
 	}
 	if !sameSoft || !sameHard {
-		resume.dropStale(l.cfg.Legacy)
+		resume.resetForNewLimits(l.cfg.Legacy)
 	}
 }
 
-// dropStale has no process wait any more for a limit that was too low, and
-// cancels a legacy timer, for which there is no other way back, of another limit.
-func (s *Snapshot) dropStale(legacy bool) {
+// resetForNewLimits ends waits for a limit that was too low, and cancels the timers
+// of a legacy limit, which nothing else cancels.
+func (s *Snapshot) resetForNewLimits(legacy bool) {
 	for i := range s.Instances {
 		d := &s.Instances[i]
 		if len(d.TooLow) > 0 {
@@ -155,7 +155,7 @@ func (s *Snapshot) dropStale(legacy bool) {
 	}
 }
 
-// resume gives a process what the last gracewatch noted of it, and takes up a
+// resume restores what the last gracewatch noted of a process, and continues a
 // restart that was under way.
 func (l *loop) resume(d *instance) {
 	if l.store == nil {
