@@ -323,9 +323,6 @@ func (w *Worker) describe(s *Service) {
 	w.State, w.Detail, w.Over, w.alarm = OK, "", 0, false
 	if s.Watcher == (proc.ID{}) {
 		w.State, w.Detail = Unwatched, "NOT WATCHED"
-		if s.Missing != "" {
-			w.Detail = "cannot be read"
-		}
 		return
 	}
 	if s.Snapshot.Paused {

@@ -52,8 +52,10 @@ func (s *Service) openHistory() (dir *service.Dir, name string, err error) {
 
 // decodeHistory is the samples from since until now, oldest first.
 func decodeHistory(text []byte, since, now time.Time) (samples []watch.HistorySample) {
-	since = later(since, now.Add(-watch.HistorySlots*time.Minute+time.Minute)).Truncate(time.Minute)
-	for at := since; !at.After(now); at = at.Add(time.Minute) {
+	if oldest := now.Add(-(watch.HistorySlots - 1) * time.Minute); since.Before(oldest) {
+		since = oldest
+	}
+	for at := since.Truncate(time.Minute); !at.After(now); at = at.Add(time.Minute) {
 		offset := watch.HistoryOffset(at)
 		s, ok := watch.DecodeHistorySample([watch.HistorySlot]byte(text[offset : offset+watch.HistorySlot]))
 		if ok && s.At.Equal(at) { // else the slot is of another week, or of a clock that was set
@@ -61,13 +63,6 @@ func decodeHistory(text []byte, since, now time.Time) (samples []watch.HistorySa
 		}
 	}
 	return samples
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }
 
 // growth is KB a second by the history of the last window, since the last

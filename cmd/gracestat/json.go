@@ -1,9 +1,10 @@
 package main
 
 import (
-	"encoding/json"
 	"strings"
 	"time"
+
+	"gracekit/lib/cli"
 )
 
 // description is the JSON line of a worker; of a service without one, id is null.
@@ -38,11 +39,7 @@ func jsonLines(services []Service) string {
 	var out strings.Builder
 	for i := range services {
 		for _, d := range services[i].descriptions() {
-			text, err := json.Marshal(d)
-			if err != nil {
-				panic(err) // it has nothing that cannot be marshalled
-			}
-			out.WriteString(escapeControls(string(text)) + "\n")
+			out.WriteString(cli.JSONLine(d))
 		}
 	}
 	return out.String()
@@ -77,19 +74,4 @@ func (s *Service) descriptions() (all []description) {
 		all = append(all, base)
 	}
 	return all
-}
-
-// escapeControls escapes what encoding/json leaves raw: DEL and the C1 controls,
-// which a terminal may obey.
-func escapeControls(text string) string {
-	const hex = "0123456789abcdef"
-	var out strings.Builder
-	for _, r := range text {
-		if r >= 0x7f && r < 0xa0 {
-			out.WriteString(`\u00` + string(hex[r>>4]) + string(hex[r&15]))
-			continue
-		}
-		out.WriteRune(r)
-	}
-	return out.String()
 }

@@ -153,15 +153,12 @@ func (l *live) command(letter byte, done string) {
 }
 
 var (
-	plain  = tcell.StyleDefault
-	dim    = tcell.StyleDefault.Dim(true)
-	bold   = tcell.StyleDefault.Bold(true)
-	styles = map[State]tcell.Style{
-		OK: plain.Foreground(tcell.ColorGreen), Over: plain.Foreground(tcell.ColorYellow), Quiet: plain.Foreground(tcell.ColorTeal),
-		Restarting: plain.Foreground(tcell.ColorTeal), Postponed: plain.Foreground(tcell.ColorYellow), Paused: plain.Foreground(tcell.ColorYellow),
-		TooLow: plain.Foreground(tcell.ColorRed), Down: plain.Foreground(tcell.ColorRed), Unwatched: plain.Foreground(tcell.ColorRed),
-	}
+	plain = tcell.StyleDefault
+	dim   = plain.Dim(true)
+	bold  = plain.Bold(true)
 )
+
+func coloured(colour int) tcell.Style { return plain.Foreground(tcell.PaletteColor(colour)) }
 
 // draw writes the whole screen, each cell once: tcell sends those that differ, and
 // so nothing flickers. (To clear the screen first would have it send all of them.)
@@ -238,7 +235,7 @@ func (l *live) service(i, row, end int) int {
 	l.line(row, bold, head)
 	row++
 	if len(s.Workers) == 0 && row < end {
-		l.line(row, styles[s.State], "    "+s.prose())
+		l.line(row, coloured(colours[s.State]), "    "+s.prose())
 		row++
 	}
 	for _, w := range s.Workers {
@@ -297,18 +294,18 @@ func (l *live) bar(y int, w Worker) {
 	for i := range width {
 		char, style := '.', dim
 		if i <= full && w.KB > 0 {
-			char, style = '#', styles[w.State]
+			char, style = '#', coloured(colours[w.State])
 		}
 		switch {
 		case w.HardKB > 0 && i == at(w.HardKB):
-			char, style = '|', plain.Foreground(tcell.ColorRed)
+			char, style = '|', coloured(red)
 		case w.SoftKB > 0 && i == at(w.SoftKB):
-			char, style = '|', plain.Foreground(tcell.ColorYellow)
+			char, style = '|', coloured(yellow)
 		}
 		l.screen.SetContent(x+i, y, char, nil, style)
 	}
 	x = l.put(x+width, y, plain, "  ")
-	l.put(l.put(x, y, styles[w.State], w.prose()), y, plain, strings.Repeat(" ", max(0, screen-x)))
+	l.put(l.put(x, y, coloured(colours[w.State]), w.prose()), y, plain, strings.Repeat(" ", max(0, screen-x)))
 }
 
 // line writes all of a line.
@@ -321,7 +318,7 @@ func (l *live) line(y int, style tcell.Style, text string) {
 // the column after it.
 func (l *live) put(x, y int, style tcell.Style, text string) int {
 	width, _ := l.screen.Size()
-	for _, r := range printable(text) {
+	for _, r := range cli.Printable(text) {
 		if x >= width {
 			break
 		}

@@ -31,7 +31,7 @@ func (m *metric) add(value float64, labels ...string) {
 
 // labelValue escapes a label's value as the format wants it.
 func labelValue(text string) string {
-	return strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(printable(text))
+	return strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(cli.Printable(text))
 }
 
 // metrics is all of it, families in a fixed order.

@@ -3,11 +3,13 @@ package main
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/guptarohit/asciigraph"
 
+	"gracekit/lib/cli"
 	"gracekit/lib/watch"
 )
 
@@ -59,7 +61,7 @@ func drawText(name string, samples []watch.HistorySample, width, height int, col
 	drawn := buckets(samples, columns)
 	kb, soft, hard := make([]float64, columns), make([]float64, columns), make([]float64, columns)
 	marks := []byte(strings.Repeat(" ", columns))
-	var most, least float64 = 0, 0
+	most := 0.0
 	for i, b := range drawn {
 		const mb = 1024
 		kb[i], soft[i], hard[i] = b.kb/mb, b.soft/mb, b.hard/mb
@@ -72,27 +74,27 @@ func drawText(name string, samples []watch.HistorySample, width, height int, col
 			marks[i] = b.mark[0]
 		}
 	}
-	series := [][]float64{kb}
-	names := []string{"size"}
-	lines := []asciigraph.AnsiColor{asciigraph.Green}
-	for _, l := range []struct {
+	var series [][]float64
+	var names []string
+	var lines []asciigraph.AnsiColor
+	for _, l := range []struct { // the last is drawn over the others
 		name   string
 		values []float64
 		colour asciigraph.AnsiColor
-	}{{"soft limit", soft, asciigraph.Yellow}, {"hard limit", hard, asciigraph.Red}} {
-		if hasValue(l.values) {
-			series, names, lines = append([][]float64{l.values}, series...), append([]string{l.name}, names...), append([]asciigraph.AnsiColor{l.colour}, lines...)
+	}{{"hard limit", hard, asciigraph.Red}, {"soft limit", soft, asciigraph.Yellow}, {"size", kb, asciigraph.Green}} {
+		if slices.ContainsFunc(l.values, func(v float64) bool { return !math.IsNaN(v) }) {
+			series, names, lines = append(series, l.values), append(names, l.name), append(lines, l.colour)
 		}
 	}
 	if !colour {
 		lines = nil
 	}
-	options := []asciigraph.Option{asciigraph.Height(height), asciigraph.LowerBound(least), asciigraph.UpperBound(most),
+	options := []asciigraph.Option{asciigraph.Height(height), asciigraph.LowerBound(0), asciigraph.UpperBound(most),
 		asciigraph.Precision(0), asciigraph.Offset(axis - 3), asciigraph.SeriesColors(lines...)}
 	graph := asciigraph.PlotMany(series, options...)
 	first, last := samples[0].At.Local(), samples[len(samples)-1].At.Local()
 	var out strings.Builder
-	fmt.Fprintf(&out, "%s, MB: %s\n%s\n", printable(name), strings.Join(names, ", "), graph)
+	fmt.Fprintf(&out, "%s, MB: %s\n%s\n", cli.Printable(name), strings.Join(names, ", "), graph)
 	if text := strings.TrimRight(string(marks), " "); text != "" {
 		fmt.Fprintf(&out, "%*s%s\n", axis, "", text)
 	}
@@ -103,15 +105,6 @@ func drawText(name string, samples []watch.HistorySample, width, height int, col
 		fmt.Fprintf(&out, "restarts: %s\n", counted)
 	}
 	return out.String()
-}
-
-func hasValue(values []float64) bool {
-	for _, v := range values {
-		if !math.IsNaN(v) {
-			return true
-		}
-	}
-	return false
 }
 
 // countMarks is how many restarts there were of each reason: 3 soft (s), 1 hard (h).

@@ -9,6 +9,7 @@ import (
 
 	"github.com/wcharczuk/go-chart/v2"
 
+	"gracekit/lib/cli"
 	"gracekit/lib/watch"
 )
 
@@ -39,7 +40,11 @@ func drawSVG(name string, samples []watch.HistorySample) ([]byte, error) {
 	const columns = 900
 	var series []chart.Series
 	most := 0.0
-	line := func(class, label string, value func(bucket) float64, all []bucket, first time.Time, step time.Duration) {
+	first, last := samples[0].At, samples[len(samples)-1].At
+	span := max(last.Sub(first), time.Minute)
+	all := buckets(samples, columns)
+	step := span / columns
+	line := func(class string, value func(bucket) float64) {
 		var run chart.TimeSeries
 		flush := func() { // a gap is no line
 			if len(run.XValues) > 1 {
@@ -62,13 +67,9 @@ func drawSVG(name string, samples []watch.HistorySample) ([]byte, error) {
 		}
 		flush()
 	}
-	first, last := samples[0].At, samples[len(samples)-1].At
-	span := max(last.Sub(first), time.Minute)
-	all := buckets(samples, columns)
-	step := span / columns
-	line("size", "size", func(b bucket) float64 { return b.kb }, all, first, step)
-	line("soft", "soft limit", func(b bucket) float64 { return b.soft }, all, first, step)
-	line("hard", "hard limit", func(b bucket) float64 { return b.hard }, all, first, step)
+	line("size", func(b bucket) float64 { return b.kb })
+	line("soft", func(b bucket) float64 { return b.soft })
+	line("hard", func(b bucket) float64 { return b.hard })
 	if len(series) == 0 {
 		return nil, fmt.Errorf("%s: fewer than two samples of the last %s", name, short(span))
 	}
@@ -92,7 +93,7 @@ func drawSVG(name string, samples []watch.HistorySample) ([]byte, error) {
 	text := chart.Style{ClassName: "axis", FontSize: 9}
 	none := chart.Style{Hidden: true} // go-chart gives grid lines no class, and so no colour for a dark page
 	c := chart.Chart{
-		Title: fmt.Sprintf("%s: size in MB (solid), soft and hard limit (dashed), restarts (dotted)", html.EscapeString(printable(name))), TitleStyle: chart.Style{FontSize: 10},
+		Title: fmt.Sprintf("%s: size in MB (solid), soft and hard limit (dashed), restarts (dotted)", html.EscapeString(cli.Printable(name))), TitleStyle: chart.Style{FontSize: 10},
 		Width: 960, Height: 360,
 		Background: chart.Style{ClassName: "page", Padding: chart.Box{Top: 40, Left: 10, Right: 20, Bottom: 10}},
 		Canvas:     chart.Style{ClassName: "page"},

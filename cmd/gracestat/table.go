@@ -2,11 +2,11 @@ package main
 
 import (
 	"fmt"
+	"gracekit/lib/cli"
 	"os"
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
@@ -104,8 +104,8 @@ func (l line) write(out *strings.Builder, shown []int, widths []int, colour bool
 		}
 		cell := cut(l.cells[c], widths[c])
 		pad := strings.Repeat(" ", widths[c]-utf8.RuneCountInString(cell))
-		if on := colours[l.state]; colour && c == stateColumn && on != "" {
-			cell = on + cell + "\x1b[0m"
+		if colour && c == stateColumn && l.state != "" {
+			cell = fmt.Sprintf("\x1b[3%dm%s\x1b[0m", colours[l.state], cell)
 		}
 		if columns[c].right {
 			cell, pad = pad, cell
@@ -115,10 +115,11 @@ func (l line) write(out *strings.Builder, shown []int, widths []int, colour bool
 	out.WriteString(strings.TrimRight(text.String(), " ") + "\n")
 }
 
-// colours of states, as SGR sequences.
-var colours = map[State]string{
-	OK: "\x1b[32m", Over: "\x1b[33m", Quiet: "\x1b[36m", Restarting: "\x1b[36m", Postponed: "\x1b[33m",
-	Paused: "\x1b[33m", TooLow: "\x1b[31m", Down: "\x1b[31m", Unwatched: "\x1b[31m",
+// The colours of a terminal that are used, as ECMA-48 numbers them.
+const red, green, yellow, cyan = 1, 2, 3, 6
+
+var colours = map[State]int{
+	OK: green, Over: yellow, Quiet: cyan, Restarting: cyan, Postponed: yellow, Paused: yellow, TooLow: red, Down: red, Unwatched: red,
 }
 
 // cut shortens a text to a width.
@@ -139,17 +140,14 @@ func (s *Service) lines() []line {
 	}
 	last := "-"
 	if r := s.lastRestart(); r != nil {
-		last = short(time.Since(r.At)) + " ago " + printable(string(r.Reason))
+		last = short(time.Since(r.At)) + " ago " + cli.Printable(string(r.Reason))
 	}
 	if len(s.Workers) == 1 {
-		l := s.Workers[0].line(printable(s.Name))
+		l := s.Workers[0].line(cli.Printable(s.Name))
 		l.cells[9], l.cells[10] = last, watcher
-		if s.State == Unwatched {
-			l.state, l.cells[stateColumn] = Unwatched, "NOT WATCHED"
-		}
 		return []line{l}
 	}
-	all := line{cells: []string{printable(s.Name), "-", "-", "-", "-", "-", "-", s.prose(), "-", last, watcher}, state: s.State}
+	all := line{cells: []string{cli.Printable(s.Name), "-", "-", "-", "-", "-", "-", s.prose(), "-", last, watcher}, state: s.State}
 	var kb int64
 	for _, w := range s.Workers {
 		kb += w.KB
@@ -180,7 +178,7 @@ func (s *Service) prose() string {
 // prose is the state of a worker.
 func (w *Worker) prose() string {
 	if w.Detail != "" {
-		return printable(w.Detail)
+		return cli.Printable(w.Detail)
 	}
 	return string(w.State)
 }
@@ -192,16 +190,6 @@ func (w *Worker) line(name string) line {
 	}
 	return line{state: w.State, cells: []string{name, strconv.Itoa(w.ID.PID), short(w.Age), size(w.KB), size(w.PeakKB),
 		size(w.SoftKB), size(w.HardKB), w.prose(), jobs, "-", "-"}}
-}
-
-// printable is a text that others chose, on one line.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) || r == utf8.RuneError {
-			return '?'
-		}
-		return r
-	}, text)
 }
 
 // size is a size for people: 812M, 1.9G, or - for none.

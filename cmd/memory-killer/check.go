@@ -83,18 +83,9 @@ func report(v *settings.Values) string {
 		if text == "" {
 			text = "-"
 		}
-		fmt.Fprintf(&out, "%-42s %-16s %s\n", s.Name, printable(text), from)
+		fmt.Fprintf(&out, "%-42s %-16s %s\n", s.Name, cli.Printable(text), from)
 	}
 	return out.String()
-}
-
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
-			return '?'
-		}
-		return r
-	}, text)
 }
 
 func (c *checker) warn(format string, args ...any) {

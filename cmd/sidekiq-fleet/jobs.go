@@ -134,7 +134,7 @@ func (c *command) printJobs(running []fleet.Job, asJSON bool) error {
 	var out strings.Builder
 	for _, job := range running {
 		if asJSON {
-			out.WriteString(jsonLine(jobDescription{job.Identity, job.Thread, job.JID, job.Class, job.Queue, seconds(job.Running)}))
+			out.WriteString(cli.JSONLine(jobDescription{job.Identity, job.Thread, job.JID, job.Class, job.Queue, seconds(job.Running)}))
 			continue
 		}
 		fmt.Fprintf(&out, "%s %s %s %s %.0f\n", word(job.Identity), word(job.JID), word(job.Class), word(job.Queue), job.Running.Seconds())

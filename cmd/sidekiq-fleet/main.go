@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 
 	"gracekit/lib/cli"
 	"gracekit/lib/fleet"
@@ -164,10 +163,5 @@ func word(text string) string {
 	if text == "" {
 		return "-"
 	}
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) || r == ' ' {
-			return '?'
-		}
-		return r
-	}, text)
+	return strings.ReplaceAll(cli.Printable(text), " ", "?")
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -107,7 +106,7 @@ func instanceLine(in *fleet.Instance, asJSON bool) string {
 		if in.RSS > 0 {
 			d.RSS = &in.RSS
 		}
-		return jsonLine(d)
+		return cli.JSONLine(d)
 	}
 	if !in.Known {
 		return fmt.Sprintf("%s - - - %s - -\n", word(in.Identity), in.State())
@@ -121,24 +120,6 @@ func instanceLine(in *fleet.Instance, asJSON bool) string {
 	}
 	return fmt.Sprintf("%s %d %d %s %s %s %s\n", word(in.Identity), in.Busy, in.Concurrency, rss, in.State(), age,
 		word(strings.Join(in.Queues, ",")))
-}
-
-// jsonLine is a value as a line of JSON. A terminal acts on some of the control characters that JSON allows, so they are
-// escaped too.
-func jsonLine(value any) string {
-	text, err := json.Marshal(value)
-	if err != nil {
-		panic(err) // the values are strings and numbers
-	}
-	var line strings.Builder
-	for _, r := range string(text) {
-		if r >= 0x7f && r <= 0x9f {
-			fmt.Fprintf(&line, "\\u%04x", r)
-			continue
-		}
-		line.WriteRune(r)
-	}
-	return line.String() + "\n"
 }
 
 // seconds is d to the millisecond.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"unicode"
 
 	"github.com/spf13/pflag"
 )
@@ -189,11 +188,5 @@ func (c *Command) Note(format string, args ...any) {
 
 // say prints one line, also if a name that somebody else chose has several.
 func (c *Command) say(level, text string) {
-	text = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return '?'
-		}
-		return r
-	}, text)
-	fmt.Fprintf(c.stderr, "%s: %s: %s\n", c.name, level, text)
+	fmt.Fprintf(c.stderr, "%s: %s: %s\n", c.name, level, Printable(text))
 }
