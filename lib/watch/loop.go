@@ -274,11 +274,7 @@ func (l *loop) checkInstance(d *instance, sample grace.Sample) error {
 	if decision == (grace.Decision{}) {
 		return nil
 	}
-	l.report(d, decision, at)
-	if !decision.Begin {
-		return nil
-	}
-	return l.begin(d, at)
+	return l.act(d, decision, at)
 }
 
 // largestCredible is the largest size that can be true. A sum counts more than once what is

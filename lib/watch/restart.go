@@ -23,15 +23,19 @@ type restart struct {
 // that was signalled is on its way, and it takes time to give much memory back.
 const settleTime = 5 * time.Second
 
-// begin starts prog for an instance that is due, unless something speaks against
-// it. Without a prog it is the caller's turn.
-func (l *loop) begin(d *instance, at time.Duration) error {
-	attrs := d.sizes(at, d.State.Reason)
+// act logs a decision, and starts prog if a restart begins and nothing speaks
+// against it. Without a prog it is the caller's turn.
+func (l *loop) act(d *instance, decision grace.Decision, at time.Duration) error {
+	l.report(d, decision, at)
+	if !decision.Begin {
+		return nil
+	}
 	if why := l.refusal(d, at); why != "" {
 		l.postpone(d, at, slog.String("why", why))
 		d.why = why
 		return nil
 	}
+	attrs := d.sizes(at, d.State.Reason)
 	switch {
 	case l.cfg.DryRun:
 		l.event(RestartBegin, d, append(attrs, slog.Bool("dry_run", true))...)

@@ -92,13 +92,21 @@ func (l *loop) openStore() error {
 	}
 	l.opened = true
 	store, err := l.world.Store()
-	if store == nil && err == nil {
-		l.history = l.world.History()
-	}
-	if store == nil || err != nil {
+	if err != nil {
 		return err
 	}
-	l.store = store
+	if store != nil {
+		if err := l.resumeFrom(store); err != nil {
+			return err
+		}
+	}
+	l.history = l.world.History()
+	return nil
+}
+
+// resumeFrom locks the state file, and resumes what the last gracewatch left in it.
+func (l *loop) resumeFrom(store *store) error {
+	l.store, l.dirty = store, true
 	if !l.cfg.DryRun { // a dry run only reads it, and leaves it to the one that restarts
 		switch err := store.files.Lock(); {
 		case errors.Is(err, ErrLocked):
@@ -112,8 +120,6 @@ func (l *loop) openStore() error {
 		l.cfg.Messages.Warn("%s: not resumed: %v", store.files.Name(), err)
 	}
 	l.resumeTarget(store.resume)
-	l.history = l.world.History()
-	l.dirty = true
 	return nil
 }
 
