@@ -421,11 +421,11 @@ func measured(name string) proc.Field {
 // never waits: without a reader that is an error.
 func (s *Service) command(letter byte) error {
 	if s.Watcher == (proc.ID{}) {
-		return fmt.Errorf("%s: it has no watcher", s.Name)
+		return fmt.Errorf("cannot reach the watcher of %s: no gracewatch watches it", s.Name)
 	}
 	path := s.Snapshot.Control
 	if path == "" {
-		return fmt.Errorf("the watcher of %s has no control FIFO: use --control", s.Name)
+		return fmt.Errorf("cannot reach the watcher of %s: it has no control FIFO (start gracewatch with --control)", s.Name)
 	}
 	w, uid, err := openWatcher(s.Watcher)
 	if err != nil {

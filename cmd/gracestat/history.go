@@ -26,13 +26,13 @@ func (s *Service) readHistory(since time.Time) (samples []watch.HistorySample, e
 	file := filepath.Join(dir.String(), name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && s.Watcher == proc.ID{}:
-		return nil, fmt.Errorf("%s: no history: no gracewatch has written %s, and none runs", s.Name, file)
+		return nil, fmt.Errorf("cannot read the history of %s: no gracewatch has written %s, and none is running", s.Name, file)
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%s: no history: its watcher %v has not written %s (--history of gracewatch)", s.Name, s.Watcher, file)
+		return nil, fmt.Errorf("cannot read the history of %s: its watcher %v has not written %s (start gracewatch with --history)", s.Name, s.Watcher, file)
 	case err != nil:
 		return nil, err
 	case len(text) != watch.HistorySize || !strings.HasPrefix(string(text), watch.HistoryMagic):
-		return nil, fmt.Errorf("%s: cannot read %s: it is damaged or of another version", s.Name, file)
+		return nil, fmt.Errorf("cannot read the history of %s: %s is damaged or of another version", s.Name, file)
 	}
 	return decodeHistory(text, since, time.Now()), nil
 }
@@ -107,7 +107,7 @@ func showHistory(cmd *cli.Command, o options, c *collector) error {
 		return err
 	}
 	if len(samples) == 0 {
-		return fmt.Errorf("%s: no samples in the last %s", t.Text, short(o.since.Std()))
+		return fmt.Errorf("cannot show the history of %s: no sample in the last %s (want a longer --since)", t.name, short(o.since.Std()))
 	}
 	switch {
 	case o.csv:

@@ -108,11 +108,11 @@ func (o *options) check(cmd *cli.Command, words []string) error {
 	history := o.plot || o.csv || o.svg != ""
 	switch {
 	case modes > 1:
-		return errors.New("--watch, --json, --plot, --svg, --csv and --prometheus exclude each other")
+		return errors.New("--watch, --json, --plot, --svg, --csv and --prometheus cannot be combined")
 	case cmd.Given("svg") && o.svg == "":
 		return errors.New(`--svg: invalid file "" (want a path such as sidekiq.svg)`)
 	case history && len(words) != 1:
-		return fmt.Errorf("--plot, --svg and --csv show one target (got %d)", len(words))
+		return fmt.Errorf("--plot, --svg and --csv need one TARGET (got %d)", len(words))
 	case cmd.Given("since") && !history:
 		return errors.New("--since needs --plot, --svg or --csv")
 	case o.since < units.Duration(time.Minute):

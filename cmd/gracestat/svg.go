@@ -71,7 +71,7 @@ func drawSVG(name string, samples []watch.HistorySample) ([]byte, error) {
 	line("soft", func(b bucket) float64 { return b.soft })
 	line("hard", func(b bucket) float64 { return b.hard })
 	if len(series) == 0 {
-		return nil, fmt.Errorf("%s: fewer than two samples of the last %s", name, short(span))
+		return nil, fmt.Errorf("cannot draw the history of %s: fewer than two samples (there is one each minute)", name)
 	}
 	most *= 1.1
 	notes := chart.AnnotationSeries{Style: chart.Style{ClassName: "page", FontSize: 9}}
@@ -105,7 +105,7 @@ func drawSVG(name string, samples []watch.HistorySample) ([]byte, error) {
 	}
 	var picture bytes.Buffer
 	if err := c.Render(chart.SVGWithCSS(css, ""), &picture); err != nil {
-		return nil, fmt.Errorf("%s: cannot draw the history: %w", name, err)
+		return nil, fmt.Errorf("cannot draw the history of %s: %w", name, err)
 	}
 	return picture.Bytes(), nil
 }

@@ -244,7 +244,7 @@ func (w *watcher) watches(t target, p *proc.Process, s *Service) bool {
 	}
 	snap, info, err := w.read(wp)
 	if err == nil && snap.Watcher != wp.ID.String() {
-		err = errors.New("it is of another watcher")
+		err = errors.New("another watcher has written it")
 	}
 	switch {
 	case err == nil && isOf(snap, t, p):
