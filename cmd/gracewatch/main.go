@@ -100,15 +100,14 @@ func parse(cmd *cli.Command) (*watch.Config, error) {
 
 // findPrograms finds them now, and not at the moment when they are needed.
 func findPrograms(cfg *watch.Config) (err error) {
-	var code int
 	if len(cfg.Prog) > 0 {
-		if cfg.File, code, err = cli.Find(cfg.Prog[0]); err != nil {
-			return &cli.Error{Code: code, Err: err}
+		if cfg.File, err = cli.Find(cfg.Prog[0]); err != nil {
+			return err
 		}
 	}
 	if cfg.Notify != "" {
-		if cfg.Notify, code, err = cli.Find(cfg.Notify); err != nil {
-			return &cli.Error{Code: code, Err: fmt.Errorf("--notify: %w", err)}
+		if cfg.Notify, err = cli.Find(cfg.Notify); err != nil {
+			return fmt.Errorf("--notify: %w", err)
 		}
 	}
 	return nil

@@ -241,7 +241,7 @@ func (c *checker) redis() {
 	if v.RedisURL == "" && v.MinPeers == 0 && len(v.LongWorkers) == 0 && v.PoisonAfter == 0 {
 		return
 	}
-	file, _, err := cli.Find("sidekiq-fleet")
+	file, err := cli.Find("sidekiq-fleet")
 	if err != nil {
 		c.warn("restarts would fail: %v: install sidekiq-fleet, which asks Redis", err)
 		return

@@ -122,7 +122,7 @@ func newKiller(cmd *cli.Command, dryRun bool) (*killer, error) {
 		return nil, &wrongSetting{err}
 	}
 	if v.Notify != "" { // found now, and not when it is needed
-		if v.Notify, _, err = cli.Find(v.Notify); err != nil {
+		if v.Notify, err = cli.Find(v.Notify); err != nil {
 			return nil, &wrongSetting{fmt.Errorf("MEMORY_KILLER_NOTIFY: %w", err)}
 		}
 	}

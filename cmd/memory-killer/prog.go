@@ -22,9 +22,9 @@ const lockWait = "60s"
 // become leaves gracewatch in the background and becomes a program. Only a wrong
 // setting, or a program that cannot be run, keeps it from starting.
 func (k *killer) become(prog []string) error {
-	file, code, err := cli.Find(prog[0])
+	file, err := cli.Find(prog[0])
 	if err != nil {
-		return &cli.Error{Code: code, Err: err}
+		return err
 	}
 	directory, writable := serviceDirectory()
 	name := directory
@@ -139,7 +139,7 @@ const detachedName = "memory-killer: detach"
 // processes, and would be a zombie in the end. So this program is started once
 // more, and exits as soon as it has started the watcher.
 func detach(argv []string) error {
-	file, _, err := cli.Find(argv[0])
+	file, err := cli.Find(argv[0])
 	if err != nil {
 		return err
 	}

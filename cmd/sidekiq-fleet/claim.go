@@ -71,9 +71,8 @@ func claim(above *command, args []string) error {
 	r.Holder = word(r.Holder)
 	var file string
 	if len(words) > 1 { // nothing is claimed for a program that is not there
-		var code int
-		if file, code, err = cli.Find(words[1]); err != nil {
-			return &cli.Error{Code: code, Err: err}
+		if file, err = cli.Find(words[1]); err != nil {
+			return err
 		}
 	}
 	s, err := c.find(words[0])

@@ -94,7 +94,7 @@ func (c *command) named(usage string) *command {
 
 // begin reads the flags and makes the fleet. Close it.
 func (c *command) begin(args []string, min, max int) (words []string, err error) {
-	if words, err = c.Words(args, min, max); err != nil {
+	if words, err = c.Parse(args, min, max); err != nil {
 		return nil, err
 	}
 	if err := c.checkTimeout(); err != nil {

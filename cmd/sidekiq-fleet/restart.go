@@ -47,7 +47,7 @@ Exit: 0 it has exited; 1 there is no such instance, or the service is down;
 
 func restart(above *command, args []string) error {
 	c := above.named(restartUsage)
-	words, err := c.Words(args, 1, 1)
+	words, err := c.Parse(args, 1, 1)
 	if err != nil {
 		return err
 	}
@@ -98,9 +98,9 @@ type local struct {
 }
 
 func (l *local) restart() error {
-	file, code, err := cli.Find("graceful-restart")
+	file, err := cli.Find("graceful-restart")
 	if err != nil {
-		return &cli.Error{Code: code, Err: err}
+		return err
 	}
 	if err := l.mayBegin(); err != nil {
 		return err

@@ -22,9 +22,9 @@ func Expand(argv []string, id string) []string {
 // Exec becomes a program, which Find finds. It returns only if that is not
 // possible; the error carries the exit code.
 func (c *Command) Exec(argv []string) error {
-	file, code, err := Find(argv[0])
+	file, err := Find(argv[0])
 	if err != nil {
-		return &Error{code, err}
+		return err
 	}
 	return ExecFile(file, argv)
 }
@@ -32,8 +32,7 @@ func (c *Command) Exec(argv []string) error {
 // ExecFile is Exec for a program that Find has found.
 func ExecFile(file string, argv []string) error {
 	messages.flush()
-	code, err := cannotRun(file, syscall.Exec(file, argv, os.Environ()))
-	return &Error{code, err}
+	return cannotRun(file, syscall.Exec(file, argv, os.Environ()))
 }
 
 // CloseOnExec has exec close everything above stderr: a program that is left

@@ -11,9 +11,6 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Continue is not an exit code: Parse found nothing that ends the program.
-const Continue = -1
-
 // Version is set by the linker.
 var Version = "0-unknown"
 
@@ -84,33 +81,36 @@ func (f funcValue) Type() string          { return f.word }
 func (c *Command) Given(name string) bool { return c.flags.Changed(name) }
 
 // Parse reads the flags. It returns the operands, of which there must be at
-// least min, and at most max if that is not negative. The code is Continue, or
-// what the program is to exit with.
-func (c *Command) Parse(args []string, min, max int) (operands []string, code int) {
+// least min, and at most max if that is not negative. After --help and --version
+// the error is one that ends the program with 0.
+func (c *Command) Parse(args []string, min, max int) (operands []string, err error) {
 	help := c.Bool("help", "h")
 	version := c.Bool("version", "")
 	quiet := "quiet"
 	if c.flags.Lookup(quiet) != nil { // graceful-restart --quiet SIG
 		quiet = "errors-only"
 	}
-	c.flags.BoolVarP(&c.Quiet, quiet, "q", false, "")
+	c.flags.BoolVarP(&c.Quiet, quiet, "q", c.Quiet, "")
 	if err := c.flags.Parse(args); err != nil {
-		return nil, c.Misused(c.flagError(err))
+		return nil, Misuse(c.flagError(err))
 	}
-	switch {
+	text := ""
+	switch operands = c.flags.Args(); {
 	case *help:
-		return nil, c.Print(c.usage)
+		text = c.usage
 	case *version:
-		return nil, c.Print(c.name + " " + Version + "\n")
-	}
-	operands = c.flags.Args()
-	switch {
+		text = c.name + " " + Version + "\n"
 	case len(operands) < min:
-		return nil, c.Misused(fmt.Errorf("missing argument: %s", c.synopsis()))
+		return nil, Misusef("missing argument: %s", c.synopsis())
 	case max >= 0 && len(operands) > max:
-		return nil, c.Misused(fmt.Errorf("unexpected argument %q: %s", operands[max], c.synopsis()))
+		return nil, Misusef("unexpected argument %q: %s", operands[max], c.synopsis())
+	default:
+		return operands, nil
 	}
-	return operands, Continue
+	if err := c.Write(text); err != nil {
+		return nil, err
+	}
+	return nil, &Error{Code: Yes}
 }
 
 // flagError names the flag, its value, and what would be right.
@@ -133,60 +133,40 @@ func (c *Command) flagError(err error) error {
 	return err
 }
 
-// Print prints data on stdout and returns the exit code for that.
-func (c *Command) Print(text string) int {
-	if _, err := io.WriteString(c.Stdout, text); err != nil {
-		return c.Refused(err)
-	}
-	return Yes
-}
-
 // synopsis is the first line of the usage.
 func (c *Command) synopsis() string {
 	line, _, _ := strings.Cut(c.usage, "\n")
 	return line
 }
 
-// Misused says what is wrong with the arguments.
-func (c *Command) Misused(err error) int {
-	c.say("fatal", err.Error())
-	return Usage
-}
-
-// Refused says what the system, or a check, refused.
-func (c *Command) Refused(err error) int {
-	c.say("fatal", err.Error())
-	return Refused
-}
-
 // Fatal is the message of what ends the program, which its caller then does.
-func (c *Command) Fatal(err error) { c.say("fatal", err.Error()) }
+func (c *Command) Fatal(err error) { c.print("fatal", err.Error()) }
 
 // Error is a message that -q leaves.
-func (c *Command) Error(format string, args ...any) { c.say("error", fmt.Sprintf(format, args...)) }
+func (c *Command) Error(format string, args ...any) { c.print("error", fmt.Sprintf(format, args...)) }
 
 // Warn is a message that is left out with -q.
 func (c *Command) Warn(format string, args ...any) {
 	if !c.Quiet {
-		c.say("warning", fmt.Sprintf(format, args...))
+		c.print("warning", fmt.Sprintf(format, args...))
 	}
 }
 
 // Info is a message that is left out without -v.
 func (c *Command) Info(format string, args ...any) {
 	if c.Verbose {
-		c.say("info", fmt.Sprintf(format, args...))
+		c.print("info", fmt.Sprintf(format, args...))
 	}
 }
 
 // Note is an Info that shows without -v, too, and is left out with -q.
 func (c *Command) Note(format string, args ...any) {
 	if !c.Quiet {
-		c.say("info", fmt.Sprintf(format, args...))
+		c.print("info", fmt.Sprintf(format, args...))
 	}
 }
 
-// say prints one line, also if a name that somebody else chose has several.
-func (c *Command) say(level, text string) {
+// print prints one line, also if a name that somebody else chose has several.
+func (c *Command) print(level, text string) {
 	fmt.Fprintf(c.stderr, "%s: %s: %s\n", c.name, level, Printable(text))
 }

@@ -16,7 +16,7 @@ func TestMain(m *testing.M) {
 		for range 3 {
 			cmd.Warn("nobody reads this")
 		}
-		os.Exit(cmd.Print("still here\n"))
+		os.Exit(cmd.finish(cmd.Write("still here\n")))
 	}
 	os.Exit(m.Run())
 }
@@ -31,7 +31,7 @@ func newCommand() (cmd *Command, stdout, stderr *bytes.Buffer) {
 func TestAMessageIsOneLine(t *testing.T) {
 	for _, text := range []string{"plain", "a\nb", "a\r\nfatal: b", "a\x1b[31mb", "\x00\x07\x7f", "tab\there", "ümlaut", "\xff\xfe", "a\u009b31mb"} {
 		cmd, stdout, stderr := newCommand()
-		if code := cmd.Refused(errors.New(text)); code != 111 {
+		if code := cmd.finish(errors.New(text)); code != 111 {
 			t.Errorf("exit %d", code)
 		}
 		got := stderr.String()
@@ -65,7 +65,8 @@ func TestAFullStdoutIsRefused(t *testing.T) {
 	}
 	defer full.Close()
 	var stderr bytes.Buffer
-	if code := New("prog", testUsage, full, &stderr).Print("data\n"); code != 111 || strings.Count(stderr.String(), "\n") != 1 {
+	cmd := New("prog", testUsage, full, &stderr)
+	if code := cmd.finish(cmd.Write("data\n")); code != 111 || strings.Count(stderr.String(), "\n") != 1 {
 		t.Errorf("exit %d, %q", code, &stderr)
 	}
 }
@@ -78,8 +79,8 @@ func TestLevels(t *testing.T) {
 		"-q -v x": "prog: info: i\nprog: error: e\n",
 	} {
 		cmd, _, stderr := newCommand()
-		if _, code := cmd.Parse(strings.Fields(args), 1, 1); code != Continue {
-			t.Errorf("%s: exit %d", args, code)
+		if _, err := cmd.Parse(strings.Fields(args), 1, 1); err != nil {
+			t.Errorf("%s: %v", args, err)
 		}
 		cmd.Warn("%s", "w")
 		cmd.Info("i")
@@ -91,15 +92,16 @@ func TestLevels(t *testing.T) {
 }
 
 func TestArguments(t *testing.T) {
+	const running = -1 // nothing ended the program
 	for _, c := range []struct {
 		args     []string
 		operands []string
 		code     int
 		out, err string
 	}{
-		{[]string{"x"}, []string{"x"}, Continue, "", ""},
-		{[]string{"-a", "x", "-a", "--help"}, []string{"x", "-a", "--help"}, Continue, "", ""},
-		{[]string{"--", "-a"}, []string{"-a"}, Continue, "", ""},
+		{[]string{"x"}, []string{"x"}, running, "", ""},
+		{[]string{"-a", "x", "-a", "--help"}, []string{"x", "-a", "--help"}, running, "", ""},
+		{[]string{"--", "-a"}, []string{"-a"}, running, "", ""},
 		{[]string{"-h"}, nil, 0, testUsage, ""},
 		{[]string{"--help"}, nil, 0, testUsage, ""},
 		{[]string{"--version"}, nil, 0, "prog 0-unknown\n", ""},
@@ -116,7 +118,11 @@ func TestArguments(t *testing.T) {
 		cmd.Bool("all", "a")
 		cmd.String("file", "f")
 		cmd.Func("even", "", "NUMBER", func(text string) error { return errors.New(`"` + text + `" is odd`) })
-		operands, code := cmd.Parse(c.args, 1, 3)
+		operands, err := cmd.Parse(c.args, 1, 3)
+		code := running
+		if err != nil {
+			code = cmd.finish(err)
+		}
 		want := c.err
 		if want != "" {
 			want = "prog: fatal: " + want + "\n"

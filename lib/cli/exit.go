@@ -60,28 +60,29 @@ func Main(name, usage string, run func(*Command) error) {
 
 // finish prints the error that ends a program, and is its exit code.
 func (c *Command) finish(err error) int {
+	if e := (*Error)(nil); err != nil && !(errors.As(err, &e) && e.Err == nil) {
+		c.Fatal(err)
+	}
+	return codeOf(err)
+}
+
+// codeOf is the exit code for an error.
+func codeOf(err error) int {
 	var e *Error
 	switch {
 	case err == nil:
 		return Yes
-	case !errors.As(err, &e):
-		c.Fatal(err)
-		return Refused
-	case e.Err != nil:
-		c.Fatal(err)
+	case errors.As(err, &e):
+		return e.Code
 	}
-	return e.Code
+	return Refused
 }
 
 // Args reads the flags of os.Args. It returns the operands, of which there must
 // be at least min, and at most max if that is not negative. After --help and
 // --version the error is one that ends the program.
 func (c *Command) Args(min, max int) (operands []string, err error) {
-	operands, code := c.Parse(os.Args[1:], min, max)
-	if code != Continue {
-		return nil, &Error{Code: code}
-	}
-	return operands, nil
+	return c.Parse(os.Args[1:], min, max)
 }
 
 // Write prints data on stdout.

@@ -37,32 +37,32 @@ func TestAProgramIsFoundAsExecvpFindsIt(t *testing.T) {
 		file       string
 		code       int
 	}{
-		{good, "prog", good + "/prog", Continue},
-		{good + ":" + other, "prog", good + "/prog", Continue},
-		{good + ":" + other, "another", other + "/another", Continue},
-		{"/nonexistent:" + good, "prog", good + "/prog", Continue},
-		{good + "/sub:" + good, "prog", good + "/prog", Continue}, // an entry that is no folder
+		{good, "prog", good + "/prog", Yes},
+		{good + ":" + other, "prog", good + "/prog", Yes},
+		{good + ":" + other, "another", other + "/another", Yes},
+		{"/nonexistent:" + good, "prog", good + "/prog", Yes},
+		{good + "/sub:" + good, "prog", good + "/prog", Yes}, // an entry that is no folder
 		{good, "missing", "", NotFound},
-		{"", "local", "./local", Continue}, // an empty PATH is an empty entry
-		{":" + good, "prog", "./prog", Continue},
-		{good + ":", "prog", good + "/prog", Continue},
-		{"/nonexistent:", "local", "./local", Continue},
-		{"/nonexistent::" + good, "prog", "./prog", Continue},
-		{".", "local", "./local", Continue},
-		{".:" + good, "prog", "./prog", Continue},
+		{"", "local", "./local", Yes}, // an empty PATH is an empty entry
+		{":" + good, "prog", "./prog", Yes},
+		{good + ":", "prog", good + "/prog", Yes},
+		{"/nonexistent:", "local", "./local", Yes},
+		{"/nonexistent::" + good, "prog", "./prog", Yes},
+		{".", "local", "./local", Yes},
+		{".:" + good, "prog", "./prog", Yes},
 		{good, "local", "", NotFound}, // the current folder only where PATH says so
-		{bad + ":" + good, "prog", good + "/prog", Continue},
+		{bad + ":" + good, "prog", good + "/prog", Yes},
 		{bad, "prog", "", CannotRun},
 		{bad + ":/nonexistent", "prog", "", CannotRun},
-		{withDir + ":" + good, "prog", good + "/prog", Continue},
+		{withDir + ":" + good, "prog", good + "/prog", Yes},
 		{withDir, "prog", "", CannotRun},
 		{good, ".", "", CannotRun},
 		{good, "..", "", CannotRun},
 		{good, "", "", NotFound},
 		{"", "", "", NotFound},
-		{good, "./local", "./local", Continue}, // a slash: PATH means nothing
+		{good, "./local", "./local", Yes}, // a slash: PATH means nothing
 		{good, "./missing", "./missing", NotFound},
-		{good, good + "/prog", good + "/prog", Continue},
+		{good, good + "/prog", good + "/prog", Yes},
 		{good, bad + "/prog", bad + "/prog", CannotRun},
 		{good, withDir + "/prog", withDir + "/prog", CannotRun},
 		{good, "/", "/", CannotRun},
@@ -70,9 +70,9 @@ func TestAProgramIsFoundAsExecvpFindsIt(t *testing.T) {
 		{good, "./broken", "./broken", NotFound},
 	} {
 		t.Setenv("PATH", c.path)
-		file, code, err := Find(c.prog)
-		if file != c.file && c.code == Continue || code != c.code || (err == nil) != (code == Continue) {
-			t.Errorf("PATH=%s %q: %q, %d, %v; not %q, %d", c.path, c.prog, file, code, err, c.file, c.code)
+		file, err := Find(c.prog)
+		if file != c.file && c.code == Yes || codeOf(err) != c.code {
+			t.Errorf("PATH=%s %q: %q, %v; not %q, %d", c.path, c.prog, file, err, c.file, c.code)
 		}
 		if err != nil && !strings.Contains(err.Error(), c.prog) {
 			t.Errorf("%q is not named: %v", c.prog, err)
@@ -85,12 +85,12 @@ func TestWithoutPATHItIsLookedForInBin(t *testing.T) {
 	if err := os.Unsetenv("PATH"); err != nil {
 		t.Fatal(err)
 	}
-	if file, code, err := Find("sh"); file != "/bin/sh" || code != Continue || err != nil {
-		t.Errorf("%q, %d, %v", file, code, err)
+	if file, err := Find("sh"); file != "/bin/sh" || err != nil {
+		t.Errorf("%q, %v", file, err)
 	}
 	t.Chdir(folder(t, 0o755, "local"))
-	if file, code, err := Find("local"); code != NotFound {
-		t.Errorf("%q, %d, %v", file, code, err)
+	if file, err := Find("local"); codeOf(err) != NotFound {
+		t.Errorf("%q, %v", file, err)
 	}
 }
 
@@ -107,24 +107,22 @@ func TestOurProgramsFindEachOtherBesideThemselves(t *testing.T) {
 	first := folder(t, 0o755, "gracekit-test-beside")
 	for path, want := range map[string]string{"/usr/bin:/bin": beside, "": beside, first: first + "/gracekit-test-beside"} {
 		t.Setenv("PATH", path)
-		if file, code, err := Find("gracekit-test-beside"); file != want || code != Continue || err != nil {
-			t.Errorf("PATH=%s: %q, %d, %v; not %q", path, file, code, err, want)
+		if file, err := Find("gracekit-test-beside"); file != want || err != nil {
+			t.Errorf("PATH=%s: %q, %v; not %q", path, file, err, want)
 		}
 	}
 	if err := os.Unsetenv("PATH"); err != nil {
 		t.Fatal(err)
 	}
-	if file, code, err := Find("gracekit-test-beside"); file != beside || code != Continue || err != nil {
-		t.Errorf("without PATH: %q, %d, %v", file, code, err)
+	if file, err := Find("gracekit-test-beside"); file != beside || err != nil {
+		t.Errorf("without PATH: %q, %v", file, err)
 	}
 }
 
 func TestWhatCannotBeReachedIsNoProgram(t *testing.T) {
-	long := strings.Repeat("x", 300) // ENAMETOOLONG
-	if _, code, err := Find(long); code != NotFound && code != CannotRun || err == nil {
-		t.Errorf("%d, %v", code, err)
-	}
-	if _, code, err := Find("pr\x00og"); code == Continue || err == nil {
-		t.Errorf("%d, %v", code, err)
+	for _, prog := range []string{strings.Repeat("x", 300), "pr\x00og"} { // ENAMETOOLONG, EINVAL
+		if file, err := Find(prog); err == nil {
+			t.Errorf("%q: %q", prog, file)
+		}
 	}
 }

@@ -7,14 +7,3 @@ func (c *Command) Subcommand(usage string) *Command {
 	sub.Quiet, sub.Verbose = c.Quiet, c.Verbose
 	return sub
 }
-
-// Words is Args for the arguments of a subcommand.
-func (c *Command) Words(args []string, min, max int) (operands []string, err error) {
-	quiet, verbose := c.Quiet, c.Verbose
-	operands, code := c.Parse(args, min, max)
-	if code != Continue {
-		return nil, &Error{Code: code}
-	}
-	c.Quiet, c.Verbose = c.Quiet || quiet, c.Verbose || verbose
-	return operands, nil
-}
