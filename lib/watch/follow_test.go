@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -71,8 +72,8 @@ func TestARequestRightAfterAStartIsForTheNewProcess(t *testing.T) {
 	}
 }
 
-// family is a parent with children of these sizes, which starts another small child for each that has exited,
-// after replaced.
+// family is a parent with children of these sizes, which starts another small child for each that has exited, after
+// replaced; not at all if that is negative.
 func family(t *testing.T, replaced time.Duration, sizes ...int64) (*fakeWorld, Config) {
 	w := newWorld(t, constant(1))
 	for i, kb := range sizes {
@@ -81,7 +82,9 @@ func family(t *testing.T, replaced time.Duration, sizes ...int64) (*fakeWorld, C
 	w.prog = func() run {
 		n := 101 + len(w.children)
 		return run{takes: time.Second, kills: true, does: func() {
-			w.script = append(w.script, fakeEvent{at: w.now + replaced, do: func() { w.children = append(w.children, w.start(n, constant(1))) }})
+			if replaced >= 0 {
+				w.script = append(w.script, fakeEvent{at: w.now + replaced, do: func() { w.children = append(w.children, w.start(n, constant(1))) }})
+			}
 		}}
 	}
 	cfg := config(t, 100, 0)
@@ -103,37 +106,41 @@ func TestEachChildHasATimerOfItsOwnWhichTheNextWatcherResumes(t *testing.T) {
 	}
 }
 
-func TestAllChildrenAreRestartedOneAtATimeWhenRequestedWhateverTheInterval(t *testing.T) {
-	w, cfg := family(t, 3*time.Second, 1, 1, 1)
-	cfg.Interval, cfg.Control = 0, "fifo"
-	w.script = []fakeEvent{{at: start + 5*time.Second, commands: "t"}}
-	j, _ := watchFor(w, cfg, 5*time.Minute)
-	begun, done := restartsOf(j, "restart-begin"), restartsOf(j, "restart-done")
-	if len(begun) != 3 || len(done) != 3 || begun[1]-done[0] < 3*time.Second || begun[2]-done[1] < 3*time.Second || begun[2] > 30*time.Second {
-		t.Errorf("begun at %v, done at %v: %q", begun, done, j.lines)
-	}
-}
-
-func TestAChildThatIsReplacedBeforeProgHasExitedIsNotWaitedFor(t *testing.T) {
-	w, cfg := family(t, 0, 101, 101)
-	w.prog = func() run {
-		w.script = append(w.script, fakeEvent{at: w.now + 2*time.Second, do: func() { w.children[0].dead = true }},
-			fakeEvent{at: w.now + 3*time.Second, do: func() { w.children = append(w.children, w.start(201, constant(1))) }})
-		return run{takes: 8 * time.Second}
-	}
-	cfg.Grace = 0
-	j, _ := watchFor(w, cfg, 15*time.Second)
-	if begun := restartsOf(j, "restart-begin"); len(begun) != 2 || begun[1] != 8*time.Second {
-		t.Errorf("begun at %v: %q", begun, j.lines)
-	}
-}
-
-func TestChildrenThatAreTooOldAreRestartedOneAtATime(t *testing.T) {
-	w, cfg := family(t, 3*time.Second, 1, 1, 1)
-	cfg.MaxAge = time.Minute
-	j, _ := watchFor(w, cfg, 90*time.Second)
-	begun := restartsOf(j, "restart-begin")
-	if len(begun) != 3 || begun[0] < time.Minute || begun[1]-begun[0] < 4*time.Second || begun[2]-begun[1] < 4*time.Second || begun[2] > 80*time.Second {
-		t.Errorf("begun at %v: %q", begun, j.lines)
+func TestChildrenAreRestartedOneAtATime(t *testing.T) {
+	const s = time.Second
+	for name, c := range map[string]struct {
+		replaced time.Duration // after each exit; negative: never
+		sizes    []int64
+		change   func(*Config, *fakeWorld)
+		begun    []time.Duration
+	}{
+		"each after the replacement of the last one": {3 * s, []int64{101, 1, 101, 101}, nil, []time.Duration{10 * s, 14 * s, 18 * s}},
+		"without a replacement, after the retry time": {-1, []int64{101, 101}, func(c *Config, _ *fakeWorld) { c.Retry = time.Minute },
+			[]time.Duration{10 * s, 71 * s}},
+		"a replacement before prog has exited counts": {-1, []int64{101, 101}, func(c *Config, w *fakeWorld) {
+			w.prog = func() run {
+				w.script = append(w.script, fakeEvent{at: w.now + 2*s, do: func() { w.children[0].dead = true }},
+					fakeEvent{at: w.now + 3*s, do: func() { w.children = append(w.children, w.start(201, constant(1))) }})
+				return run{takes: 8 * s}
+			}
+		}, []time.Duration{10 * s, 18 * s}},
+		"on request, whatever the interval": {3 * s, []int64{1, 1, 1}, func(c *Config, w *fakeWorld) {
+			c.Interval, c.Control = 0, "fifo"
+			w.script = []fakeEvent{{at: start + 5*s, commands: "t"}}
+		}, []time.Duration{5 * s, 9 * s, 13 * s}},
+		"for their age, and a part of a tenth of that": {3 * s, []int64{1, 1, 1}, func(c *Config, _ *fakeWorld) { c.MaxAge = time.Minute },
+			[]time.Duration{63410 * time.Millisecond, 67410 * time.Millisecond, 71410 * time.Millisecond}},
+	} {
+		w, cfg := family(t, c.replaced, c.sizes...)
+		if c.change != nil {
+			c.change(&cfg, w)
+		}
+		j, err := watchFor(w, cfg, 90*s)
+		if begun := restartsOf(j, "restart-begin"); err != nil || !slices.Equal(begun, c.begun) {
+			t.Errorf("%s: begun at %v, want %v: %v %q", name, begun, c.begun, err, j.lines)
+		}
+		if w.target.dead || len(c.sizes) == 4 && w.children[1].dead {
+			t.Errorf("%s: the parent or a small child was restarted", name)
+		}
 	}
 }

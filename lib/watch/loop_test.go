@@ -329,47 +329,6 @@ func TestAProcessWithoutATitleThatLeaksStaysNearItsHardLimit(t *testing.T) {
 	}
 }
 
-func TestChildrenAreRestartedOneAtATimeAndReplaced(t *testing.T) {
-	w := newWorld(t, constant(1))
-	for pid := 101; pid <= 103; pid++ {
-		w.children = append(w.children, w.start(pid, constant(201)))
-	}
-	next := 200
-	w.prog = func() run {
-		return run{takes: time.Second, kills: true, does: func() {
-			w.script = append(w.script, fakeEvent{at: w.now + 3*time.Second, do: func() {
-				next++
-				w.children = append(w.children, w.start(next, constant(1)))
-			}})
-		}}
-	}
-	cfg := config(t, 0, 200)
-	cfg.Scope = proc.ScopeChildren
-	j, err := watchFor(w, cfg, time.Minute)
-	if err != nil {
-		t.Error(err)
-	}
-	begun := restartsOf(j, "restart-begin")
-	if len(begun) != 3 || begun[1]-begun[0] < 4*time.Second || begun[2]-begun[1] < 4*time.Second {
-		t.Errorf("begun at %v: %q", begun, j.lines)
-	}
-	if w.target.dead {
-		t.Error("the parent was ended")
-	}
-}
-
-func TestTheNextChildWaitsForAReplacementForTheRetryTimeAtMost(t *testing.T) {
-	w := newWorld(t, constant(1))
-	w.children = []*fakeProcess{w.start(101, constant(201)), w.start(102, constant(201))}
-	cfg := config(t, 0, 200)
-	cfg.Scope = proc.ScopeChildren
-	j, _ := watchFor(w, cfg, 2*time.Minute)
-	begun := restartsOf(j, "restart-begin")
-	if len(begun) != 2 || begun[1] != 61*time.Second {
-		t.Errorf("begun at %v: %q", begun, j.lines)
-	}
-}
-
 func TestATargetStandsInForSidekiqsThatAreNotThereYet(t *testing.T) {
 	w := newWorld(t, constant(5))
 	w.script = []fakeEvent{{at: start + 10*time.Second, do: func() { w.children = []*fakeProcess{w.start(101, constant(201))} }}}
