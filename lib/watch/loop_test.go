@@ -2,6 +2,7 @@ package watch
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -341,87 +342,56 @@ func TestATargetStandsInForSidekiqsThatAreNotThereYet(t *testing.T) {
 	}
 }
 
-// A watcher that is killed leaves its state to the next one.
+// A watcher that is killed after five seconds leaves its state to the next one.
 func TestAKilledWatcherIsResumed(t *testing.T) {
-	t.Run("the grace timer", func(t *testing.T) {
-		w := newWorld(t, constant(101))
-		cfg := config(t, 100, 0)
-		watchFor(w, cfg, 5*time.Second)
-		w.set = 48 * time.Hour // the time of day does not matter
-		j, _ := watchFor(w, cfg, time.Hour)
-		expect(t, "next", j, "10s grace-over", "10s restart-begin", "11s restart-done")
-	})
-	t.Run("legacy", func(t *testing.T) {
-		w := newWorld(t, between(101, 3*time.Second, 1))
-		cfg := config(t, 100, 0)
-		cfg.Legacy = true
-		watchFor(w, cfg, 5*time.Second)
-		j, _ := watchFor(w, cfg, time.Hour)
-		expect(t, "next", j, "10s grace-over", "10s restart-begin", "11s restart-done")
-	})
-	t.Run("legacy, with another limit", func(t *testing.T) {
-		w := newWorld(t, between(101, 3*time.Second, 1))
-		cfg := config(t, 100, 0)
-		cfg.Legacy = true
-		watchFor(w, cfg, 5*time.Second)
-		cfg.Soft = units.KB(110)
-		j, _ := watchFor(w, cfg, time.Hour)
-		expect(t, "next", j)
-	})
-	t.Run("a restart whose prog runs is waited for", func(t *testing.T) {
-		w := newWorld(t, constant(201))
+	legacy := func(c *Config, _ *fakeWorld) { c.Legacy = true }
+	slowProg := func(_ *Config, w *fakeWorld) {
 		w.prog = func() run { return run{takes: 20 * time.Second, kills: true} }
-		cfg := config(t, 0, 200)
-		watchFor(w, cfg, 5*time.Second)
-		j, _ := watchFor(w, cfg, time.Hour)
-		expect(t, "next", j, "20s restart-done")
-		if len(w.progs) != 1 {
-			t.Errorf("%d progs", len(w.progs))
+	}
+	for name, c := range map[string]struct {
+		size           func(time.Duration) int64
+		before, killed func(*Config, *fakeWorld) // may be nil
+		want           []string                  // of the next one
+		progs          int                       // of both
+	}{
+		"the grace timer, whatever the time of day": {constant(101), nil, func(_ *Config, w *fakeWorld) { w.set = 48 * time.Hour },
+			[]string{"5s watching", "10s grace-over", "10s restart-begin", "11s restart-done"}, 1},
+		"legacy": {between(101, 3*time.Second, 1), legacy, nil,
+			[]string{"5s watching", "10s grace-over", "10s restart-begin", "11s restart-done"}, 1},
+		"legacy, with another limit": {between(101, 3*time.Second, 1), legacy, func(c *Config, _ *fakeWorld) { c.Soft = units.KB(110) },
+			[]string{"5s watching"}, 0},
+		"a restart whose prog runs is waited for": {constant(201), slowProg, nil, []string{"5s watching", "20s restart-done"}, 1},
+		"a restart whose prog is gone begins again, at any size": {between(201, 3*time.Second, 1), slowProg, func(_ *Config, w *fakeWorld) { w.running = nil },
+			[]string{"5s watching", "5s under-soft", "5s restart-begin", "25s restart-done"}, 2},
+		"a restart that ended meanwhile is counted": {constant(201), slowProg, func(_ *Config, w *fakeWorld) { w.target = w.start(101, constant(1)) },
+			[]string{"5s restart-done", "5s watching"}, 1},
+		"a pause": {constant(201), func(_ *Config, w *fakeWorld) { w.script = []fakeEvent{{at: start, commands: "p"}} }, nil,
+			[]string{"5s watching", "5s paused"}, 0},
+	} {
+		w, cfg := newWorld(t, c.size), config(t, 100, 200)
+		if c.before != nil {
+			c.before(&cfg, w)
 		}
-	})
-	t.Run("a restart whose prog is gone begins again, at any size", func(t *testing.T) {
-		w := newWorld(t, between(201, 3*time.Second, 1))
-		w.prog = func() run { return run{takes: 20 * time.Second, kills: true} }
-		cfg := config(t, 0, 200)
 		watchFor(w, cfg, 5*time.Second)
-		w.running = nil
-		j, _ := watchFor(w, cfg, time.Hour)
-		expect(t, "next", j, "5s restart-begin", "25s restart-done")
-	})
-	t.Run("a restart that ended meanwhile is counted", func(t *testing.T) {
-		w := newWorld(t, constant(201))
-		w.prog = func() run { return run{takes: 20 * time.Second, kills: true} }
-		cfg := config(t, 0, 200)
-		watchFor(w, cfg, 5*time.Second)
-		w.target = w.start(101, constant(1))
-		j, _ := watchFor(w, cfg, time.Minute)
-		if len(j.lines) != 2 || j.lines[0] != "5s restart-done" {
-			t.Errorf("%q", j.lines)
+		if c.killed != nil {
+			c.killed(&cfg, w)
 		}
-	})
-	t.Run("a pause", func(t *testing.T) {
-		w := newWorld(t, constant(201))
-		cfg := config(t, 0, 200)
-		w.script = []fakeEvent{{at: start, commands: "p"}}
-		watchFor(w, cfg, 5*time.Second)
-		j, _ := watchFor(w, cfg, time.Hour)
-		if len(w.progs) != 0 || len(j.lines) != 2 || j.lines[1] != "5s paused" {
-			t.Errorf("%q", j.lines)
+		if j, _ := watchFor(w, cfg, time.Hour); !slices.Equal(j.lines, c.want) || len(w.progs) != c.progs {
+			t.Errorf("%s: %d progs and\n%q, want %d and\n%q", name, len(w.progs), j.lines, c.progs, c.want)
 		}
-	})
-	t.Run("a back-off", func(t *testing.T) {
-		w := newWorld(t, constant(150))
-		cfg := config(t, 100, 0)
-		successor := func(pid int) *fakeProcess { return w.start(pid, constant(150)) }
-		follow(t, &cfg, w, successor)
-		watchFor(w, cfg, 30*time.Second) // two restarts, and the third instance waits
-		before := len(w.progs)
-		w.target.dead = false
-		j, _ := watchFor(w, cfg, 3*time.Second)
-		if before != 2 || len(w.progs) != 2 {
-			t.Errorf("%d progs, and then %d: %q", before, len(w.progs), j.lines)
-		}
-	})
+	}
+}
+
+func TestABackOffIsResumed(t *testing.T) {
+	w := newWorld(t, constant(150))
+	cfg := ofService(t, w, 100, 0, constant(150))
+	watchFor(w, cfg, 30*time.Second) // two restarts, and the third instance waits
+	before := len(w.progs)
+	w.target.dead = false
+	j, _ := watchFor(w, cfg, 3*time.Second)
+	if before != 2 || len(w.progs) != 2 {
+		t.Errorf("%d progs, and then %d: %q", before, len(w.progs), j.lines)
+	}
 }
 
 func TestASnapshotThatCannotBeBelievedIsReportedOnce(t *testing.T) {
