@@ -12,90 +12,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"gracekit/lib/proc"
 	"gracekit/lib/service"
 	"gracekit/lib/sidekiq"
 	"gracekit/lib/watch"
 )
-
-// State is the one word that says how a worker is.
-type State string
-
-const (
-	OK         State = "ok"
-	Over       State = "over"       // over the soft limit, the grace timer runs
-	Quiet      State = "quiet"      // it takes no jobs
-	Restarting State = "restarting" // being restarted, or a restart failed and is tried again
-	Postponed  State = "postponed"  // over a limit, and something keeps the restart from happening now
-	Paused     State = "paused"     // an operator paused the watcher
-	TooLow     State = "too-low"    // the limit is below what it needs at boot
-	Down       State = "down"       // no process
-	Unwatched  State = "unwatched"  // no gracewatch
-)
-
-// Worker is one process of a service.
-type Worker struct {
-	ID          proc.ID
-	Age         time.Duration
-	KB, PeakKB  int64 // what is watched (rss, say), and the most there was
-	SoftKB      int64 // 0: none
-	HardKB      int64
-	State       State
-	Detail      string // what the table says instead of the word, empty for none
-	Over        time.Duration
-	Busy, Slots int  // running jobs of a Sidekiq, and how many it can run
-	HasJobs     bool // it is a Sidekiq whose title has the number of its jobs
-	alarm       bool
-	quiet       bool                    // a Sidekiq that takes no jobs
-	seen        *watch.InstanceSnapshot // by its watcher; nil: not yet
-}
-
-// Service is one target.
-type Service struct {
-	Name     string
-	Path     string // the service directory, or the target as it was given
-	State    State  // of the worst of its workers
-	Workers  []Worker
-	Snapshot *watch.Snapshot // nil: nothing watches it, or it cannot be read
-	Watcher  proc.ID         // zero: none
-	history  string          // the path of its history; "": in supervise
-	state    string          // the path of the state file that Snapshot is from; "": none
-	written  time.Time       // when that file was written
-	Missing  string          // what could not be read, and what is needed for it
-	Err      error           // nothing is known of it
-	target   target
-	noAlarm  bool // it is not watched, and nothing says that it should be
-	now      time.Duration
-	read     time.Duration // when all of it was read
-}
-
-// attention tells whether an operator should look at it.
-func (s *Service) attention() bool {
-	if s.noAlarm {
-		return false
-	}
-	for _, w := range s.Workers {
-		if w.alarm {
-			return true
-		}
-	}
-	return s.State == Unwatched || s.State == Paused || s.State == Down
-}
-
-// lastRestart is the last one that is known, or nil.
-func (s *Service) lastRestart() *watch.Restart {
-	if s.Snapshot == nil {
-		return nil
-	}
-	for i := len(s.Snapshot.Restarts) - 1; i >= 0; i-- {
-		if r := &s.Snapshot.Restarts[i]; r.Outcome == "done" {
-			return r
-		}
-	}
-	return nil
-}
 
 // collector reads what there is to know.
 type collector struct {
@@ -318,90 +239,6 @@ func (s *Service) stateIsCurrent() bool {
 	return err == nil && info.ModTime().Equal(s.written)
 }
 
-// describe says how a worker is, in a word and in prose.
-func (w *Worker) describe(s *Service) {
-	w.State, w.Detail, w.Over, w.alarm = OK, "", 0, false
-	if s.Watcher == (proc.ID{}) {
-		w.State, w.Detail = Unwatched, "NOT WATCHED"
-		return
-	}
-	if s.Snapshot.Paused {
-		w.State, w.alarm = Paused, true
-		return
-	}
-	if w.seen == nil {
-		if s.Missing != "" {
-			w.Detail = "watched, limits not known"
-		}
-		return
-	}
-	if w.seen.State.Over {
-		w.Over = s.now - w.seen.State.Since
-	}
-	switch w.seen.Phase {
-	case watch.PhaseRestarting:
-		w.State, w.Detail = Restarting, w.restarting(s)
-	case watch.PhaseFailed:
-		w.State, w.Detail, w.alarm = Restarting, "restart failed: "+w.seen.Why, true
-	case watch.PhasePostponed:
-		w.State, w.Detail, w.alarm = Postponed, "postponed: "+w.seen.Why, true
-	case watch.PhaseTooLow:
-		w.State, w.Detail, w.alarm = TooLow, "limit too low", true
-	case watch.PhaseOver:
-		w.State = Over
-		w.Detail = fmt.Sprintf("over soft %s of %s", short(w.Over), short(s.Snapshot.Grace))
-		if w.seen.State.OverHard {
-			w.Detail = "over hard"
-		}
-	default:
-		if w.quiet {
-			w.State = Quiet
-		}
-	}
-}
-
-func (w *Worker) restarting(s *Service) string {
-	since := ""
-	if w.seen.RestartBegan > 0 {
-		since = " " + short(s.now-w.seen.RestartBegan)
-	}
-	switch {
-	case w.quiet && w.HasJobs && w.Busy == 1:
-		return "restarting" + since + " (waiting for 1 job)"
-	case w.quiet && w.HasJobs && w.Busy > 1:
-		return fmt.Sprintf("restarting%s (waiting for %d jobs)", since, w.Busy)
-	}
-	return "restarting" + since
-}
-
-// severity orders states, the worst last.
-var severity = []State{OK, Quiet, Over, Restarting, Postponed, Paused, TooLow, Down, Unwatched}
-
-// worst is the state of a service of several workers.
-func worst(workers []Worker) State {
-	if len(workers) == 0 {
-		return Down
-	}
-	at := 0
-	for _, w := range workers {
-		for i, state := range severity {
-			if w.State == state {
-				at = max(at, i)
-			}
-		}
-	}
-	return severity[at]
-}
-
-func hasSidekiq(workers []Worker) bool {
-	for _, w := range workers {
-		if w.HasJobs {
-			return true
-		}
-	}
-	return false
-}
-
 // measured are the figures that a name of --measure adds up.
 func measured(name string) proc.Field {
 	switch name {
@@ -415,32 +252,4 @@ func measured(name string) proc.Field {
 		return proc.RSS | proc.Swap
 	}
 	return proc.RSS
-}
-
-// command writes a letter to the control FIFO of a watcher (gracewatch(8)). It
-// never waits: without a reader that is an error.
-func (s *Service) command(letter byte) error {
-	if s.Watcher == (proc.ID{}) {
-		return fmt.Errorf("cannot reach the watcher of %s: no gracewatch watches it", s.Name)
-	}
-	path := s.Snapshot.Control
-	if path == "" {
-		return fmt.Errorf("cannot reach the watcher of %s: it has no control FIFO (start gracewatch with --control)", s.Name)
-	}
-	w, uid, err := openWatcher(s.Watcher)
-	if err != nil {
-		return fmt.Errorf("cannot reach the watcher of %s: %w", s.Name, err)
-	}
-	w.Close()
-	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("cannot reach the watcher of %s: %s: %w", s.Name, path, err)
-	}
-	defer unix.Close(fd)
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFIFO || int(st.Uid) != uid {
-		return fmt.Errorf("cannot reach the watcher of %s: %s is not a FIFO of its user", s.Name, path)
-	}
-	_, err = unix.Write(fd, []byte{letter})
-	return err
 }

@@ -152,6 +152,34 @@ func (l *live) command(letter byte, done string) {
 	}
 }
 
+// command writes a letter to the control FIFO of a watcher (gracewatch(8)). It
+// never waits: without a reader that is an error.
+func (s *Service) command(letter byte) error {
+	if s.Watcher == (proc.ID{}) {
+		return fmt.Errorf("cannot reach the watcher of %s: no gracewatch watches it", s.Name)
+	}
+	path := s.Snapshot.Control
+	if path == "" {
+		return fmt.Errorf("cannot reach the watcher of %s: it has no control FIFO (start gracewatch with --control)", s.Name)
+	}
+	w, uid, err := openWatcher(s.Watcher)
+	if err != nil {
+		return fmt.Errorf("cannot reach the watcher of %s: %w", s.Name, err)
+	}
+	w.Close()
+	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("cannot reach the watcher of %s: %s: %w", s.Name, path, err)
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFIFO || int(st.Uid) != uid {
+		return fmt.Errorf("cannot reach the watcher of %s: %s is not a FIFO of its user", s.Name, path)
+	}
+	_, err = unix.Write(fd, []byte{letter})
+	return err
+}
+
 var (
 	plain = tcell.StyleDefault
 	dim   = plain.Dim(true)
