@@ -131,3 +131,18 @@ func (s *sandbox) waitATick() {
 		s.Eventually("the clock ticks", func() bool { return uptime() != before })
 	}
 }
+
+// groupOf waits until a group has so many members, and returns them.
+func (s *sandbox) groupOf(leader harness.Process, n int) (members []harness.Process) {
+	s.Helper()
+	s.Eventually(fmt.Sprintf("the group of %d has %d members", leader.PID, n), func() bool {
+		members = harness.Group(leader.PID)
+		return len(members) == n
+	})
+	s.Cleanup(func() {
+		for _, p := range members {
+			p.Kill()
+		}
+	})
+	return members
+}

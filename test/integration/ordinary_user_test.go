@@ -29,12 +29,7 @@ func TestOrdinaryUser(t *testing.T) {
 	}
 
 	// its own process
-	own := asNobody("sleep", "1000")
-	s.Check(own.Start())
-	ended := make(chan struct{})
-	go func() { own.Wait(); close(ended) }()
-	t.Cleanup(func() { own.Process.Kill(); <-ended })
-	pid := fmt.Sprint(own.Process.Pid)
+	pid := fmt.Sprint(s.Start(asNobody("sleep", "1000")).PID)
 	wants(0, "svpid", pid)
 	wants(0, "rssprobe", pid)
 

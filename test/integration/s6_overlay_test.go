@@ -102,27 +102,6 @@ func (s *sandbox) isLeftDown(v *harness.S6) {
 	})
 }
 
-// Without a limit the killer logs that once, and waits; the mode is 1 unless it is set.
-func TestOverlayKillerWithoutALimitWaits(t *testing.T) {
-	s, k := inContainer(t)
-	command := k.program("exec sleep 1000\n")
-	k.sets(map[string]string{"SIDEKIQ_APP": s.Dir, "SIDEKIQ_USER": "root", "SIDEKIQ_COMMAND": command, "MEMORY_KILLER_TARGET": s.Path("service/svc-sidekiq")})
-	scan := k.starts(k.overlay("svc-sidekiq"), k.overlay("svc-sidekiq-memory-killer"))
-	sidekiq, killer := scan.Service("svc-sidekiq"), scan.Service("svc-sidekiq-memory-killer")
-	scan.Line("msg=disabled", 1)
-	waits := killer.Running()
-	p := sidekiq.Running()
-	p.Kill()
-	sidekiq.Running(p)
-	k.sets(map[string]string{"SIDEKIQ_MEMORY_KILLER_MAX_RSS": "1000000"})
-	scan.WantLines("msg=disabled", 1)
-	if !waits.Alive() {
-		s.Error("the killer has exited")
-	}
-	killer.Control("-r")
-	scan.Line("msg=watching .*interval_s=3", 1)
-}
-
 // s6 ends a service that does not go down, in the time that SIDEKIQ_TIMEOUT needs and no sooner.
 func TestTimeoutKillFollowsSidekiqTimeout(t *testing.T) {
 	s, k := inContainer(t)

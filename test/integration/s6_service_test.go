@@ -1,10 +1,8 @@
 package integration
 
 import (
-	"fmt"
 	"gracekit/test/harness"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -109,7 +107,6 @@ exec memory-killer sh -c 'while ! rm go 2>/dev/null; do sleep 0.05; done; echo >
 				if stat := v.Stat("ready"); !slices.Equal(stat, []string{"false"}) {
 					s.Errorf("ready: %v, before it reports that", stat)
 				}
-				s.onlyOneOpen(p, 3, v.Process)
 				s.send("svc/go", "")
 				v.Await("-U")
 				s.send("fifo", "t") // restart it now
@@ -136,21 +133,4 @@ func (s *sandbox) hasNoProcess(target string) {
 func (s *sandbox) send(name, text string) {
 	s.Helper()
 	s.Check(os.WriteFile(s.Path(name), []byte(text), 0o600))
-}
-
-// onlyOneOpen: of the pipe behind a process's file descriptor, nobody has an end but those that are named.
-func (s *sandbox) onlyOneOpen(p harness.Process, fd int, others ...harness.Process) {
-	s.Helper()
-	pipe, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", p.PID, fd))
-	if err != nil || !strings.HasPrefix(pipe, "pipe:") {
-		s.Fatalf("file descriptor %d: %q, %v; want a pipe", fd, pipe, err)
-	}
-	for _, q := range harness.Processes() {
-		fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", q.PID))
-		for _, file := range fds {
-			if opened, _ := os.Readlink(file); opened == pipe && q.PPID != p.PID && !slices.ContainsFunc(append(others, p), func(o harness.Process) bool { return o.PID == q.PID }) {
-				s.Errorf("%s of %v has it open, too: %v", pipe, p, q)
-			}
-		}
-	}
 }
