@@ -2,7 +2,6 @@ package watch
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -204,43 +203,27 @@ func (h *host) openControl(path string, gid int) error {
 // History is the history file: that of --history, or that in the supervise of the
 // service. nil: none is kept.
 func (h *host) History() *history {
-	f, err := h.openHistory()
-	if f == nil && err == nil {
-		return nil
-	}
-	var kept *history
-	if err == nil {
-		kept, err = newHistory(f)
-	}
-	if err != nil {
-		h.cfg.Messages.Error("cannot keep the history: %v", err)
-	}
-	return kept
-}
-
-func (h *host) openHistory() (*os.File, error) {
 	cfg := h.cfg
-	if cfg.NoHistory || cfg.Once || cfg.DryRun {
-		return nil, nil
-	}
 	var dir *service.Dir
 	var err error
 	name := historyName
 	switch {
+	case cfg.NoHistory, cfg.Once, cfg.DryRun:
+		return nil
 	case cfg.History != "":
 		dir, name, err = service.OpenParent(cfg.History)
 	case cfg.Target.Service() != "" && cfg.State == "":
 		dir, err = cfg.Target.OpenSupervise()
 	default:
-		return nil, nil
+		return nil
+	}
+	var kept *history
+	if err == nil {
+		defer dir.Close()
+		kept, err = openHistory(dir, name)
 	}
 	if err != nil {
-		return nil, err
+		cfg.Messages.Error("cannot keep the history: %v", err)
 	}
-	defer dir.Close()
-	f, err := dir.OpenFile(name, unix.O_RDWR|unix.O_CREAT, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("%w", err)
-	}
-	return f, nil
+	return kept
 }

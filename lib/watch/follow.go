@@ -30,7 +30,12 @@ func (l *loop) start() error {
 		l.setPhase()
 		return nil
 	}
-	at := l.world.Now()
+	return l.resumeWatch(p, l.world.Now())
+}
+
+// resumeWatch opens the state file and goes on where the last gracewatch was, with
+// a process, or, with nil, in search of one.
+func (l *loop) resumeWatch(p process, at time.Duration) error {
 	l.checkAt = at
 	if err := l.openStore(); err != nil {
 		if p != nil {
@@ -157,18 +162,11 @@ func (l *loop) detach() {
 // it checks.
 func (l *loop) find(at time.Duration) error {
 	p, err := l.world.Target()
-	first := !l.opened
-	if err == nil {
-		if err := l.openStore(); err != nil {
-			p.Close()
-			return err
-		}
-		err = l.attach(p, at)
+	if err == nil && !l.opened {
+		return l.resumeWatch(p, at)
 	}
-	if err == nil && first {
-		l.reportExited()
-		l.logWatching()
-		return nil
+	if err == nil {
+		err = l.attach(p, at)
 	}
 	if err == nil {
 		available, _ := p.Available()

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gracekit/lib/grace"
+	"gracekit/lib/service"
 )
 
 // The history file is a ring of a week, one sample a minute: a header of 64
@@ -86,6 +87,14 @@ type history struct {
 	next   time.Duration // when the next sample is due
 	last   HistorySample // that was written
 	failed bool          // that it cannot be written was logged
+}
+
+func openHistory(dir *service.Dir, name string) (*history, error) {
+	f, err := dir.OpenFile(name, unix.O_RDWR|unix.O_CREAT, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return newHistory(f)
 }
 
 // newHistory continues a history file, open to read and write. One that is

@@ -85,11 +85,8 @@ func (s *Snapshot) ahead(now time.Duration) bool {
 	})
 }
 
-// openStore opens the state file, once. The error ends the watch.
+// openStore opens the state file. The error ends the watch.
 func (l *loop) openStore() error {
-	if l.opened {
-		return nil
-	}
 	l.opened = true
 	store, err := l.world.Store()
 	if err != nil {
