@@ -39,8 +39,8 @@ and up to 10 s from 7 on.
 TARGET is a pid, PID:STARTTIME, a service directory, a pidfile or the name of a
 service (see svpid). DURATION is seconds, or 500ms, 90s, 15m, inf.
 
-JRuby shows neither title nor thread names. With -w and REDIS_URL (or
-REDIS_PROVIDER) set, sidekiq-fleet is run for such a process.
+Under JRuby and RUBY_MN_THREADS its threads have no names. With -w and REDIS_URL
+(or REDIS_PROVIDER) set, sidekiq-fleet is run for such a process.
 
 Exit: 0 no job is running; 1 some are; 100 used wrongly; 111 it cannot be known
       (not a Sidekiq, booting, no process; with -w a process that has exited is 0).
@@ -234,7 +234,7 @@ func state(s sidekiq.Status) string {
 // askRedis becomes sidekiq-fleet for a process that shows nothing of itself.
 func (q *query) askRedis(why error) error {
 	if os.Getenv("REDIS_URL") == "" && os.Getenv("REDIS_PROVIDER") == "" {
-		return fmt.Errorf("%w, or JRuby runs it; set REDIS_URL to have sidekiq-fleet asked instead", why)
+		return fmt.Errorf("%w (if it is one under JRuby or RUBY_MN_THREADS, set REDIS_URL to have sidekiq-fleet asked)", why)
 	}
 	wait := "inf"
 	if !q.deadline.IsZero() {

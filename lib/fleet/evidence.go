@@ -23,9 +23,9 @@ type Evidence struct {
 	began    time.Time         // by Redis' clock
 	tails    map[string]*tail  // by queue
 	jobs     map[string]RanJob // by JID
-	noted    bool              // the job hook tells what runs
-	quiet    bool              // a heartbeat has told what runs since no job can begin
+	complete bool              // no job can be missing
 	done     int64             // how many jobs all instances had done before
+	threads  int
 }
 
 // RanJob is a job that ran. Its payload is empty where only the job hook knew of it.
@@ -51,10 +51,10 @@ func (f *Fleet) NewEvidence(identity string, p *proc.Process) (*Evidence, error)
 	}
 	done, err := f.jobsDone(ctx)
 	if err != nil {
-		return nil, err
+		return nil, f.wrap(err)
 	}
 	e := &Evidence{f: f, identity: identity, process: p, queues: in.Queues, began: began, tails: map[string]*tail{},
-		jobs: map[string]RanJob{}, done: done}
+		jobs: map[string]RanJob{}, done: done, threads: in.Concurrency}
 	for _, queue := range e.queues {
 		e.tails[queue] = &tail{}
 	}
@@ -67,7 +67,7 @@ func (f *Fleet) NewEvidence(identity string, p *proc.Process) (*Evidence, error)
 // Collect adds what can be seen now. Call it every now and then until the process has exited, and right after that.
 func (e *Evidence) Collect() error {
 	if note, ok := ReadNote(e.process); ok && note.Identity == e.identity {
-		e.noted = true // it is written at the start and at the end of each job
+		e.complete = true // it is written at the start and at the end of each job
 		for _, job := range note.Jobs {
 			e.add(RanJob{job.JID, job.Class, job.Queue, ""})
 		}
@@ -76,7 +76,7 @@ func (e *Evidence) Collect() error {
 		return err
 	}
 	if in, err := e.f.One(e.identity); err == nil {
-		e.quiet = e.quiet || in.Quiet
+		e.complete = e.complete || in.Quiet // the jobs are as new as that, and no other has begun since
 	}
 	jobs, err := e.f.Jobs(e.identity)
 	for _, job := range jobs {
@@ -173,47 +173,31 @@ func enqueuedBefore(payload string, at time.Time) bool {
 type Record struct {
 	At       int64    `json:"at"` // Unix time, s
 	Identity string   `json:"identity"`
-	Complete bool     `json:"complete"` // no job can be missing
+	Complete bool     `json:"complete"` // no job that ran can be missing
+	Done     int64    `json:"done"`     // how many jobs all instances had done, or pushed back, by then
+	Others   int64    `json:"others"`   // how many of them since the record before are none of Jobs
 	Jobs     []RanJob `json:"jobs"`
 }
 
-// Finish is the record, once the process has exited.
+// Finish is the record, once the process has exited. Where no other instance could take the jobs that were pushed back,
+// those that were found are all there are.
 func (e *Evidence) Finish() (Record, error) {
 	err := e.readQueues()
-	r := Record{At: time.Now().Unix(), Identity: e.identity}
+	r := Record{At: time.Now().Unix(), Identity: e.identity, Complete: err == nil && (e.complete || e.isAlone())}
 	for _, job := range e.jobs {
 		r.Jobs = append(r.Jobs, job)
 	}
 	slices.SortFunc(r.Jobs, func(a, b RanJob) int { return strings.Compare(a.JID, b.JID) })
-	if err == nil {
-		r.Complete, err = e.isComplete()
-	}
 	return r, err
-}
-
-// isComplete tells whether no job can be missing. Without the job hook there is one that nothing has shown if more jobs
-// were done, or pushed back, than were found: a short one, that ended between two heartbeats. Sidekiq counts what it has
-// done at each heartbeat and when it exits; so jobs of the last seconds before count, and those of other instances, too.
-func (e *Evidence) isComplete() (bool, error) {
-	if e.noted {
-		return true, nil
-	}
-	ctx, cancel := e.f.context()
-	defer cancel()
-	done, err := e.f.jobsDone(ctx)
-	if err != nil || done-e.done > int64(len(e.jobs)) {
-		return false, err
-	}
-	return e.quiet || e.isAlone(), nil // where nobody else could take what was pushed back, that is all there was
 }
 
 // jobsDone is how many jobs all instances have done.
 func (f *Fleet) jobsDone(ctx context.Context) (int64, error) {
 	n, err := f.redis.Get(ctx, f.prefix+"stat:processed").Int64()
-	if err != nil && err != redis.Nil {
-		return 0, f.wrap(err)
+	if err == redis.Nil {
+		err = nil
 	}
-	return n, nil
+	return n, err
 }
 
 func (e *Evidence) isAlone() bool {
@@ -234,30 +218,49 @@ func (e *Evidence) Remember(r Record) ([]Record, error) {
 	queues := slices.Clone(e.queues)
 	slices.Sort(queues)
 	key := e.f.prefix + "gracekit:hard:" + strings.Join(slices.Compact(queues), ",")
-	text, err := json.Marshal(r)
-	if err != nil {
-		return nil, err
-	}
 	ctx, cancel := e.f.context()
 	defer cancel()
-	var kept *redis.StringSliceCmd
-	_, err = e.f.redis.TxPipelined(ctx, func(p redis.Pipeliner) error {
-		p.LPush(ctx, key, text)
-		p.LTrim(ctx, key, 0, recordsKept-1)
-		p.Expire(ctx, key, recordsTTL)
-		kept = p.LRange(ctx, key, 0, -1)
-		return nil
-	})
+	kept, err := e.f.redis.LRange(ctx, key, 0, recordsKept-2).Result()
+	if err == nil {
+		r.Done, err = e.f.jobsDone(ctx)
+	}
 	if err != nil {
 		return nil, e.f.wrap(err)
 	}
-	var records []Record
-	for _, text := range kept.Val() {
+	records := []Record{r}
+	for _, text := range kept {
 		var one Record
 		if json.Unmarshal([]byte(text), &one) == nil {
 			records = append(records, one)
 		}
 	}
-	records[0] = r // with the payloads
+	records[0].Others = e.others(records)
+	text, err := json.Marshal(records[0])
+	if err != nil {
+		return nil, err
+	}
+	_, err = e.f.redis.TxPipelined(ctx, func(p redis.Pipeliner) error {
+		p.LPush(ctx, key, text)
+		p.LTrim(ctx, key, 0, recordsKept-1)
+		p.Expire(ctx, key, recordsTTL)
+		return nil
+	})
+	if err != nil {
+		return nil, e.f.wrap(err)
+	}
 	return records, nil
+}
+
+// others is how many jobs were done since the record before, or since this restart began, besides those in the newest
+// record. Jobs that are shorter than a heartbeat are seen nowhere else. Where there is one thread, a job that ran at both
+// restarts has left none for others.
+func (e *Evidence) others(records []Record) int64 {
+	if e.threads == 1 {
+		return 0
+	}
+	before := e.done
+	if len(records) > 1 {
+		before = records[1].Done
+	}
+	return max(records[0].Done-before-int64(len(records[0].Jobs)), 0)
 }

@@ -65,6 +65,8 @@ func record(complete bool, jids ...string) (r Record) {
 	return r
 }
 
+func others(r Record) Record { r.Others = 1; return r }
+
 func TestSuspectsAndPoison(t *testing.T) {
 	for name, c := range map[string]struct {
 		records  []Record // newest first
@@ -81,6 +83,8 @@ func TestSuspectsAndPoison(t *testing.T) {
 		"another may have been missed":          {[]Record{record(true, "a"), record(false, "a")}, "a:2", ""},
 		"nothing ran":                           {[]Record{record(true), record(true)}, "", ""},
 		"alone before, and nothing ran now":     {[]Record{record(true), record(true, "a")}, "", ""},
+		"others were done before the first":     {[]Record{record(true, "a"), others(record(true, "a"))}, "a:2", "a"},
+		"others were done meanwhile":            {[]Record{others(record(true, "a")), record(true, "a")}, "a:2", ""},
 		"another one alone at the restart then": {[]Record{record(true, "a"), record(true, "b")}, "", ""},
 	} {
 		var got []string
@@ -141,9 +145,6 @@ func TestEvidenceIsAUnion(t *testing.T) {
 
 	s.do("HSET", id, "quiet", "true")
 	finish(begin(), true)
-	e = begin()
-	s.do("INCR", "stat:processed")
-	finish(e, false) // a short job, of which nothing has told
 	s.do("HSET", id, "quiet", "false")
 
 	note(id)
@@ -152,11 +153,17 @@ func TestEvidenceIsAUnion(t *testing.T) {
 	s.do("SREM", "processes", peer)
 	r := finish(begin(), true) // nobody else is there
 
-	for n := range 3 {
+	for n, others := range []int64{2, 4, 0} { // short jobs that were done meanwhile, of which nothing else tells
+		s.do("INCRBY", "stat:processed", others)
 		records, err := e.Remember(r)
-		if err != nil || len(records) != n+1 {
-			t.Error(len(records), err)
+		if err != nil || len(records) != n+1 || records[0].Others != others {
+			t.Errorf("%+v, %v, want %d others", records, err, others)
 		}
+	}
+	s.do("INCRBY", "stat:processed", 3)
+	e.threads = 1 // others had no thread to run in
+	if records, err := e.Remember(r); err != nil || records[0].Others != 0 {
+		t.Errorf("%+v, %v", records[0], err)
 	}
 	if ttl := s.do("TTL", "gracekit:hard:default").(int64); ttl <= 0 {
 		t.Errorf("the records last %d s", ttl)

@@ -32,13 +32,16 @@ func Suspects(records []Record) (list []Suspect) {
 }
 
 // Poison is the job that ran at each of the last so many hard restarts while no other job ran. A long job that ran each
-// time beside others is not that, nor is one at a restart where a job may have been missed.
+// time beside others is not that, nor is one at a restart where a job may have been missed. Nor is one in whose time
+// others were done, since those may have left the memory behind: but before the first of these restarts that is so
+// wherever there is work.
 func Poison(records []Record, restarts int) (job RanJob, ok bool) {
 	if restarts < 1 || len(records) < restarts {
 		return RanJob{}, false
 	}
-	for _, r := range records[:restarts] {
-		if !r.Complete || len(r.Jobs) != 1 || !records[0].has(r.Jobs[0].JID) {
+	for i, r := range records[:restarts] {
+		first := i > 0 && i == restarts-1
+		if !r.Complete || len(r.Jobs) != 1 || !records[0].has(r.Jobs[0].JID) || r.Others > 0 && !first {
 			return RanJob{}, false
 		}
 	}

@@ -248,9 +248,9 @@ func (r *restart) quiet(w *worker) {
 		r.Info("%v got %s: waiting %s for it to exit", w, schedule.Name(w.config.Quiet), upTo(most))
 	case w.AskRedis():
 		w.asked = true
-		r.Info("%v got %s and shows no jobs (JRuby): waiting %s for what sidekiq-fleet says of them", w, schedule.Name(w.config.Quiet), upTo(most))
+		r.Info("%v got %s, but has no heartbeat thread: waiting %s for what sidekiq-fleet says of its jobs", w, schedule.Name(w.config.Quiet), upTo(most))
 	default:
-		r.Info("%v got %s, but is not a Sidekiq: not waiting for jobs (if JRuby runs it, set REDIS_URL to have sidekiq-fleet asked)",
+		r.Info("%v got %s, but is not a Sidekiq: not waiting for jobs (if it is one under JRuby or RUBY_MN_THREADS, set REDIS_URL)",
 			w, schedule.Name(w.config.Quiet))
 		return
 	}

@@ -130,7 +130,7 @@ func TestATargetThatIsNotASidekiq(t *testing.T) {
 		"whose jobs Redis knows": { // as under JRuby
 			func(f *fake) { f.handles, f.redis, f.idle = sidekiqHandles, true, seconds(12) },
 			[]string{"0s TSTP 1", "12s TERM 1", "12s clean-up"},
-			"shows no jobs (JRuby): waiting up to 30s for what sidekiq-fleet says of them"},
+			"has no heartbeat thread: waiting up to 30s for what sidekiq-fleet says of its jobs"},
 		"that Redis does not know": {
 			func(f *fake) { f.handles, f.redis, f.tellsNot = sidekiqHandles, true, errors.New("exit status 111") },
 			[]string{"0s TSTP 1", "0s TERM 1", "0s clean-up"},

@@ -21,7 +21,7 @@ type Title struct {
 
 // ErrNoTitle is the error of a process that has no title of Sidekiq: it boots, or
 // is embedded in another program, or is not a Sidekiq.
-var ErrNoTitle = errors.New("no Sidekiq title")
+var ErrNoTitle = errors.New("no Sidekiq title, and no threads that show that it is idle")
 
 // ErrCut is the error of a title without its end: there is only as much room for
 // it as arguments and environment took at the start.
