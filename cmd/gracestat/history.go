@@ -75,7 +75,8 @@ func (s *Service) growth(window time.Duration) (kbPerSecond float64, ok bool) {
 	return slope(samples)
 }
 
-// slope is the line of least squares through the samples since the last restart.
+// slope is that of the line of least squares through the samples since the last
+// restart. Not ok with fewer than ten of them.
 func slope(samples []watch.HistorySample) (kbPerSecond float64, ok bool) {
 	for i := len(samples) - 1; i >= 0; i-- {
 		if samples[i].Mark != "" || samples[i].KB == 0 {

@@ -13,6 +13,7 @@ import (
 
 	"gracekit/lib/cli"
 	"gracekit/lib/proc"
+	"gracekit/lib/watch"
 )
 
 // live is the screen of gracestat --watch.
@@ -21,7 +22,7 @@ type live struct {
 	collector *collector
 	services  []Service
 	all       time.Duration // when all of them were read
-	trends    map[proc.ID]*trend
+	trends    map[proc.ID]trend
 	selected  int
 	top, end  int    // the services that are on the screen: from top to before end
 	asking    bool   // whether to restart the selected service now
@@ -38,7 +39,7 @@ func watchLive(cmd *cli.Command, c *collector) error {
 		return fmt.Errorf("--watch: cannot use the terminal: %w", err)
 	}
 	defer screen.Fini()
-	l := &live{screen: screen, collector: c, trends: map[proc.ID]*trend{}}
+	l := &live{screen: screen, collector: c}
 	events := make(chan tcell.Event)
 	quit := make(chan struct{})
 	defer close(quit)
@@ -84,21 +85,13 @@ func (l *live) refresh() {
 			}
 		}
 	}
-	seen := map[proc.ID]bool{}
+	trends := map[proc.ID]trend{}
 	for _, s := range l.services {
 		for _, w := range s.Workers {
-			if l.trends[w.ID] == nil {
-				l.trends[w.ID] = &trend{}
-			}
-			l.trends[w.ID].add(s.now, w.KB)
-			seen[w.ID] = true
+			trends[w.ID] = l.trends[w.ID].add(s.now, w.KB)
 		}
 	}
-	for id := range l.trends {
-		if !seen[id] {
-			delete(l.trends, id)
-		}
-	}
+	l.trends = trends
 }
 
 // readAll reads all services. The selected one stays that; if there is none of its
@@ -358,12 +351,8 @@ func (l *live) put(x, y int, style tcell.Style, text string) int {
 
 // forecast says when the soft limit will be reached if the growth goes on.
 func (l *live) forecast(w Worker) string {
-	t := l.trends[w.ID]
-	if t == nil || w.SoftKB == 0 || w.KB >= w.SoftKB {
-		return ""
-	}
-	perSecond, ok := t.slope()
-	if !ok || perSecond <= 0 {
+	perSecond, ok := slope(l.trends[w.ID])
+	if !ok || perSecond <= 0 || w.KB >= w.SoftKB {
 		return ""
 	}
 	seconds := float64(w.SoftKB-w.KB) / perSecond
@@ -377,27 +366,14 @@ func (l *live) forecast(w Worker) string {
 	return "soft limit in about " + short(left)
 }
 
-// trend is the last five minutes of a worker's size.
-type trend struct {
-	at []time.Duration
-	kb []int64
-}
+// trend is a worker's size, the last 300 times that it was read.
+type trend []watch.HistorySample
 
-func (t *trend) add(at time.Duration, kb int64) {
-	if n := len(t.at); n > 0 && t.at[n-1] == at {
-		return // it was not read anew
+func (t trend) add(at time.Duration, kb int64) trend {
+	sample := watch.HistorySample{At: time.Unix(0, int64(at)), KB: kb}
+	if n := len(t); n > 0 && t[n-1].At.Equal(sample.At) {
+		return t // it was not read anew
 	}
-	t.at, t.kb = append(t.at, at), append(t.kb, kb)
-	if len(t.at) > 300 {
-		t.at, t.kb = t.at[1:], t.kb[1:]
-	}
-}
-
-// slope is KB a second; not ok with less than 20 seconds of samples.
-func (t *trend) slope() (kbPerSecond float64, ok bool) {
-	n := len(t.at)
-	if n < 2 || t.at[n-1]-t.at[0] < 20*time.Second {
-		return 0, false
-	}
-	return float64(t.kb[n-1]-t.kb[0]) / (t.at[n-1] - t.at[0]).Seconds(), true
+	t = append(t, sample)
+	return t[max(0, len(t)-300):]
 }

@@ -39,12 +39,12 @@ func screenOf(t *testing.T, l *live) string {
 func TestTheScreenHasABarAndAForecastForEachWorker(t *testing.T) {
 	puma := watched("puma", 3*1024)
 	puma.Workers[0].ID.PID++
-	l := &live{services: []Service{watched("sidekiq", 1024), puma}, trends: map[proc.ID]*trend{}}
-	growing := &trend{}
+	l := &live{services: []Service{watched("sidekiq", 1024), puma}}
+	var growing trend
 	for second := range int64(30) {
-		growing.add(time.Duration(second)*time.Second, second<<10)
+		growing = growing.add(time.Duration(second)*time.Second, second<<10)
 	}
-	l.trends[proc.ID{PID: 1000, Start: 5}] = growing
+	l.trends = map[proc.ID]trend{{PID: 1000, Start: 5}: growing}
 	screen := screenOf(t, l)
 	for _, want := range []string{
 		"2 services ", "\n> sidekiq  last restart 3h ago (soft)",
