@@ -24,26 +24,26 @@ type world struct {
 	listError error     // of Sidekiqs
 	survivors []proc.ID // of CleanUp
 	seen      []string  // signals in order: "2s TERM worker"
-	said      []string  // messages: "info: ..."
+	logged    []string  // messages: "info: ..."
 }
 
 // fake is a process of the world. Times are never unless they are set.
 type fake struct {
-	w        *world
-	pid      int
-	handles  []unix.Signal
-	denied   error // of each signal
-	stopped  bool
-	booting  bool
-	from     time.Duration // when it is there
-	idle     time.Duration // from then on it is idle
-	shows    time.Duration // from then on it shows that it is quiet
-	tellsNot error
-	redis    bool // there is one to ask
-	exit     time.Duration
-	kb       func(now time.Duration) int64
-	values   Values
-	on       map[unix.Signal]func() // what a signal does
+	w         *world
+	pid       int
+	handles   []unix.Signal
+	denied    error // of each signal
+	stopped   bool
+	booting   bool
+	from      time.Duration // when it is there
+	idle      time.Duration // from then on it is idle
+	quietFrom time.Duration // from then on its title shows that it is quiet
+	idleError error
+	redis     bool // there is one to ask
+	exit      time.Duration
+	kb        func(now time.Duration) int64
+	values    Values
+	on        map[unix.Signal]func() // what a signal does
 }
 
 var sidekiqHandles = []unix.Signal{unix.SIGTSTP, unix.SIGTERM, unix.SIGTTIN}
@@ -73,10 +73,10 @@ func (f *fake) exits(after time.Duration) func() {
 }
 
 func (w *world) config() Config {
-	say := func(level string) func(string, ...any) {
-		return func(format string, args ...any) { w.said = append(w.said, level+": "+fmt.Sprintf(format, args...)) }
+	log := func(level string) func(string, ...any) {
+		return func(format string, args ...any) { w.logged = append(w.logged, level+": "+fmt.Sprintf(format, args...)) }
 	}
-	return Config{Log: Log{say("info"), say("warning"), say("error")}}
+	return Config{Log: Log{log("info"), log("warning"), log("error")}}
 }
 
 func (w *world) Now() time.Duration { return w.now }
@@ -86,7 +86,7 @@ func (w *world) Sleep(until time.Duration, processes []process) {
 		until = min(until, p.(*fake).exit)
 	}
 	if until == never {
-		w.Fatalf("it waits forever\n%s", strings.Join(append(w.seen, w.said...), "\n"))
+		w.Fatalf("it waits forever\n%s", strings.Join(append(w.seen, w.logged...), "\n"))
 	}
 	w.now = max(w.now, until)
 }
@@ -116,22 +116,22 @@ func (w *world) note(what string) {
 	w.seen = append(w.seen, fmt.Sprintf("%v %s", w.now.Round(500*time.Millisecond), what))
 }
 
-// saw compares the signals; times are to half a second.
-func (w *world) saw(want ...string) {
+// wantSent compares the signals; times are to half a second.
+func (w *world) wantSent(want ...string) {
 	w.Helper()
 	if !slices.Equal(w.seen, want) {
-		w.Errorf("signals:\n  %s\nwant:\n  %s\nmessages:\n  %s", strings.Join(w.seen, "\n  "), strings.Join(want, "\n  "), strings.Join(w.said, "\n  "))
+		w.Errorf("signals:\n  %s\nwant:\n  %s\nmessages:\n  %s", strings.Join(w.seen, "\n  "), strings.Join(want, "\n  "), strings.Join(w.logged, "\n  "))
 	}
 }
 
-func (w *world) heard(want string) {
+func (w *world) wantLogged(want string) {
 	w.Helper()
-	for _, line := range w.said {
+	for _, line := range w.logged {
 		if strings.Contains(line, want) {
 			return
 		}
 	}
-	w.Errorf("no message has %q:\n%s", want, strings.Join(w.said, "\n"))
+	w.Errorf("no message has %q:\n%s", want, strings.Join(w.logged, "\n"))
 }
 
 func (f *fake) String() string  { return fmt.Sprintf("%d:1", f.pid) }
@@ -142,7 +142,7 @@ func (f *fake) IsStopped() bool { return f.stopped }
 func (f *fake) IsBooting() bool { return f.booting }
 func (f *fake) AskRedis() bool  { return f.redis }
 func (f *fake) Idle() (idle, quiet bool, err error) {
-	return f.idle <= f.w.now, f.shows <= f.w.now, f.tellsNot
+	return f.idle <= f.w.now, f.quietFrom <= f.w.now, f.idleError
 }
 func (f *fake) KB() (int64, error) { return f.kb(f.w.now), nil }
 

@@ -14,62 +14,82 @@ import (
 
 func seconds(n float64) time.Duration { return time.Duration(n * float64(time.Second)) }
 
-// does runs a restart that must end well.
-func (w *world) does(c Config) {
+// restart runs a restart that must end well.
+func (w *world) restart(c Config) {
 	w.Helper()
 	if left, err := run(context.Background(), w, c); err != nil || len(left) > 0 {
 		w.Errorf("left %v, %v", left, err)
 	}
 }
 
-func TestAnIdleSidekiqIsNotWaitedFor(t *testing.T) {
-	w := newWorld(t)
-	w.target = w.sidekiq(1, 0)
-	w.does(w.config())
-	w.saw("0s TSTP 1", "0s TERM 1", "500ms clean-up")
-}
-
-func TestJobsAreWaitedForUntilTheyHaveEnded(t *testing.T) {
-	w := newWorld(t)
-	w.target = w.sidekiq(1, seconds(12.3))
-	w.does(w.config())
-	w.saw("0s TSTP 1", "12.5s TERM 1", "13s clean-up")
-}
-
-func TestTheWaitEndsAndTheStopSignalGivesTwiceTheTimeout(t *testing.T) {
-	w := newWorld(t)
-	w.target = w.sidekiq(1, never)
-	w.target.values.Timeout = units.Duration(time.Minute)
-	w.target.on[unix.SIGTERM] = w.target.exits(seconds(119)) // as -t 60 may with slow jobs
-	w.does(w.config())
-	w.saw("0s TSTP 1", "30s TERM 1", "2m29s clean-up")
-	w.heard("warning: 1:1 still has jobs")
-}
-
-func TestAHungWorkerIsDumpedAndKilled(t *testing.T) {
-	w := newWorld(t)
-	w.target = w.sidekiq(1, never)
-	w.target.on[unix.SIGTERM] = nil
-	w.does(w.config())
-	w.saw("0s TSTP 1", "30s TERM 1", "1m20s TTIN 1", "1m20.5s KILL 1", "1m20.5s clean-up")
-	w.heard("error: 1:1 did not exit within 50s of TERM: sending KILL")
-}
-
-func TestWithoutAHandlerForTTINItIsKilledAtOnce(t *testing.T) {
-	w := newWorld(t)
-	w.target = w.process(1)
-	w.target.on[unix.SIGTERM] = nil
-	w.does(w.config())
-	w.saw("0s TERM 1", "50s KILL 1", "50s clean-up")
-}
-
-func TestInfWaitsForever(t *testing.T) {
-	w := newWorld(t)
-	w.target = w.sidekiq(1, 100*time.Hour)
-	w.target.values.Wait, w.target.values.Timeout = units.Never, units.Never
-	w.target.on[unix.SIGTERM] = w.target.exits(100 * time.Hour)
-	w.does(w.config())
-	w.saw("0s TSTP 1", "100h0m0s TERM 1", "200h0m0s clean-up")
+func TestASidekiq(t *testing.T) {
+	for name, c := range map[string]struct {
+		idle   time.Duration
+		change func(*fake)
+		sent   []string
+		logged string
+	}{
+		"that is idle is not waited for": {0,
+			func(f *fake) {},
+			[]string{"0s TSTP 1", "0s TERM 1", "500ms clean-up"},
+			"1:1 is idle"},
+		"is waited for until its jobs have ended": {seconds(12.3),
+			func(f *fake) {},
+			[]string{"0s TSTP 1", "12.5s TERM 1", "13s clean-up"},
+			"1:1 is idle"},
+		"has twice its timeout after the stop signal": {never,
+			func(f *fake) {
+				f.values.Timeout = units.Duration(time.Minute)
+				f.on[unix.SIGTERM] = f.exits(seconds(119)) // as -t 60 may with slow jobs
+			},
+			[]string{"0s TSTP 1", "30s TERM 1", "2m29s clean-up"},
+			"warning: 1:1 still has jobs"},
+		"that hangs is dumped and killed": {never,
+			func(f *fake) { f.on[unix.SIGTERM] = nil },
+			[]string{"0s TSTP 1", "30s TERM 1", "1m20s TTIN 1", "1m20.5s KILL 1", "1m20.5s clean-up"},
+			"error: 1:1 did not exit within 50s of TERM: sending KILL"},
+		"with inf is waited for forever": {100 * time.Hour,
+			func(f *fake) {
+				f.values.Wait, f.values.Timeout = units.Never, units.Never
+				f.on[unix.SIGTERM] = f.exits(100 * time.Hour)
+			},
+			[]string{"0s TSTP 1", "100h0m0s TERM 1", "200h0m0s clean-up"},
+			"waiting without limit"},
+		"without a wait gets no quiet signal": {never,
+			func(f *fake) { f.values.Wait = 0 },
+			[]string{"0s TERM 1", "500ms clean-up"},
+			"because the wait is 0"},
+		// Sidekiq 6.4.1 fails, and loses its jobs, when it finds two signals at once.
+		"gets the stop signal when it has handled the quiet one": {never,
+			func(f *fake) { f.values.Wait, f.quietFrom = units.Duration(seconds(0.1)), seconds(1.5) },
+			[]string{"0s TSTP 1", "1.5s TERM 1", "2s clean-up"},
+			"still has jobs"},
+		"that does not show that it is quiet gets it after 3 s": {never,
+			func(f *fake) { f.values.Wait, f.quietFrom = units.Duration(seconds(0.1)), never },
+			[]string{"0s TSTP 1", "3s TERM 1", "3.5s clean-up"},
+			"still has jobs"},
+		"that does not tell is waited for": {never,
+			func(f *fake) { f.idleError = errors.New("its title is cut off") },
+			[]string{"0s TSTP 1", "30s TERM 1", "30.5s clean-up"},
+			"warning: cannot tell whether 1:1 still has jobs: its title is cut off"},
+		"that is stopped is continued": {0,
+			func(f *fake) { f.stopped = true },
+			[]string{"0s TSTP 1", "0s CONT 1", "0s TERM 1", "500ms clean-up"},
+			"1:1 is idle"},
+		"that exits during the wait": {never,
+			func(f *fake) { f.exit = seconds(3) },
+			[]string{"0s TSTP 1", "3s clean-up"},
+			"1:1 has exited"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.target = w.sidekiq(1, c.idle)
+			c.change(w.target)
+			w.restart(w.config())
+			w.wantSent(c.sent...)
+			w.wantLogged(c.logged)
+		})
+	}
 }
 
 func TestTheProcessInFrontEndsAfterItsWorkers(t *testing.T) {
@@ -77,8 +97,8 @@ func TestTheProcessInFrontEndsAfterItsWorkers(t *testing.T) {
 	w.target = w.process(1) // a shell
 	w.sidekiq(2, seconds(1)).values.Timeout = units.Duration(seconds(3))
 	w.sidekiq(3, never).on[unix.SIGTERM] = func() {} // hangs, with the default of 25 s
-	w.does(w.config())
-	w.saw("0s TSTP 2", "0s TSTP 3", "30s TERM 2", "30s TERM 3", "1m20s TTIN 3", "1m20.5s KILL 3", "1m20.5s TERM 1", "1m20.5s clean-up")
+	w.restart(w.config())
+	w.wantSent("0s TSTP 2", "0s TSTP 3", "30s TERM 2", "30s TERM 3", "1m20s TTIN 3", "1m20.5s KILL 3", "1m20.5s TERM 1", "1m20.5s clean-up")
 }
 
 // As sidekiq-cluster does: it gives its children TERM when one of them ends.
@@ -93,8 +113,8 @@ func TestAParentThatEndsAllWhenOneEndsCutsNoJob(t *testing.T) {
 		}
 		stop()
 	}
-	w.does(w.config())
-	w.saw("0s TSTP 2", "0s TSTP 3", "20s TERM 2", "20s TERM 3", "20.5s TERM 1", "20.5s clean-up")
+	w.restart(w.config())
+	w.wantSent("0s TSTP 2", "0s TSTP 3", "20s TERM 2", "20s TERM 3", "20.5s TERM 1", "20.5s clean-up")
 }
 
 // As sidekiqswarm does: a child that ends is replaced until the parent gets TERM.
@@ -104,24 +124,15 @@ func TestAWorkerThatAParentPutsInPlaceIsStoppedToo(t *testing.T) {
 	w.sidekiq(2, 0)
 	w.sidekiq(3, never).from = seconds(0.5)
 	w.target.on[unix.SIGTERM] = func() {}
-	w.does(w.config())
-	w.saw("0s TSTP 2", "0s TERM 2", "500ms TERM 1", "5.5s TERM 3", "6s TERM 1", "11s clean-up")
-}
-
-func TestABootingSidekiqGetsNoQuietSignal(t *testing.T) {
-	w := newWorld(t)
-	w.target = w.process(1)
-	w.target.booting = true
-	w.does(w.config())
-	w.saw("0s TERM 1", "0s clean-up")
-	w.heard("info: 1:1 is booting")
+	w.restart(w.config())
+	w.wantSent("0s TSTP 2", "0s TERM 2", "500ms TERM 1", "5.5s TERM 3", "6s TERM 1", "11s clean-up")
 }
 
 func TestATargetThatIsNotASidekiq(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*fake)
-		saw    []string
-		heard  string
+		sent   []string
+		logged string
 	}{
 		"with a handler for the default signal": {
 			func(f *fake) { f.handles = []unix.Signal{unix.SIGTSTP} },
@@ -132,13 +143,21 @@ func TestATargetThatIsNotASidekiq(t *testing.T) {
 			[]string{"0s TSTP 1", "12s TERM 1", "12s clean-up"},
 			"has no heartbeat thread: waiting up to 30s for what sidekiq-fleet says of its jobs"},
 		"that Redis does not know": {
-			func(f *fake) { f.handles, f.redis, f.tellsNot = sidekiqHandles, true, errors.New("exit status 111") },
+			func(f *fake) { f.handles, f.redis, f.idleError = sidekiqHandles, true, errors.New("exit status 111") },
 			[]string{"0s TSTP 1", "0s TERM 1", "0s clean-up"},
 			"cannot tell whether 1:1 still has jobs: exit status 111"},
 		"without one": {
 			func(f *fake) {},
 			[]string{"0s TERM 1", "0s clean-up"},
 			"is not a Sidekiq: not waiting for jobs"},
+		"but is booting": {
+			func(f *fake) { f.booting = true },
+			[]string{"0s TERM 1", "0s clean-up"},
+			"info: 1:1 is booting"},
+		"without a handler for TTIN is killed at once": {
+			func(f *fake) { f.on[unix.SIGTERM] = nil },
+			[]string{"0s TERM 1", "50s KILL 1", "50s clean-up"},
+			"sending KILL"},
 		"exits by the quiet signal that was set": {
 			func(f *fake) {
 				f.handles, f.values.Quiet, f.values.QuietIsSet = []unix.Signal{unix.SIGQUIT}, unix.SIGQUIT, true
@@ -168,58 +187,11 @@ func TestATargetThatIsNotASidekiq(t *testing.T) {
 			w := newWorld(t)
 			w.target = w.process(1)
 			c.change(w.target)
-			w.does(w.config())
-			w.saw(c.saw...)
-			w.heard(c.heard)
+			w.restart(w.config())
+			w.wantSent(c.sent...)
+			w.wantLogged(c.logged)
 		})
 	}
-}
-
-func TestWithoutAWaitThereIsNoQuietSignal(t *testing.T) {
-	w := newWorld(t)
-	w.target = w.sidekiq(1, never)
-	w.target.values.Wait = 0
-	w.does(w.config())
-	w.saw("0s TERM 1", "500ms clean-up")
-}
-
-// Sidekiq 6.4.1 fails, and loses its jobs, when it finds two signals at once.
-func TestTheStopSignalComesWhenTheQuietSignalWasHandled(t *testing.T) {
-	for shows, saw := range map[time.Duration][]string{
-		seconds(1.5): {"0s TSTP 1", "1.5s TERM 1", "2s clean-up"},
-		never:        {"0s TSTP 1", "3s TERM 1", "3.5s clean-up"},
-	} {
-		w := newWorld(t)
-		w.target = w.sidekiq(1, never)
-		w.target.values.Wait, w.target.shows = units.Duration(seconds(0.1)), shows
-		w.does(w.config())
-		w.saw(saw...)
-	}
-}
-
-func TestASidekiqThatDoesNotTellIsWaitedFor(t *testing.T) {
-	w := newWorld(t)
-	w.target = w.sidekiq(1, never)
-	w.target.tellsNot = errors.New("its title is cut off")
-	w.does(w.config())
-	w.saw("0s TSTP 1", "30s TERM 1", "30.5s clean-up")
-	w.heard("warning: cannot tell whether 1:1 still has jobs: its title is cut off")
-}
-
-func TestAStoppedProcessIsContinued(t *testing.T) {
-	w := newWorld(t)
-	w.target = w.sidekiq(1, 0)
-	w.target.stopped = true
-	w.does(w.config())
-	w.saw("0s TSTP 1", "0s CONT 1", "0s TERM 1", "500ms clean-up")
-}
-
-func TestOneThatExitsDuringTheWait(t *testing.T) {
-	w := newWorld(t)
-	w.target = w.sidekiq(1, never)
-	w.target.exit = seconds(3)
-	w.does(w.config())
-	w.saw("0s TSTP 1", "3s clean-up")
 }
 
 // The size of a worker during the wait, which would have no end without it.
@@ -233,7 +205,7 @@ func TestTheLimitEndsTheWait(t *testing.T) {
 		limit Limit
 		kb    func(time.Duration) int64
 		idle  time.Duration
-		saw   []string
+		sent  []string
 	}{
 		"soft, passes the hard limit":        {Limit{KB: 300 * mb}, leak(200 * mb), never, []string{"0s TSTP 1", "10s TERM 1", "10.5s clean-up"}},
 		"soft, stays under it":               {Limit{KB: 300 * mb}, flat(200 * mb), seconds(1000), []string{"0s TSTP 1", "16m40s TERM 1", "16m40.5s clean-up"}},
@@ -249,8 +221,8 @@ func TestTheLimitEndsTheWait(t *testing.T) {
 			w.target.values.Wait, w.target.kb = units.Never, c.kb
 			config := w.config()
 			config.Limit, config.Size = c.limit, func(*proc.Process) (int64, error) { panic("the fakes have their own") }
-			w.does(config)
-			w.saw(c.saw...)
+			w.restart(config)
+			w.wantSent(c.sent...)
 		})
 	}
 }
@@ -263,7 +235,7 @@ func TestAnInterruptBeforeTheFirstSignalEndsIt(t *testing.T) {
 	if _, err := run(ctx, w, w.config()); err != ErrInterrupted {
 		t.Error(err)
 	}
-	w.saw()
+	w.wantSent()
 }
 
 func TestALaterInterruptEndsTheWait(t *testing.T) {
@@ -274,7 +246,7 @@ func TestALaterInterruptEndsTheWait(t *testing.T) {
 	if _, err := run(ctx, w, w.config()); err != nil {
 		t.Error(err)
 	}
-	w.saw("0s TSTP 1", "0s TERM 1", "500ms clean-up")
+	w.wantSent("0s TSTP 1", "0s TERM 1", "500ms clean-up")
 }
 
 // heldUntil is a lock that somebody else has until then.
@@ -291,9 +263,9 @@ func TestASecondRestartWaitsForTheFirst(t *testing.T) {
 	w.target.exit = seconds(300) // by the first one
 	config := w.config()
 	config.Lock = heldUntil{w, seconds(300)}
-	w.does(config)
-	w.saw("5m0s clean-up")
-	w.heard("4711")
+	w.restart(config)
+	w.wantSent("5m0s clean-up")
+	w.wantLogged("4711")
 }
 
 func TestASecondRestartTakesOverFromOneThatDied(t *testing.T) {
@@ -301,8 +273,8 @@ func TestASecondRestartTakesOverFromOneThatDied(t *testing.T) {
 	w.target = w.sidekiq(1, seconds(20))
 	config := w.config()
 	config.Lock = heldUntil{w, seconds(10)}
-	w.does(config)
-	w.saw("10s TSTP 1", "20s TERM 1", "20.5s clean-up")
+	w.restart(config)
+	w.wantSent("10s TSTP 1", "20s TERM 1", "20.5s clean-up")
 }
 
 func TestASecondRestartForTheHardLimitDoesNotWaitForTheFirst(t *testing.T) {
@@ -312,8 +284,8 @@ func TestASecondRestartForTheHardLimitDoesNotWaitForTheFirst(t *testing.T) {
 	config := w.config()
 	config.Lock = heldUntil{w, never}
 	config.Limit, config.Size = Limit{KB: 150_000}, func(*proc.Process) (int64, error) { return 0, nil }
-	w.does(config)
-	w.saw("5.5s TSTP 1", "5.5s TERM 1", "6s clean-up")
+	w.restart(config)
+	w.wantSent("5.5s TSTP 1", "5.5s TERM 1", "6s clean-up")
 }
 
 func TestWhatMayNotBeSignalledIsRefusedBeforeAnythingIs(t *testing.T) {
@@ -324,7 +296,7 @@ func TestWhatMayNotBeSignalledIsRefusedBeforeAnythingIs(t *testing.T) {
 	if _, err := run(context.Background(), w, w.config()); !errors.Is(err, unix.EPERM) {
 		t.Error(err)
 	}
-	w.saw()
+	w.wantSent()
 
 	w = newWorld(t)
 	w.target = w.sidekiq(1, 0)
@@ -332,7 +304,7 @@ func TestWhatMayNotBeSignalledIsRefusedBeforeAnythingIs(t *testing.T) {
 	if _, err := run(context.Background(), w, w.config()); err != w.refusal {
 		t.Error(err)
 	}
-	w.saw()
+	w.wantSent()
 }
 
 func TestATargetThatHasEndedAlready(t *testing.T) {
@@ -342,7 +314,7 @@ func TestATargetThatHasEndedAlready(t *testing.T) {
 	if left, err := run(context.Background(), w, w.config()); err != nil || len(left) > 0 {
 		t.Errorf("left %v, %v", left, err)
 	}
-	w.saw()
+	w.wantSent()
 }
 
 func TestWhatSurvivesIsReturned(t *testing.T) {
@@ -354,8 +326,8 @@ func TestWhatSurvivesIsReturned(t *testing.T) {
 	if err != nil || len(left) != 1 {
 		t.Errorf("left %v, %v", left, err)
 	}
-	w.saw("0s TSTP 1", "0s TERM 1", "50s TTIN 1", "50.5s KILL 1", "55.5s clean-up")
-	w.heard("error: 1:1 has not exited 5s after KILL")
+	w.wantSent("0s TSTP 1", "0s TERM 1", "50s TTIN 1", "50.5s KILL 1", "55.5s clean-up")
+	w.wantLogged("error: 1:1 has not exited 5s after KILL")
 }
 
 func TestThePlanSignalsNobody(t *testing.T) {
@@ -377,5 +349,5 @@ func TestThePlanSignalsNobody(t *testing.T) {
 			t.Errorf("%q, want %q", lines[i], want[i])
 		}
 	}
-	w.saw()
+	w.wantSent()
 }
