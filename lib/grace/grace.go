@@ -147,7 +147,7 @@ func (s State) Step(l Limits, x Sample) (State, Change) {
 	graceOver := s.Over && x.At-s.Since >= l.Grace
 	c.GraceOver = graceOver && !s.GraceOver
 	s.GraceOver = graceOver
-	c.Restart = s.due(l, x)
+	c.Restart = s.dueReason(l, x)
 	if c.Restart == "" || x.At < s.NotBefore || x.Blocked {
 		c.Restart = ""
 		return s, c
@@ -168,8 +168,8 @@ func (s *State) stepSoft(l Limits, x Sample, c *Change) {
 	s.Irreversible = l.Legacy && s.Over && (s.Irreversible || over && !x.Reversible)
 }
 
-// due is why a restart is due, apart from what may delay it.
-func (s State) due(l Limits, x Sample) Reason {
+// dueReason is why a restart is due, apart from what may delay it.
+func (s State) dueReason(l Limits, x Sample) Reason {
 	switch {
 	case s.OverHard:
 		return Hard

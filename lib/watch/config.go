@@ -146,8 +146,8 @@ func (c *Config) SetControlGroup(name string) error {
 // limited tells whether there is anything to watch for.
 func (c *Config) limited() bool { return !c.Soft.IsZero() || !c.Hard.IsZero() || c.MaxAge > 0 }
 
-// several tells whether the scope has instances that are restarted one by one.
-func (c *Config) several() bool {
+// hasSeveral tells whether the scope has instances that are restarted one by one.
+func (c *Config) hasSeveral() bool {
 	return c.Match != "" || c.Scope == proc.ScopeChildren || c.Scope == proc.ScopeSidekiq
 }
 
@@ -176,8 +176,8 @@ func (c *Config) limits(id proc.ID, available int64) grace.Limits {
 // is too low.
 const hardEvery = 200 * time.Millisecond
 
-// shares tells whether the limits depend on the memory there is.
-func (c *Config) shares() bool { return c.Soft.IsShare() || c.Hard.IsShare() }
+// hasShares tells whether the limits depend on the memory there is.
+func (c *Config) hasShares() bool { return c.Soft.IsShare() || c.Hard.IsShare() }
 
 // spread is a part of most that differs from process to process and stays the
 // same for each, so that those that started together do not restart together.

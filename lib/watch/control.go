@@ -15,7 +15,7 @@ func (l *loop) handleCommands(letters []byte, hook bool) error {
 		l.hookAt = at
 	}
 	if l.target == nil { // the service may have a new process, which is meant
-		if err := l.find(at); err != nil {
+		if err := l.searchTarget(at); err != nil {
 			return err
 		}
 	}
@@ -48,8 +48,8 @@ func (l *loop) handleCommands(letters []byte, hook bool) error {
 
 // requestRestart makes all that is watched due for a restart, one at a time.
 func (l *loop) requestRestart(at time.Duration) {
-	if l.target != nil && l.cfg.several() {
-		l.list(at)
+	if l.target != nil && l.cfg.hasSeveral() {
+		l.listInstances(at)
 	}
 	for _, d := range l.instances {
 		d.State = d.State.Requested()

@@ -94,7 +94,7 @@ func (l *loop) eventAt(level slog.Level, e Event, d *instance, attrs ...slog.Att
 // report logs what a check has led to, apart from a restart that begins.
 func (l *loop) report(d *instance, c grace.Decision, at time.Duration) {
 	if c.OverSoft {
-		l.event(OverSoft, d, d.sizes(at, "")...)
+		l.event(OverSoft, d, d.sizeAttrs(at, "")...)
 	}
 	if c.UnderSoft {
 		d.why, d.failed, d.tooLow = "", false, nil
@@ -102,10 +102,10 @@ func (l *loop) report(d *instance, c grace.Decision, at time.Duration) {
 		l.event(UnderSoft, d, attrs...)
 	}
 	if c.OverHard {
-		l.event(OverHard, d, d.sizes(at, c.Restart)...)
+		l.event(OverHard, d, d.sizeAttrs(at, c.Restart)...)
 	}
 	if c.GraceOver {
-		l.event(GraceOver, d, d.sizes(at, c.Restart)...)
+		l.event(GraceOver, d, d.sizeAttrs(at, c.Restart)...)
 	}
 	if c.SoftTooLow.TooLow {
 		l.reportTooLow(d, grace.Soft, c.SoftTooLow, at)
@@ -124,7 +124,7 @@ func (l *loop) reportTooLow(d *instance, limit grace.Reason, v grace.Verdict, at
 	}
 	d.tooLow = append(d.tooLow, limit)
 	l.dirty = true
-	attrs := append(d.sizes(at, limit), slog.String("limit", string(limit)))
+	attrs := append(d.sizeAttrs(at, limit), slog.String("limit", string(limit)))
 	why := fmt.Sprintf("it was over the %s limit within a minute of its start, three times running", limit)
 	if kb := d.Footprint.KB(); kb > 0 {
 		why = fmt.Sprintf("it had %d KB right after its boot", kb)
@@ -139,8 +139,8 @@ func (l *loop) reportTooLow(d *instance, limit grace.Reason, v grace.Verdict, at
 	l.event(LimitTooLow, d, attrs...)
 }
 
-// sizes are what an event has of it, and why it is to be restarted, if it is.
-func (d *instance) sizes(at time.Duration, reason grace.Reason) []slog.Attr {
+// sizeAttrs are what an event has of it, and why it is to be restarted, if it is.
+func (d *instance) sizeAttrs(at time.Duration, reason grace.Reason) []slog.Attr {
 	over := time.Duration(-1)
 	if d.State.Over {
 		over = at - d.State.Since

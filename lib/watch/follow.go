@@ -86,13 +86,13 @@ func (l *loop) logWatching() {
 // attach starts to watch the target.
 func (l *loop) attach(p process, at time.Duration) error {
 	l.target = p
-	if !l.cfg.several() {
-		if _, err := l.add(p, at); err != nil {
+	if !l.cfg.hasSeveral() {
+		if _, err := l.addInstance(p, at); err != nil {
 			l.release()
 			return err
 		}
 	} else {
-		l.list(at)
+		l.listInstances(at)
 		if l.restart != nil { // of an earlier gracewatch
 			l.restart.count = len(l.instances)
 		}
@@ -108,10 +108,10 @@ func (l *loop) attach(p process, at time.Duration) error {
 	return nil
 }
 
-// add starts to watch an instance, or goes on where an earlier gracewatch was.
-func (l *loop) add(p process, at time.Duration) (*instance, error) {
+// addInstance starts to watch an instance, or goes on where an earlier gracewatch was.
+func (l *loop) addInstance(p process, at time.Duration) (*instance, error) {
 	d := newInstance(p.ID(), p, at)
-	if l.cfg.shares() {
+	if l.cfg.hasShares() {
 		var err error
 		if d.memory, err = p.Available(); err != nil {
 			return nil, err
@@ -121,7 +121,7 @@ func (l *loop) add(p process, at time.Duration) (*instance, error) {
 	l.instances[d.id] = d
 	l.order = append(l.order, d)
 	l.dirty = true
-	l.resume(d)
+	l.resumeInstance(d)
 	return d, nil
 }
 
@@ -157,10 +157,10 @@ func (l *loop) detach() {
 	l.setPhase()
 }
 
-// find searches for the process of the service. Right after an exit it does so often,
+// searchTarget searches for the process of the service. Right after an exit it does so often,
 // because a supervisor starts a new process within a second; later, as often as
 // it checks.
-func (l *loop) find(at time.Duration) error {
+func (l *loop) searchTarget(at time.Duration) error {
 	p, err := l.world.Target()
 	if err == nil && !l.opened {
 		return l.resumeWatch(p, at)
@@ -187,9 +187,9 @@ func (l *loop) find(at time.Duration) error {
 	return nil
 }
 
-// list finds the instances of a scope that has several: some are new, some have
+// listInstances finds the instances of a scope that has several: some are new, some have
 // exited.
-func (l *loop) list(at time.Duration) {
+func (l *loop) listInstances(at time.Duration) {
 	found, err := l.world.Instances(l.target)
 	if err != nil {
 		if !errors.Is(err, proc.ErrGone) && !l.listErrLogged { // its end is reported elsewhere
@@ -227,7 +227,7 @@ func (l *loop) addListed(id proc.ID, at time.Duration) error {
 	if err != nil {
 		return err
 	}
-	d, err := l.add(p, at)
+	d, err := l.addInstance(p, at)
 	if err != nil {
 		if p != l.target {
 			p.Close()
@@ -262,12 +262,12 @@ func (l *loop) removeExited(others bool) {
 		}
 		switch {
 		case d.standIn && others:
-			l.remove(d)
+			l.removeInstance(d)
 		case d.process.Ended():
 			if d.process != l.target {
 				l.event(TargetGone, d)
 			}
-			l.remove(d)
+			l.removeInstance(d)
 		default:
 			l.order = append(l.order, d)
 		}
@@ -277,7 +277,7 @@ func (l *loop) removeExited(others bool) {
 // addStandIn watches the target itself, as long as nothing of the scope is below
 // it: a Sidekiq that boots, or a wrapper that has not started it.
 func (l *loop) addStandIn(at time.Duration) {
-	if d, err := l.add(l.target, at); err == nil {
+	if d, err := l.addInstance(l.target, at); err == nil {
 		d.standIn, d.round = true, l.round
 	}
 }

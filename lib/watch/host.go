@@ -157,7 +157,7 @@ func (p *machineProcess) Size() (int64, error) {
 	switch {
 	case cfg.Match == "" && scope == proc.ScopeCgroup:
 		return cgroup.WorkingSet(p.real.ID.PID)
-	case cfg.several():
+	case cfg.hasSeveral():
 		scope = proc.ScopeProcess
 	}
 	usage, err := p.host.scan.Usage(p.real, scope, cfg.Measure)

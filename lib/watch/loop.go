@@ -109,30 +109,30 @@ func (l *loop) waits() waits {
 	case searching:
 		on.until = l.checkAt
 	case watching:
-		on.process, on.until = l.target, l.due()
+		on.process, on.until = l.target, l.nextCheck()
 	case paused:
 		on.process = l.target
 	case restarting:
-		on.prog, on.until = l.restart.run.running, min(l.restart.run.deadline, l.nextCheck())
+		on.prog, on.until = l.restart.run.running, min(l.restart.run.deadline, l.nextCheckInRestart())
 	case settling:
-		on.process, on.until = l.restart.instance.process, min(l.restart.due, l.nextCheck())
+		on.process, on.until = l.restart.instance.process, min(l.restart.due, l.nextCheckInRestart())
 	}
 	on.until = min(on.until, l.silenceAt, l.historyDue())
 	return on
 }
 
-// nextCheck is when the next check is during a restart: of the others, and of
+// nextCheckInRestart is when the next check is during a restart: of the others, and of
 // whether the one that is restarted passes the hard limit.
-func (l *loop) nextCheck() time.Duration {
+func (l *loop) nextCheckInRestart() time.Duration {
 	if l.paused || l.target == nil || l.target.Ended() {
 		return grace.Never
 	}
 	return l.checkAt
 }
 
-// due is when the next check is: at the interval, or when a grace time, a retry
+// nextCheck is when the next check is: at the interval, or when a grace time, a retry
 // time or a wait ends, whichever comes first.
-func (l *loop) due() time.Duration {
+func (l *loop) nextCheck() time.Duration {
 	at := l.checkAt
 	if l.replacement.Active() {
 		return min(at, l.replacement.Until)
@@ -164,10 +164,10 @@ func (l *loop) step(now woken) error {
 	switch l.phase {
 	case searching:
 		if at >= l.checkAt {
-			err = l.find(at)
+			err = l.searchTarget(at)
 		}
 	case restarting, settling:
-		if at >= l.nextCheck() {
+		if at >= l.nextCheckInRestart() {
 			l.checkAll(at, false)
 		}
 	default:
@@ -187,7 +187,7 @@ func (l *loop) stepWatching(at time.Duration) error {
 		}
 		return nil
 	}
-	if l.phase == watching && at >= l.due() {
+	if l.phase == watching && at >= l.nextCheck() {
 		return l.checkAll(at, false)
 	}
 	return nil
@@ -208,9 +208,9 @@ func (l *loop) setPhase() {
 	}
 }
 
-// plan sets the time of the next check. One that was late, because the machine
+// scheduleCheck sets the time of the next check. One that was late, because the machine
 // slept, or early, because something was due, starts the interval anew.
-func (l *loop) plan(at time.Duration) {
+func (l *loop) scheduleCheck(at time.Duration) {
 	interval := l.cfg.Interval
 	switch {
 	case interval == 0 || l.paused:
@@ -225,12 +225,12 @@ func (l *loop) plan(at time.Duration) {
 // checkAll is one check, asked for by a command or by the clock. It allocates
 // nothing for one process as long as nothing changes.
 func (l *loop) checkAll(at time.Duration, command bool) error {
-	l.plan(at)
+	l.scheduleCheck(at)
 	if l.paused {
 		return nil
 	}
-	if l.cfg.several() {
-		l.list(at)
+	if l.cfg.hasSeveral() {
+		l.listInstances(at)
 	}
 	if l.replacement.Active() {
 		l.replacement = l.replacement.Update(len(l.instances), at)
@@ -257,7 +257,7 @@ func (l *loop) checkAll(at time.Duration, command bool) error {
 // checkInstance reads one process, decides, and acts.
 func (l *loop) checkInstance(d *instance, sample grace.Sample) error {
 	at := sample.At
-	if l.cfg.shares() && at-d.limitsAt+l.cfg.Interval > shareEvery { // the next check would be too late
+	if l.cfg.hasShares() && at-d.limitsAt+l.cfg.Interval > shareEvery { // the next check would be too late
 		l.refreshLimits(d, at)
 	}
 	sample, noted, err := d.read(sample, l.largestCredible())
@@ -344,8 +344,8 @@ func (l *loop) onceResult() error {
 	return errDone
 }
 
-// remove ends the watch of an instance.
-func (l *loop) remove(d *instance) {
+// removeInstance ends the watch of an instance.
+func (l *loop) removeInstance(d *instance) {
 	delete(l.instances, d.id)
 	l.order = slices.DeleteFunc(l.order, func(o *instance) bool { return o == d })
 	if d.process != l.target {

@@ -35,7 +35,7 @@ func (l *loop) act(d *instance, decision grace.Decision, at time.Duration) error
 		d.why = why
 		return nil
 	}
-	attrs := d.sizes(at, d.State.Reason)
+	attrs := d.sizeAttrs(at, d.State.Reason)
 	switch {
 	case l.cfg.DryRun:
 		l.event(RestartBegin, d, append(attrs, slog.Bool("dry_run", true))...)
@@ -185,7 +185,7 @@ func (l *loop) hasShrunk(r *restart) bool {
 // finish ends a restart.
 func (l *loop) finish(r *restart, gone bool, outcome Outcome, at time.Duration) error {
 	d := r.instance
-	if gone && l.cfg.several() { // its parent gets time to replace it
+	if gone && l.cfg.hasSeveral() { // its parent gets time to replace it
 		l.replacement = grace.WaitForReplacement(r.count, d.limits, at)
 		l.checkAt = at
 	}
@@ -197,7 +197,7 @@ func (l *loop) finish(r *restart, gone bool, outcome Outcome, at time.Duration) 
 		l.checkAt = at
 	case Postponed:
 		d.why = "the program exited 75: not now"
-		l.record(r, outcome, at)
+		l.recordRestart(r, outcome, at)
 		l.postpone(d, at)
 	case Failed:
 		why := "the program ended with " + r.ended.text
@@ -206,7 +206,7 @@ func (l *loop) finish(r *restart, gone bool, outcome Outcome, at time.Duration) 
 		} else if r.ended.code == 0 {
 			why = "the program exited 0, but the process is still running"
 		}
-		l.record(r, outcome, at)
+		l.recordRestart(r, outcome, at)
 		l.fail(d, why, at)
 	}
 	return nil
@@ -217,7 +217,7 @@ func (l *loop) finish(r *restart, gone bool, outcome Outcome, at time.Duration) 
 func (l *loop) complete(r *restart, gone bool, at time.Duration) error {
 	d, reason := r.instance, r.instance.State.Reason
 	l.event(RestartDone, d, slog.String("reason", string(reason)))
-	l.record(r, Done, at)
+	l.recordRestart(r, Done, at)
 	l.markHistory(reason)
 	if l.turns != nil {
 		l.turns.restarted(l.target, at)
@@ -239,8 +239,8 @@ func (l *loop) complete(r *restart, gone bool, at time.Duration) error {
 	return nil
 }
 
-// record keeps a restart for the snapshot.
-func (l *loop) record(r *restart, outcome Outcome, at time.Duration) {
+// recordRestart keeps a restart for the snapshot.
+func (l *loop) recordRestart(r *restart, outcome Outcome, at time.Duration) {
 	took := at - r.instance.restartBegan
 	l.restarts = append(l.restarts, Restart{ID: r.instance.id.String(), At: l.world.Wall().Add(-took), Reason: r.instance.State.Reason,
 		Outcome: outcome, KB: r.size, Took: took})

@@ -49,7 +49,7 @@ func (s *store) load(now time.Duration) error {
 		return nil
 	}
 	var left Snapshot
-	if err == nil && (json.Unmarshal(text, &left) != nil || !left.valid()) {
+	if err == nil && (json.Unmarshal(text, &left) != nil || !left.isValid()) {
 		err = errDamaged
 	}
 	switch {
@@ -57,7 +57,7 @@ func (s *store) load(now time.Duration) error {
 		return err
 	case left.Boot != s.boot:
 		return errors.New("it was written before this boot")
-	case left.ahead(now):
+	case left.isAhead(now):
 		return errors.New("its times are in the future (another time namespace?)")
 	case left.Directory != nil && s.directory != nil && *left.Directory != *s.directory:
 		return fmt.Errorf("it is of another service directory, %q", left.Target)
@@ -66,8 +66,8 @@ func (s *store) load(now time.Duration) error {
 	return nil
 }
 
-// valid tells whether a snapshot can be one that was written.
-func (s *Snapshot) valid() bool {
+// isValid tells whether a snapshot can be one that was written.
+func (s *Snapshot) isValid() bool {
 	if s.Version != SnapshotVersion || s.Boot == "" || s.Target == "" {
 		return false
 	}
@@ -77,9 +77,9 @@ func (s *Snapshot) valid() bool {
 	})
 }
 
-// ahead tells whether something has happened later than now: what is counted
+// isAhead tells whether something has happened later than now: what is counted
 // from then would never come.
-func (s *Snapshot) ahead(now time.Duration) bool {
+func (s *Snapshot) isAhead(now time.Duration) bool {
 	return s.Backoff.Soft.Last > now || s.Backoff.Hard.Last > now || slices.ContainsFunc(s.Instances, func(d InstanceSnapshot) bool {
 		return d.State.Since > now || d.State.HardSince > now
 	})
@@ -93,7 +93,7 @@ func (l *loop) openStore() error {
 		return err
 	}
 	if store != nil {
-		if err := l.resumeFrom(store); err != nil {
+		if err := l.resumeState(store); err != nil {
 			return err
 		}
 	}
@@ -101,8 +101,8 @@ func (l *loop) openStore() error {
 	return nil
 }
 
-// resumeFrom locks the state file, and resumes what the last gracewatch left in it.
-func (l *loop) resumeFrom(store *store) error {
+// resumeState locks the state file, and resumes what the last gracewatch left in it.
+func (l *loop) resumeState(store *store) error {
 	l.store, l.dirty = store, true
 	if !l.cfg.DryRun { // a dry run only reads it, and leaves it to the one that restarts
 		switch err := store.files.Lock(); {
@@ -158,9 +158,9 @@ func (s *Snapshot) resetForNewLimits(legacy bool) {
 	}
 }
 
-// resume restores what the last gracewatch noted of a process, and continues a
+// resumeInstance restores what the last gracewatch noted of a process, and continues a
 // restart that was under way.
-func (l *loop) resume(d *instance) {
+func (l *loop) resumeInstance(d *instance) {
 	if l.store == nil {
 		return
 	}
@@ -207,7 +207,7 @@ func (l *loop) reportExited() {
 		id, err := proc.ParseID(n.ID)
 		switch {
 		case err != nil:
-		case l.cfg.several() && l.isAlive(id): // a child that could not be held now: it is found later
+		case l.cfg.hasSeveral() && l.isAlive(id): // a child that could not be held now: it is found later
 			running = append(running, n)
 		case n.State.Restarting:
 			d := newInstance(id, nil, 0)
@@ -215,7 +215,7 @@ func (l *loop) reportExited() {
 			d.limits = l.cfg.limits(id, 0)
 			l.event(RestartDone, d, slog.String("reason", string(n.State.Reason)))
 			at := l.world.Now()
-			l.record(&restart{instance: d, size: n.KB}, Done, at)
+			l.recordRestart(&restart{instance: d, size: n.KB}, Done, at)
 			l.backoff = d.Restarted(d.limits, l.backoff, d.kb, at)
 		case !reported && n.State != (grace.State{}):
 			reported = true
