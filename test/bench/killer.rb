@@ -39,12 +39,12 @@ class Size
 
   def follow
     loop do
-      look
+      measure
       sleep 0.02
     end
   end
 
-  def look
+  def measure
     pid = File.read(@pidfile).to_i
     return unless File.read("/proc/#{pid}/comm").start_with?("sidekiq", "ruby") # not ./finish, nor what becomes Sidekiq
     mb = File.read("/proc/#{pid}/statm").split[1].to_i * @page / 1048576.0

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// measurements print rows; their names are what test/bench/run takes.
+// measurements print rows. Their names are arguments of test/bench/run.
 var measurements = []struct {
 	name    string
 	measure func()

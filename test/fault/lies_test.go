@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"gracekit/test/harness"
 )
@@ -94,7 +93,7 @@ func TestAReadingThatFails(t *testing.T) {
 			// At its address 0, where it has nothing, a process's mem says EIO.
 			l := s.lies(p, fmt.Sprintf("/proc/%d/mem", p.PID), file, "-g 100ms -i 20ms -m "+measure, "worker", "restart", j.file)
 			l.Line("msg=read-failed .*input/output error", 1)
-			s.pass(300 * time.Millisecond)
+			l.Reads(15)
 			l.WantLines("msg=", 2)
 			s.Run("nsenter", "-t", fmt.Sprint(l.PID), "-m", "umount", "-l", fmt.Sprintf("/proc/%d/%s", p.PID, file))
 			l.Line("msg=restart-done", 1)

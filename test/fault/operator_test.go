@@ -23,9 +23,6 @@ func TestDownInTheGraceTime(t *testing.T) {
 	l.WantLines("msg=restart-", 0)
 }
 
-// pass lets time pass in which nothing must happen.
-func (s *stage) pass(d time.Duration) { time.Sleep(d) }
-
 // Taken down during its restart, a service is down when that is over, and stays so.
 func TestDownDuringTheRestart(t *testing.T) {
 	t.Parallel()
@@ -42,7 +39,7 @@ func TestDownDuringTheRestart(t *testing.T) {
 	l.Line("msg=restart-done", 1)
 	l.Line(`msg=target-gone .*why="the service is wanted down"`, 1)
 	s.Eventually("it is down", func() bool { return target.Stat() == "down" })
-	s.pass(1500 * time.Millisecond) // runsv starts what it wants within a second
+	time.Sleep(1500 * time.Millisecond) // runsv would start it within a second
 	if target.Stat() != "down" || len(j.of("START")) != 1 {
 		s.Errorf("%s after %d starts", target.Stat(), len(j.of("START")))
 	}

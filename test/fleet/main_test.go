@@ -1,7 +1,7 @@
-// Package fleet proves that a claim never takes too many: 300 instances of Sidekiq, as far as a real redis-server can
-// tell, are restarted over and over by watchers that all ask at once, and crash. Two observers judge it. One is the
-// fleet itself, which knows who takes jobs; the other reads Redis' append-only file, that is: every change there, in
-// the order in which it happened, so that nothing is missed between two looks.
+// Package fleet proves that a claim never takes too many: 300 instances that are Sidekiqs to a real redis-server are
+// restarted over and over by watchers that all ask at once, and crash. Two observers check it. One is the fleet itself,
+// which knows who takes jobs; the other reads Redis' append-only file, that is: every change there, in the order in which
+// it happened, so that nothing is missed between two readings.
 package fleet
 
 import (

@@ -230,7 +230,7 @@ func (c *count) starts(in *instance) {
 	}
 }
 
-// stops is an instance that takes no more jobs, because it was told so.
+// stops is an instance that takes no more jobs, because it was asked to stop.
 func (c *count) stops(in *instance) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -275,7 +275,7 @@ func (c *count) less(in *instance) {
 // The observers see it when two of two go.
 func TestObserversSeeWhatIsWrong(t *testing.T) {
 	t.Parallel()
-	// Two watchers look, one after the other, and both see that the other instance is there. Then both mark their own.
+	// Two watchers ask, one after the other, and both see that the other instance is there. Then both mark their own.
 	inTwoSteps := func(r *server, two []*instance) {
 		f := r.fleet()
 		var mark []*instance

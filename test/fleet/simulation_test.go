@@ -40,7 +40,7 @@ func TestNeverFewer(t *testing.T) {
 			granted := s.granted.Load()
 			s.until("claims are given after that", func() bool { return s.granted.Load() > granted })
 			s.end()
-			s.judge()
+			s.checkObservers()
 			t.Logf("asked %d times (%d while instances died), by the binary %d times; %d claims, %d failed restarts, %d forgotten, %d begun again, %d unfinished",
 				s.asked.Load(), s.asked.Load()-calm, s.byBinary.Load(), s.granted.Load(), s.failed.Load(), s.forgotten.Load(), s.again.Load(), s.unfinished.Load())
 		})
@@ -179,14 +179,14 @@ func (s *simulation) until(what string, cond func() bool) {
 		}
 		if s.Failed() || s.count.wrong() { // what comes now may never end
 			s.end()
-			s.judge()
+			s.checkObservers()
 			s.FailNow()
 		}
 	}
 }
 
-// judge asks both observers.
-func (s *simulation) judge() {
+// checkObservers fails the test if one of the observers has seen a fault.
+func (s *simulation) checkObservers() {
 	s.Helper()
 	h := newHistorian(s.least)
 	h.read(s.redis.history())
@@ -239,7 +239,7 @@ func (w *watcher) watch() {
 			if w.ask(strings.Replace(w.name, "watcher", "forgetful", 1)) {
 				w.forgotten.Add(1)
 			}
-		case 1, 2: // the restart fails before anything was told to the instance
+		case 1, 2: // the restart fails before the instance got a signal
 			if w.ask(w.name) {
 				w.failed.Add(1)
 				w.must(w.release())

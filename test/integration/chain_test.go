@@ -108,7 +108,7 @@ func TestAWatcherSharesNothingButStderrWithItsProgram(t *testing.T) {
 			s.Errorf("descriptor %s is still open: %v", name, err)
 		}
 	}
-	s.Wants(0, "flock", "-w", "60", s.Path("lock"), "true")
+	s.Wants(0, "flock", "-w", "120", s.Path("lock"), "true")
 	syscall.Kill(watcher.PID, syscall.SIGCONT)
 	s.Eventually("the watcher has ended with its process", func() bool { return !watcher.Alive() })
 }

@@ -205,14 +205,14 @@ func TestSignalsAndJobsThroughRedis(t *testing.T) {
 	}
 	p.is(old, "running") // not claimed
 
-	p.fleetWants(0, "", "signal", "-w", "60", id, "TSTP")
+	p.fleetWants(0, "", "signal", "-w", "600", id, "TSTP")
 	p.is(old, "quiet")
 	p.fleetWants(75, "0 of 1 other instances needed are available; waiting for "+id+" (quiet)", "claim", other.Dir)
 	p.fleetWants(1, running, "jobs", "--idle", id)
 	s.Write("release", "", 0o644)
-	p.fleetWants(0, "", "jobs", "--idle", "-w", "60", id)
+	p.fleetWants(0, "", "jobs", "--idle", "-w", "600", id)
 	p.ledger.exactlyOnce([]string{jid})
-	p.fleetWants(0, "", "signal", "-w", "60", id, "TERM")
+	p.fleetWants(0, "", "signal", "-w", "600", id, "TERM")
 	p.is(busy.working(old), "running")
 	p.fleetWants(1, "no such instance", "signal", "host:1:0123456789ab", "TERM")
 }

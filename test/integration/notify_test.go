@@ -15,7 +15,7 @@ import (
 func (s *sandbox) restartedWith(notify string, env ...string) (events *harness.Log) {
 	s.Helper()
 	p := s.Start(s.Command("sleep", "1000"))
-	c := s.Command("gracewatch", "-s", "1", "-g", "0", "-i", "100ms", "--notify", notify, p.ID(), "pgsignal", "-p", "{}", "TERM/20")
+	c := s.Command("gracewatch", "-s", "1", "-g", "0", "-i", "100ms", "--notify", notify, p.ID(), "pgsignal", "-p", "{}", "TERM/120")
 	c.Env = append(c.Env, env...)
 	return s.Watch(c)
 }

@@ -48,5 +48,5 @@ func TestOrdinaryUser(t *testing.T) {
 		s.Error("signalled")
 	}
 
-	wants(0, "pgsignal", pid, "TERM/20/KILL/5")
+	wants(0, "pgsignal", pid, "TERM/120")
 }

@@ -14,7 +14,7 @@ func TestSvRestartLosesNoJob(t *testing.T) {
 	first := k.working()
 	jids := k.redis.Enqueue(1, "WaitJob", s.Path("go"))
 	s.Eventually("the job is running", func() bool { return k.count("start") == 1 })
-	restart := s.Start(s.Command("sv", "-w", "60", "restart", k.Dir))
+	restart := s.Start(s.Command("sv", "-w", "600", "restart", k.Dir))
 	s.Eventually("it is quiet", func() bool { return strings.HasSuffix(first.Title(), "stopping") })
 	s.Wants(0, "sv", "term", k.Dir) // a second one: the first is under way
 	jids = append(jids, k.redis.Enqueue(2, "LeakJob", 1, 0)...)
@@ -30,7 +30,7 @@ func TestSvRestartLosesNoJob(t *testing.T) {
 	// down and exit are TERM at once: the job is pushed back by Sidekiq itself.
 	k.redis.Enqueue(1, "WaitJob", s.Path("never"))
 	s.Eventually("the job is running", func() bool { return k.count("start") == len(jids)+1 })
-	s.Wants(0, "sv", "-w", "60", "down", k.Dir)
+	s.Wants(0, "sv", "-w", "600", "down", k.Dir)
 	if second.Alive() {
 		s.Error("it runs after sv down")
 	}
