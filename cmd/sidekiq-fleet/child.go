@@ -17,14 +17,14 @@ import (
 type heldClaim struct {
 	*command
 	subject *subject
-	holder  string
+	holder  string // empty: nothing was claimed
 	ttl     time.Duration
 	signals chan os.Signal // those that came to us
 }
 
-// run runs a program to its end and keeps the claim meanwhile. watch, if it is not nil, runs beside it, until done is
+// run runs a program to its end and keeps the claim meanwhile. meanwhile, if it is not nil, runs beside it, until done is
 // closed, and is waited for. The error carries the exit code of the program.
-func (h *heldClaim) run(file string, argv []string, watch func(done <-chan struct{})) error {
+func (h *heldClaim) run(file string, argv []string, meanwhile func(done <-chan struct{})) error {
 	h.signals = make(chan os.Signal, 8)
 	for _, sig := range []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
 		if !ossignal.Ignored(sig) { // as nohup has it
@@ -40,8 +40,8 @@ func (h *heldClaim) run(file string, argv []string, watch func(done <-chan struc
 	done, helpers := make(chan struct{}), make(chan struct{}, 2)
 	go func() { h.renew(done); helpers <- struct{}{} }()
 	go func() {
-		if watch != nil {
-			watch(done)
+		if meanwhile != nil {
+			meanwhile(done)
 		}
 		helpers <- struct{}{}
 	}()

@@ -9,12 +9,12 @@ import (
 	"gracekit/lib/proc"
 )
 
-// evidenceInterval is the time between two looks at what an instance runs while it is restarted.
+// evidenceInterval is the time between two questions what an instance runs while it is restarted.
 const evidenceInterval = 250 * time.Millisecond
 
-// watchJobs finds out which jobs run at a hard restart, until the process has exited or the restart has ended. A job that
+// recordJobs records which jobs run at a hard restart, until the process has exited or the restart has ended. A job that
 // eats the memory is pushed back each time, and comes back.
-func (l *local) watchJobs(done <-chan struct{}) {
+func (l *local) recordJobs(done <-chan struct{}) {
 	f, err := l.open()
 	if err != nil {
 		return
@@ -57,7 +57,7 @@ func (l *local) watchJobs(done <-chan struct{}) {
 	}
 }
 
-// newEvidence begins to look at an instance. One that has just booted may not be known to Redis yet.
+// newEvidence begins the evidence of an instance. One that has just booted may not be known to Redis yet.
 func (l *local) newEvidence(f *fleet.Fleet, in *instance) (e *fleet.Evidence, err error) {
 	f.Begin()
 	if in.identity == "" {

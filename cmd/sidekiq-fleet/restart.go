@@ -83,7 +83,7 @@ func restart(above *command, args []string) error {
 		return err
 	}
 	defer target.Close()
-	l := &local{command: c, policy: p, target: target, holder: word(hostname())}
+	l := &local{command: c, policy: p, target: target, subject: &subject{}}
 	return l.restart()
 }
 
@@ -92,35 +92,8 @@ type local struct {
 	*command
 	policy
 	target  *proc.Process
-	holder  string // of the claim
-	subject *subject
-	claimed bool
-}
-
-func (l *local) restart() error {
-	file, err := cli.Find("graceful-restart")
-	if err != nil {
-		return err
-	}
-	if err := l.mayBegin(); err != nil {
-		return err
-	}
-	defer l.release()
-	held := &heldClaim{command: l.command, subject: l.subject, ttl: claimTTL}
-	if l.claimed {
-		held.holder = l.holder
-	}
-	var watch func(<-chan struct{})
-	if l.hard && l.fleet != nil {
-		watch = l.watchJobs
-	}
-	return held.run(file, []string{"graceful-restart", l.target.ID.String()}, watch)
-}
-
-// release closes what was opened. The claim goes with the instances.
-func (l *local) release() {
-	l.subject.target = nil // closed by restart
-	l.subject.close()
+	subject *subject // its instances, as far as they are known
+	holder  string   // of the claim; empty: nothing was claimed
 }
 
 const (
@@ -129,12 +102,32 @@ const (
 	waitHere = time.Minute
 )
 
-// mayBegin asks everything that may speak against the restart. Over the hard limit no answer delays it longer than the
-// grace time: what the machine does when its memory is used up does not ask either.
-func (l *local) mayBegin() error {
+// restart waits until nothing speaks against it, and runs graceful-restart. At a hard restart it records meanwhile which
+// jobs run. The claim goes with the instances.
+func (l *local) restart() error {
+	file, err := cli.Find("graceful-restart")
+	if err != nil {
+		return err
+	}
+	err = l.waitUntilAllowed()
+	defer func() { l.subject.close() }()
+	if err != nil {
+		return err
+	}
+	held := &heldClaim{command: l.command, subject: l.subject, holder: l.holder, ttl: claimTTL}
+	var meanwhile func(<-chan struct{})
+	if l.hard && l.fleet != nil {
+		meanwhile = l.recordJobs
+	}
+	return held.run(file, []string{"graceful-restart", l.target.ID.String()}, meanwhile)
+}
+
+// waitUntilAllowed asks everything that may speak against the restart. Over the hard limit no answer delays it longer than
+// the grace time: what the machine does when its memory is used up does not ask either.
+func (l *local) waitUntilAllowed() error {
 	asked, reported := time.Now(), false
 	for {
-		err := l.ask(!reported)
+		err := l.check(!reported)
 		if err == nil {
 			return nil
 		}
@@ -144,7 +137,7 @@ func (l *local) mayBegin() error {
 			l.Warn("over the hard limit: restarting %v without a claim: %v", l.target.ID, err)
 			return nil
 		case !l.hard || left > waitHere:
-			return l.postpone(err)
+			return l.postponed(err)
 		case !reported:
 			l.Warn("over the hard limit: %v; restarting in %v at the latest", err, left.Round(time.Second))
 		}
@@ -153,9 +146,9 @@ func (l *local) mayBegin() error {
 	}
 }
 
-// postpone is the exit for a restart that may not begin. For gracewatch every code but 75 is a restart that failed half
+// postponed is the exit for a restart that may not begin. For gracewatch every code but 75 is a restart that failed half
 // way, and is begun again at any size; so it is 75 wherever nothing was signalled.
-func (l *local) postpone(err error) error {
+func (l *local) postponed(err error) error {
 	err = l.result(err)
 	var e *cli.Error
 	if l.reason == "" || errors.As(err, &e) && e.Code == cli.NotNow {
@@ -167,11 +160,9 @@ func (l *local) postpone(err error) error {
 	return cli.Exit(cli.NotNow)
 }
 
-// ask finds the instances, logs their jobs, and claims them. Errors count only where something depends on the answer.
-func (l *local) ask(logJobs bool) error {
-	if l.subject != nil {
-		l.release()
-	}
+// check finds the instances, logs their jobs, and claims them. Errors count only where something depends on the answer.
+func (l *local) check(logJobs bool) error {
+	l.subject.close()
 	l.subject = &subject{}
 	needed := l.MinPeers > 0 || len(l.long) > 0 && !l.hard
 	if l.fleet == nil {
@@ -181,12 +172,7 @@ func (l *local) ask(logJobs bool) error {
 		return nil
 	}
 	l.fleet.Begin()
-	l.subject.target = l.target
-	whole := l.whole()
-	err := l.subject.resolve(l.fleet, whole)
-	if whole != l.target {
-		whole.Close()
-	}
+	err := l.findInstances()
 	if err == nil {
 		err = l.checkJobs(logJobs)
 	}
@@ -197,32 +183,43 @@ func (l *local) ask(logJobs bool) error {
 	if err != nil || l.MinPeers == 0 {
 		return err
 	}
-	_, err = l.fleet.Claim(fleet.Request{Identities: l.subject.identities(), Holder: l.holder, MinPeers: l.MinPeers, TTL: claimTTL,
+	holder := word(hostname())
+	_, err = l.fleet.Claim(fleet.Request{Identities: l.subject.identities(), Holder: holder, MinPeers: l.MinPeers, TTL: claimTTL,
 		PrivateQueues: l.PrivateQueues})
-	l.claimed = err == nil
+	if err == nil {
+		l.holder = holder
+	}
 	return err
 }
 
-// whole is the process whose Sidekiqs are restarted: with one worker of a service graceful-restart restarts all.
-func (l *local) whole() *proc.Process {
+// findInstances finds those that are restarted: with one worker of a service graceful-restart restarts all.
+func (l *local) findInstances() error {
+	if p, ok := l.openService(); ok {
+		defer p.Close()
+		return l.subject.resolve(l.fleet, p)
+	}
+	return l.subject.resolve(l.fleet, l.target)
+}
+
+// openService opens the process of the service of which the target is one Sidekiq; not ok if it is restarted alone.
+func (l *local) openService() (p *proc.Process, ok bool) {
 	text := os.Getenv("GRACE_SERVICE")
 	if text == "" || l.Restart == "worker" {
-		return l.target
+		return nil, false
 	}
 	target, err := service.Parse(text)
 	if err != nil {
-		return l.target
+		return nil, false
 	}
-	p, err := target.Open()
-	if err != nil {
-		return l.target
+	if p, err = target.Open(); err != nil {
+		return nil, false
 	}
 	ids, err := sidekiq.NewLister().List(p)
 	if err != nil || !slices.Contains(ids, l.target.ID) {
 		p.Close()
-		return l.target
+		return nil, false
 	}
-	return p
+	return p, true
 }
 
 // checkJobs logs the running jobs. The error is that of LONG_WORKERS among them.

@@ -32,20 +32,22 @@ type Watch struct {
 	idle       bool      // by the threads, at the last check
 	heartbeat  time.Time // when its thread was last seen
 
-	before view // what the last check of the threads saw
-	again  int  // how often the same has been seen since
+	last    snapshot // of the last check of the threads
+	repeats int      // how many checks have found the same since
 }
 
-// A view is what a check sees first. While it stays the same, so do the threads,
-// but for one that begins where another has ended.
-type view struct {
+// A snapshot is what a check reads first. While the number of threads and the
+// title stay the same, so do the threads, but for one that begins where another
+// has ended. Only a snapshot of a Sidekiq that is not idle is kept: if it is
+// wrong, idle is seen some checks later, never too early.
+type snapshot struct {
 	threads int
 	cmdline string
 	status  Status
 }
 
-// mostAgain bounds how many checks believe that the threads are the same.
-const mostAgain = 10
+// maxRepeats bounds how many checks rely on a snapshot.
+const maxRepeats = 10
 
 // NewWatch is a Watch of that process, which the caller has found to be a Sidekiq.
 func NewWatch(p *proc.Process) *Watch { return &Watch{p: p, heartbeat: time.Now()} }
@@ -68,15 +70,15 @@ func (w *Watch) Check() (Status, error) {
 	if errors.Is(err, proc.ErrGone) {
 		return Status{}, err
 	}
-	if w.before.threads == stat.Threads && w.before.cmdline == string(cmdline) && w.again < mostAgain {
-		w.again++
+	if w.last.threads == stat.Threads && w.last.cmdline == string(cmdline) && w.repeats < maxRepeats {
+		w.repeats++
 		w.heartbeat = time.Now()
-		return w.before.status, nil
+		return w.last.status, nil
 	}
-	w.before, w.again = view{}, 0
+	w.last, w.repeats = snapshot{}, 0
 	s, err := w.checkThreads(cmdline)
 	if err == nil && !w.idle { // to be idle, the threads must show it twice
-		w.before = view{stat.Threads, string(cmdline), s}
+		w.last = snapshot{stat.Threads, string(cmdline), s}
 	}
 	return s, err
 }
