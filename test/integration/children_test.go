@@ -46,7 +46,8 @@ func TestChildrenOfThreadsAreWatchedOnce(t *testing.T) {
 	for n := 1; n <= 4; n++ {
 		fmt.Fprintln(in, "another")
 		w.Event("target-up", n)
-		pids := strings.Fields(s.Read("children"))
+		var pids []string
+		s.Eventually("its pid is printed", func() bool { pids = strings.Fields(s.Read("children")); return len(pids) == n })
 		p, _ := harness.FindProcess(harness.PIDOf(pids[len(pids)-1] + ":"))
 		children = append(children, p)
 	}
