@@ -210,8 +210,7 @@ func TestWhenAProcessIsRestarted(t *testing.T) {
 
 func TestAServiceIsFollowed(t *testing.T) {
 	w := newWorld(t, constant(201))
-	cfg := config(t, 0, 200)
-	follow(t, &cfg, w, func(pid int) *fakeProcess { return w.start(pid, constant(50)) })
+	cfg := ofService(t, w, 0, 200, constant(50))
 	j, err := watchFor(w, cfg, time.Minute)
 	if err != nil {
 		t.Error(err)
@@ -226,8 +225,7 @@ func TestAServiceThatIsWantedDownOrPausedIsNotRestarted(t *testing.T) {
 	for why, wanted := range map[string]service.WantedState{"wanted down": {}, "paused": {Up: true, Paused: true}} {
 		w := newWorld(t, constant(201))
 		w.wanted = wanted
-		cfg := config(t, 0, 200)
-		follow(t, &cfg, w, func(pid int) *fakeProcess { return w.start(pid, constant(50)) })
+		cfg := ofService(t, w, 0, 200, constant(50))
 		j, _ := watchFor(w, cfg, 61*time.Second)
 		expect(t, why, j, "0s over-hard", "0s restart-postponed", "1m0s restart-postponed")
 		if !strings.Contains(j.full.String(), why) {
@@ -314,8 +312,6 @@ func TestALeakerIsNeverDelayedAtItsHardLimit(t *testing.T) {
 }
 
 func TestAProcessWithoutATitleThatLeaksStaysNearItsHardLimit(t *testing.T) {
-	cfg := config(t, 60, 120)
-	cfg.Grace, cfg.Interval = time.Second, 200*time.Millisecond
 	var largest int64
 	leak := func(age time.Duration) int64 {
 		kb := growing(10, 40)(age)
@@ -323,7 +319,8 @@ func TestAProcessWithoutATitleThatLeaksStaysNearItsHardLimit(t *testing.T) {
 		return kb
 	}
 	w := newWorld(t, leak)
-	follow(t, &cfg, w, func(pid int) *fakeProcess { return w.start(pid, leak) })
+	cfg := ofService(t, w, 60, 120, leak)
+	cfg.Grace, cfg.Interval = time.Second, 200*time.Millisecond
 	watchFor(w, cfg, 10*time.Minute)
 	if largest > 240 {
 		t.Errorf("it had %d KB, the hard limit is 120", largest)
