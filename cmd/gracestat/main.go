@@ -84,17 +84,21 @@ func run(cmd *cli.Command) error {
 	if o.plot || o.svg != "" || o.csv {
 		return showHistory(cmd, o, c)
 	}
-	services := c.collect()
-	if len(services) == 0 {
-		return fmt.Errorf("cannot find a service: none in %s (name a pid or a service directory)", searched())
-	}
-	switch {
-	case o.prometheus:
+	if o.prometheus {
 		return exportMetrics(cmd, o, c)
+	}
+	services := c.collect()
+	switch {
+	case len(services) == 0:
+		return errNoService()
 	case o.watch:
 		return watchLive(cmd, c)
 	}
 	return show(cmd, o, services)
+}
+
+func errNoService() error {
+	return fmt.Errorf("cannot find a service: none in %s (name a pid or a service directory)", searched())
 }
 
 // check refuses options that make no sense together.

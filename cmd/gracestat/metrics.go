@@ -130,6 +130,9 @@ func exportMetrics(cmd *cli.Command, o options, c *collector) error {
 	for {
 		services := c.collect()
 		errs := []error{writeOutput(cmd, o.output, metrics(services))}
+		if len(services) == 0 {
+			errs = append(errs, errNoService()) // it may come
+		}
 		for _, s := range services {
 			errs = append(errs, s.Err)
 		}
