@@ -12,15 +12,11 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// versions of Sidekiq, each of which writes its heartbeat in another way (facts/sidekiq.md).
-var versions = []string{"6.4.1", "7.3.2", "8.1.7"}
-
 // An instance is a Sidekiq as Redis and its watcher see it. A new start has a new identity.
 type instance struct {
-	redis   *server
-	number  int
-	version string
-	queues  []string
+	redis  *server
+	number int
+	queues []string
 
 	mu       sync.Mutex // one heartbeat at a time
 	rand     *rand.Rand
@@ -32,7 +28,7 @@ type instance struct {
 }
 
 func newInstance(r *server, number int, queues ...string) *instance {
-	return &instance{redis: r, number: number, version: versions[number%len(versions)], queues: queues,
+	return &instance{redis: r, number: number, queues: queues,
 		rand: rand.New(rand.NewPCG(*seed, uint64(number)))}
 }
 
@@ -49,10 +45,10 @@ func (in *instance) boot() error {
 	return in.write(time.Now())
 }
 
-// living are the instances whose hearts beat: on a starved machine ours come late, and the machine is no reason to be dead.
+// living are the instances that have heartbeats: on a busy machine ours come late, and that must not make them dead.
 const living = "test:living"
 
-// hearts is a heartbeat of all that live, but for what is new: redis-cli sends it every few seconds.
+// hearts renews the heartbeat of all that live: redis-cli sends it every few seconds.
 const hearts = `for _, id in ipairs(redis.call('SMEMBERS', '` + living + `')) do
 	if redis.call('EXISTS', id) == 1 then
 		local now = redis.call('TIME')
@@ -78,8 +74,8 @@ func (in *instance) tstp() {
 	in.quiet = true
 }
 
-// exit is a clean end: the identity goes from the list, its hash lingers. Sidekiq 6 does not stop its heartbeat
-// before, so that the dead may come back into the list, quiet.
+// exit is a clean end: the identity is removed from the list, and its hash lingers. Sidekiq 6 does not stop its heartbeat
+// before, so that an instance that has exited may come back into the list, quiet.
 func (in *instance) exit(ghost bool) error {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -88,7 +84,6 @@ func (in *instance) exit(ghost bool) error {
 	_, err := in.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
 		p.SRem(ctx, living, in.identity)
 		p.SRem(ctx, "processes", in.identity)
-		p.Unlink(ctx, in.workKey())
 		return nil
 	})
 	if err == nil && ghost {
@@ -105,7 +100,7 @@ func (in *instance) die() error {
 	return in.redis.SRem(context.Background(), living, in.identity).Err()
 }
 
-// late has Redis know so much as if the last heartbeat of that identity was longer ago than anybody believes in.
+// late lets the last heartbeat of that identity be longer ago than it may be to count as available.
 func (in *instance) late(identity string) error {
 	ctx := context.Background()
 	age := 31 * time.Second
@@ -117,71 +112,20 @@ func (in *instance) late(identity string) error {
 	return err
 }
 
-// write is what Sidekiq writes at each heartbeat: two transactions.
+// write is what Sidekiq 7 writes at each heartbeat, as far as a claim reads it. lib/fleet has the tests of each version.
 func (in *instance) write(at time.Time) error {
-	busy, hset := in.rand.IntN(2), "hset"
-	if in.version[0] == '6' {
-		hset = "hmset"
+	info, err := json.Marshal(map[string]any{"started_at": float64(in.started.UnixMicro()) / 1e6, "queues": in.queues})
+	if err != nil {
+		return err
 	}
-	beat := []any{hset, in.identity, "info", in.info(), "busy", busy, "beat", unixText(at), "rtt_us", 300 + in.rand.IntN(300),
-		"quiet", strconv.FormatBool(in.quiet), "rss", 30_000 + in.rand.IntN(1_000_000)}
-	if in.version[0] == '8' {
-		beat = append(beat, "concurrency", 5)
-	}
-	commands := [][]any{{"multi"}, {"unlink", in.workKey()}}
-	if busy > 0 {
-		commands = append(commands, []any{"hset", in.workKey(), "92t", in.job(at)}, []any{"expire", in.workKey(), 60})
-	}
-	commands = append(commands, []any{"exec"}, []any{"multi"}, []any{"sadd", "processes", in.identity}, []any{"exists", in.identity},
-		beat, []any{"expire", in.identity, 60}, []any{"rpop", in.identity + "-signals"}, []any{"exec"})
 	ctx := context.Background()
-	_, err := in.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for _, c := range commands {
-			p.Do(ctx, c...)
-		}
+	_, err = in.redis.TxPipelined(ctx, func(p redis.Pipeliner) error {
+		p.SAdd(ctx, "processes", in.identity)
+		p.HSet(ctx, in.identity, "info", info, "beat", unixText(at), "quiet", strconv.FormatBool(in.quiet))
+		p.Expire(ctx, in.identity, time.Minute)
 		return nil
 	})
 	return err
-}
-
-func (in *instance) workKey() string {
-	if in.version[0] == '6' {
-		return in.identity + ":workers"
-	}
-	return in.identity + ":work"
-}
-
-func (in *instance) info() string {
-	i := map[string]any{"hostname": fmt.Sprintf("host%d", in.number), "started_at": float64(in.started.UnixMicro()) / 1e6,
-		"pid": 1000 + in.starts, "tag": "", "queues": in.queues, "labels": []string{}, "identity": in.identity}
-	if in.version[0] != '8' {
-		i["concurrency"] = 5
-	}
-	if in.version[0] != '6' {
-		weights := map[string]int{}
-		for _, queue := range in.queues {
-			weights[queue] = 0
-		}
-		i["weights"], i["version"], i["embedded"] = []any{weights}, in.version, false
-		if in.version[0] == '8' {
-			i["capsules"] = map[string]any{"default": map[string]any{"concurrency": 5, "mode": "strict", "weights": weights}}
-		}
-	}
-	return asJSON(i)
-}
-
-// job is one that runs, as Sidekiq notes it.
-func (in *instance) job(at time.Time) string {
-	return asJSON(map[string]any{"queue": in.queues[0], "run_at": at.Unix(), "payload": asJSON(map[string]any{"retry": 3,
-		"queue": in.queues[0], "class": "SleepJob", "args": []any{1}, "jid": fmt.Sprintf("%024x", in.rand.Uint64())})})
-}
-
-func asJSON(v any) string {
-	text, err := json.Marshal(v)
-	if err != nil {
-		panic(err) // there is nothing in it that can't be
-	}
-	return string(text)
 }
 
 // unixText is a Unix time as Ruby's Time.now.to_f.

@@ -26,12 +26,12 @@ const size = 300
 func TestNeverFewer(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
-		least  int
-		queues func(number int) []string
+		minPeers int
+		queues   func(number int) []string
 	}{{1, manyQueues}, {10, manyQueues}, {299, fewQueues}} {
-		t.Run(fmt.Sprintf("min=%d", test.least), func(t *testing.T) {
+		t.Run(fmt.Sprintf("min=%d", test.minPeers), func(t *testing.T) {
 			t.Parallel()
-			s := newSimulation(t, test.least, test.queues)
+			s := newSimulation(t, test.minPeers, test.queues)
 			s.start()
 			s.until("every instance has had its turn", func() bool { return s.waiting.Load() == 0 })
 			calm := s.asked.Load()
@@ -77,7 +77,7 @@ func fewQueues(number int) []string {
 type simulation struct {
 	*testing.T
 	redis     *server
-	least     int
+	minPeers  int
 	instances []*instance
 	count     *count
 
@@ -91,9 +91,9 @@ type simulation struct {
 	asked, byBinary, granted, failed, forgotten, again, unfinished, died atomic.Int64
 }
 
-func newSimulation(t *testing.T, least int, queues func(number int) []string) *simulation {
+func newSimulation(t *testing.T, minPeers int, queues func(number int) []string) *simulation {
 	t.Helper()
-	s := &simulation{T: t, redis: newServer(t), least: least, count: newCount(least),
+	s := &simulation{T: t, redis: newServer(t), minPeers: minPeers, count: newCount(minPeers),
 		storm: make(chan struct{}), stop: make(chan struct{}), door: make(chan struct{}, 3)}
 	for i := range size {
 		in := newInstance(s.redis, i, queues(i)...)
@@ -188,7 +188,7 @@ func (s *simulation) until(what string, cond func() bool) {
 // checkObservers fails the test if one of the observers has seen a fault.
 func (s *simulation) checkObservers() {
 	s.Helper()
-	h := newHistorian(s.least)
+	h := newHistorian(s.minPeers)
 	h.read(s.redis.history())
 	for i, fault := range append(h.faults, s.count.faults...) {
 		if i == 10 {
@@ -311,7 +311,7 @@ func (w *watcher) claim(by string) bool {
 
 func (w *watcher) askHere(by string) (bool, error) {
 	w.fleet.Begin()
-	_, err := w.fleet.Claim(fleet.Request{Identities: []string{w.in.identity}, Holder: by, MinPeers: w.least, TTL: ttlOf(by)})
+	_, err := w.fleet.Claim(fleet.Request{Identities: []string{w.in.identity}, Holder: by, MinPeers: w.minPeers, TTL: ttlOf(by)})
 	if errors.Is(err, fleet.ErrNotNow) || errors.Is(err, fleet.ErrUnsatisfiable) {
 		return false, nil
 	}
@@ -319,7 +319,7 @@ func (w *watcher) askHere(by string) (bool, error) {
 }
 
 func (w *watcher) askProgram(by string) (bool, error) {
-	c := exec.Command("sidekiq-fleet", "--timeout", patience.String(), "claim", "--min", fmt.Sprint(w.least), "--ttl", ttlOf(by).String(),
+	c := exec.Command("sidekiq-fleet", "--timeout", patience.String(), "claim", "--min", fmt.Sprint(w.minPeers), "--ttl", ttlOf(by).String(),
 		"--as", by, w.in.identity)
 	c.Env = append(os.Environ(), "REDIS_URL="+w.redis.url())
 	var stderr bytes.Buffer
@@ -341,7 +341,7 @@ func (w *watcher) release() error {
 
 // away is how long an instance may be away: few may be at once where many must stay.
 func (w *watcher) away() time.Duration {
-	return time.Duration(1+size-w.least) * time.Millisecond
+	return time.Duration(1+size-w.minPeers) * time.Millisecond
 }
 
 // restart is that of an instance that was claimed. Its next process has another identity.
