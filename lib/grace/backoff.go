@@ -46,7 +46,28 @@ func (n Instance) due(reason Reason, l Limits, kb int64) due {
 	return due{n, reason, l.ForReason(reason), over, kb}
 }
 
-func (x due) evidence() Evidence { return x.Footprint.evidenceAgainst(x.limitKB, x.Started, x.over) }
+// evidence is what is known of whether a limit is below the footprint.
+type evidence uint8
+
+const (
+	noEvidence    evidence = iota // the process was under the limit after its boot, or was over it late, or nothing is known
+	earlyEvidence                 // its footprint is not known, and it was over the limit within a minute of its start: three times in a row mean something
+	bootEvidence                  // its footprint is known, and above the limit
+)
+
+const early = time.Minute
+
+func (x due) evidence() evidence {
+	switch f := x.Footprint; {
+	case f.BootKB > 0 && f.KB() > x.limitKB:
+		return bootEvidence
+	case f.BootKB > 0 && f.BootKB <= x.limitKB: // under it after its boot: it leaks, or has a greedy job
+		return noEvidence
+	case x.over-x.Started <= early:
+		return earlyEvidence
+	}
+	return noEvidence
+}
 
 // Verdict is that a limit is below the footprint; the zero Verdict is that it is
 // not, as far as is known.
@@ -61,11 +82,11 @@ type Verdict struct {
 func (b Backoff) decide(x due, sample Sample) Verdict {
 	evidence := x.evidence()
 	s, hard := b.streakOf(x.reason), x.reason == Hard
-	if s == nil || evidence == NoEvidence {
+	if s == nil || evidence == noEvidence {
 		return Verdict{}
 	}
 	follows := s.follows(x.Started)
-	firstShows := !hard && evidence == BootEvidence
+	firstShows := !hard && evidence == bootEvidence
 	if !firstShows && (!follows || s.Count < inARow-1) {
 		return Verdict{}
 	}
@@ -99,7 +120,7 @@ func (b Backoff) restarted(x due, at time.Duration) Backoff {
 	if s == nil || !s.follows(x.Started) {
 		return b
 	}
-	if x.evidence() == NoEvidence {
+	if x.evidence() == noEvidence {
 		*s = Streak{}
 		return b
 	}

@@ -59,28 +59,3 @@ func (f Footprint) GrowthPerMinute(kb int64, at time.Duration) (growth int64, ok
 	}
 	return int64(float64(kb-f.BootKB) / took.Minutes()), true
 }
-
-// Evidence is what is known of whether a limit is below the footprint.
-type Evidence uint8
-
-const (
-	NoEvidence    Evidence = iota // the process was under the limit after its boot, or was over it late, or nothing is known
-	EarlyEvidence                 // its footprint is not known, and it was over the limit within a minute of its start: three times running mean something
-	BootEvidence                  // its footprint is known, and above the limit
-)
-
-const early = time.Minute
-
-// evidenceAgainst is the evidence of an instance that was started at started, and went
-// over the limit, in KB, at over.
-func (f Footprint) evidenceAgainst(limit int64, started, over time.Duration) Evidence {
-	switch {
-	case f.BootKB > 0 && f.KB() > limit:
-		return BootEvidence
-	case f.BootKB > 0 && f.BootKB <= limit: // under it after its boot: it leaks, or has a greedy job
-		return NoEvidence
-	case over-started <= early:
-		return EarlyEvidence
-	}
-	return NoEvidence
-}
