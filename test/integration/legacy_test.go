@@ -94,11 +94,12 @@ exec pgexec -s -f supervise/pgid memory-killer chpst -u nobody sidekiq -c 2 -r '
 		if err := unix.Lstat(fifo, &st); err != nil || st.Mode != unix.S_IFIFO|0o620 || st.Uid != 0 || st.Gid != harness.Nobody {
 			s.Errorf("%s: mode %o, user %d, group %d, %v; want a FIFO of root's that the user's group may write", fifo, st.Mode, st.Uid, st.Gid, err)
 		}
-		var note struct{ Identity string } // what the hook wrote as nobody, for sidekiq-fleet
 		file := fmt.Sprintf("/run/gracekit/%d/%d.hook", harness.Nobody, p.PID)
-		if text, err := os.ReadFile(file); err != nil || json.Unmarshal(text, &note) != nil || redis.Command("SISMEMBER", "processes", note.Identity) != "1" {
-			s.Errorf("%s: %s, %v; want the identity that Redis has", file, text, err)
-		}
+		s.Eventually(file+" has the identity that Redis has", func() bool { // written as nobody, for sidekiq-fleet
+			var note struct{ Identity string }
+			text, err := os.ReadFile(file)
+			return err == nil && json.Unmarshal(text, &note) == nil && redis.Command("SISMEMBER", "processes", note.Identity) == "1"
+		})
 		jids = append(jids, redis.Enqueue(1, "LeakJob", beyondLimit, 0)...)
 		begin := events.Event("restart-begin", n)
 		if begin.PID() != p.PID {
