@@ -229,7 +229,7 @@ func (s *Service) update() bool {
 	return true
 }
 
-// stateIsCurrent tells whether the watcher has not written its state since it was
+// stateIsCurrent reports whether the watcher has not written its state since it was
 // read.
 func (s *Service) stateIsCurrent() bool {
 	if s.state == "" {

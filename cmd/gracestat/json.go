@@ -20,7 +20,7 @@ type description struct {
 	State       State        `json:"state"`
 	Detail      string       `json:"detail"`
 	OverSeconds float64      `json:"over_s"`
-	Busy        *int         `json:"jobs"` // null if it is not a Sidekiq, or does not tell
+	Busy        *int         `json:"jobs"` // null if it is not a Sidekiq, or its title has no count
 	Concurrency *int         `json:"concurrency"`
 	LastRestart *lastRestart `json:"last_restart"`
 	Watcher     *string      `json:"watcher"` // PID:START

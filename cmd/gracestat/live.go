@@ -107,7 +107,7 @@ func (l *live) readAll() {
 	l.selected = max(0, i)
 }
 
-// key does what a key says; true ends the program.
+// key acts on a key; true ends the program.
 func (l *live) key(e *tcell.EventKey) (quit bool) {
 	asked := l.asking
 	l.asking, l.message = false, ""
@@ -349,7 +349,7 @@ func (l *live) put(x, y int, style tcell.Style, text string) int {
 	return x
 }
 
-// forecast says when the soft limit will be reached if the growth goes on.
+// forecast is when the soft limit will be reached if the growth goes on.
 func (l *live) forecast(w Worker) string {
 	perSecond, ok := slope(l.trends[w.ID])
 	if !ok || perSecond <= 0 || w.KB >= w.SoftKB {

@@ -50,7 +50,7 @@ Exit: 0 all is well; 1 something needs attention: a service is paused, postponed
       too low; 100 used wrongly; 111 something cannot be read.
 `
 
-// options are what the arguments say.
+// options are those of the command line.
 type options struct {
 	watch, json, plot, csv, prometheus bool
 	svg, output                        string

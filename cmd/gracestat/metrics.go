@@ -119,8 +119,8 @@ func (m *metric) addStates(is State, labels []string) {
 }
 
 // exportMetrics prints the metrics, or replaces a file with them, once or over and
-// over. What cannot be read or written is logged once as long as it lasts: a full
-// disk, say.
+// over. What cannot be read or written (a full disk, for example) is logged once as
+// long as it lasts.
 func exportMetrics(cmd *cli.Command, o options, c *collector) error {
 	stop := make(chan os.Signal, 1)
 	if o.every > 0 {

@@ -45,7 +45,7 @@ func buckets(samples []watch.HistorySample, columns int) []bucket {
 	return all
 }
 
-// larger takes 0 for no value.
+// larger is the larger of the two; 0 is no value.
 func larger(a float64, kb int64) float64 {
 	if kb == 0 || a >= float64(kb) {
 		return a

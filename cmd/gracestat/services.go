@@ -12,7 +12,7 @@ import (
 	"gracekit/lib/service"
 )
 
-// serviceFolders are where services are looked for: as sv(8) does, and where
+// serviceFolders are where services are searched: as sv(8) does, and where
 // s6-overlay has them.
 func serviceFolders() []string {
 	if dir := os.Getenv("SVDIR"); dir != "" {
@@ -21,7 +21,7 @@ func serviceFolders() []string {
 	return []string{"/etc/service", "/run/service", "/service"}
 }
 
-// searched is where services were looked for, for messages.
+// searched names those folders in messages.
 func searched() string { return strings.Join(serviceFolders(), ", ") }
 
 // findServices finds all services there are.
@@ -58,7 +58,7 @@ func findServices() (targets []target) {
 	return targets
 }
 
-// isOfS6 tells whether a service is none of an operator's: s6-linux-init and
+// isOfS6 reports whether a service is none of an operator's: s6-linux-init and
 // s6-rc, and so every container of s6-overlay, have their own among the others.
 func isOfS6(name string) bool {
 	return strings.HasPrefix(name, ".") || strings.HasPrefix(name, "s6-linux-init-") || strings.HasPrefix(name, "s6rc-")

@@ -8,7 +8,7 @@ import (
 	"gracekit/lib/watch"
 )
 
-// State is the one word that says how a worker is.
+// State is one word for what a worker is doing.
 type State string
 
 const (
@@ -27,11 +27,11 @@ const (
 type Worker struct {
 	ID          proc.ID
 	Age         time.Duration
-	KB, PeakKB  int64 // what is watched (rss, say), and the most there was
+	KB, PeakKB  int64 // in the measure of its watcher: now, and at its largest
 	SoftKB      int64 // 0: none
 	HardKB      int64
 	State       State
-	Detail      string // what the table says instead of the word, empty for none
+	Detail      string // in words, for the table; "": State is enough
 	Over        time.Duration
 	Busy, Slots int  // running jobs of a Sidekiq, and how many it can run
 	HasJobs     bool // it is a Sidekiq whose title has the number of its jobs
@@ -54,12 +54,12 @@ type Service struct {
 	Missing  string          // what could not be read, and what is needed for it
 	Err      error           // nothing is known of it
 	target   target
-	noAlarm  bool // it is not watched, and nothing says that it should be
+	noAlarm  bool // it is not watched, and is not expected to be
 	now      time.Duration
 	read     time.Duration // when all of it was read
 }
 
-// attention tells whether an operator should look at it.
+// attention reports whether it needs that of an operator.
 func (s *Service) attention() bool {
 	if s.noAlarm {
 		return false
@@ -85,7 +85,7 @@ func (s *Service) lastRestart() *watch.Restart {
 	return nil
 }
 
-// describe says how a worker is, in a word and in prose.
+// describe sets the state of a worker, and its words for the table.
 func (w *Worker) describe(s *Service) {
 	w.State, w.Detail, w.Over, w.alarm = OK, "", 0, false
 	if s.Watcher == (proc.ID{}) {

@@ -9,7 +9,7 @@ import (
 	"gracekit/lib/watch"
 )
 
-// The state of a worker in a word, in words, and whether an operator should look at it.
+// The state of a worker in a word, in words, and whether it needs attention.
 func TestStates(t *testing.T) {
 	const now = time.Hour
 	ago := func(d time.Duration) grace.State { return grace.State{Over: true, Since: now - d} }

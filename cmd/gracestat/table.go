@@ -237,7 +237,7 @@ func terminalWidth(f *os.File) int {
 	return int(ws.Col)
 }
 
-// useColour tells whether a terminal reads this, and wants colour (no-color.org).
+// useColour reports whether a terminal reads this, and wants colour (no-color.org).
 func useColour(f *os.File) bool {
 	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
 	return err == nil && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"

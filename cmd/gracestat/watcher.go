@@ -53,7 +53,7 @@ func checkWatcher(p *proc.Process) (uid int, err error) {
 	return status.EUID, err
 }
 
-// hasName tells whether a process has one of these names.
+// hasName reports whether a process has one of these names.
 func hasName(p *proc.Process, names ...string) bool {
 	comm, err := p.ReadFile("comm")
 	return err == nil && slices.Contains(names, strings.TrimSuffix(string(comm), "\n"))
@@ -228,7 +228,7 @@ func (c *collector) readSupervise(dir *service.Dir, s *Service) {
 	}
 }
 
-// watches tells whether a gracewatch watches this service, by its state file, or,
+// watches reports whether a gracewatch watches this service, by its state file, or,
 // without one, by the target in its arguments.
 func (w *watcher) watches(t target, p *proc.Process, s *Service) bool {
 	if w.state == "" && (p == nil || !slices.Contains(w.argv, p.ID.String())) {
@@ -271,7 +271,7 @@ func (w *watcher) read(p *proc.Process) (*watch.Snapshot, fs.FileInfo, error) {
 	return readState(dir, name)
 }
 
-// trusted tells whether a gracewatch of this user may watch a process.
+// trusted reports whether a gracewatch of this user may watch a process.
 func trusted(uid int, p *proc.Process) bool {
 	if uid == 0 || uid == os.Geteuid() {
 		return true
@@ -283,7 +283,7 @@ func trusted(uid int, p *proc.Process) bool {
 	return err == nil && uid == status.EUID
 }
 
-// isOf tells whether a state is that of a service: of its directory, or of one of
+// isOf reports whether a state is that of a service: of its directory, or of one of
 // its processes.
 func isOf(snap *watch.Snapshot, t target, p *proc.Process) bool {
 	var st unix.Stat_t

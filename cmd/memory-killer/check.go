@@ -139,7 +139,7 @@ func (c *checker) target(t service.Target) error {
 	}
 	switch {
 	case err != nil:
-		c.warn("cannot look for the Sidekiqs below %v: %v: check as root, or as the user of the process", p.ID, err)
+		c.warn("cannot list the Sidekiqs below %v: %v: check as root, or as the user of the process", p.ID, err)
 	case len(ids) == 0 && c.values.Scope == "sidekiq" && c.values.Match == "":
 		c.warn("no Sidekiq is at or below %v, so the process itself is watched: check again if it is booting, or set MEMORY_KILLER_MATCH for other workers", p.ID)
 	case wrapped:
@@ -207,7 +207,7 @@ func (c *checker) worker(w *proc.Process) {
 	}
 }
 
-// hasPtrace tells whether CAP_SYS_PTRACE is in effect (capabilities(7)).
+// hasPtrace reports whether CAP_SYS_PTRACE is in effect (capabilities(7)).
 func hasPtrace() bool {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
