@@ -50,7 +50,7 @@ func most(ctx context.Context) (context.Context, context.CancelFunc) {
 	if !ok {
 		return context.WithCancel(ctx)
 	}
-	return context.WithDeadline(ctx, deadline.Add(-time.Until(deadline)/10))
+	return context.WithDeadline(ctx, deadline.Add(-time.Until(deadline)/5))
 }
 
 func handshake(ctx context.Context, conn net.Conn, addr string, config *tls.Config) (net.Conn, error) {

@@ -77,7 +77,7 @@ func TestSentinelThatNeverAnswers(t *testing.T) {
 	}
 	defer l.Close()
 	silent := l.Addr().String()
-	nowhere(t).refuses("Redis at shop (by Sentinel "+silent+", "+silent+"): Sentinel "+silent+": no answer within 200ms", func(to *Settings) {
-		to.URL, to.Variable, to.Sentinels, to.Timeout = "redis://shop", "REDIS_URL", silent+","+silent, 200*time.Millisecond
+	nowhere(t).refuses("Redis at shop (by Sentinel "+silent+", "+silent+"): Sentinel "+silent+": no answer within 1s", func(to *Settings) {
+		to.URL, to.Variable, to.Sentinels, to.Timeout = "redis://shop", "REDIS_URL", silent+","+silent, time.Second
 	})
 }

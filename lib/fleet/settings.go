@@ -109,7 +109,7 @@ func (s Settings) sentinels(o *redis.Options, query url.Values, redisTLS *tls.Co
 		}
 	}
 	list.options = redis.Options{Username: s.SentinelUser, Password: s.SentinelPassword, Protocol: 2, DisableIdentity: true,
-		ContextTimeoutEnabled: true, DialTimeout: s.Timeout * 3 / 4, ReadTimeout: s.Timeout, WriteTimeout: s.Timeout,
+		ContextTimeoutEnabled: true, DialTimeout: s.Timeout * 2 / 3, ReadTimeout: s.Timeout, WriteTimeout: s.Timeout,
 		MaxRetries: -1, DialerRetries: 1, PoolSize: 1, PipelinePoolSize: -1}
 	own := redisTLS
 	switch s.SentinelTLS {
