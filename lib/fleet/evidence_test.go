@@ -18,7 +18,7 @@ func payload(jid string, enqueued int64) string {
 	return fmt.Sprintf(`{"class":"C","jid":"%s"%s}`, jid, stamp)
 }
 
-// What Sidekiq pushes back to a queue is told from what is enqueued there meanwhile.
+// What Sidekiq pushes back to a queue is distinguished from what is enqueued there meanwhile.
 func TestWhatIsPushedBackIsFound(t *testing.T) {
 	const before, after = 900, 1100 // the restart begins at 1000
 	old, other, fresh := payload("old", before), payload("other", before), payload("fresh", after)
