@@ -103,6 +103,9 @@ func (w *Watch) checkThreads(cmdline []byte) (Status, error) {
 	// A job that gave its thread another name before the first check is one of the others.
 	mayHide := s.HasTitle && len(w.processors) < title.Concurrency && now.others > 0
 	idleThreads := w.idleTwice(!now.scheduler && left == 0 && !mayHide)
+	if idleThreads && w.p.IsExiting() {
+		return Status{}, proc.ErrEnding
+	}
 	switch {
 	case title.Stopping && title.Busy == 0:
 		s.Idle, s.Evidence = true, "title"

@@ -2,6 +2,8 @@ package sidekiq
 
 import (
 	"errors"
+	"fmt"
+	"runtime"
 	"testing"
 	"time"
 
@@ -19,6 +21,27 @@ func TestTheWaitForAnExitingSidekiqEndsWithIt(t *testing.T) {
 		Thread.new { sleep 0.5; heartbeat.name = "ended"; sleep 0.3; exit! }`, func(string) {})
 	if s, err := NewWatch(target).Wait(time.Now().Add(time.Minute)); !errors.Is(err, proc.ErrGone) {
 		t.Errorf("%+v, %v, not %v", s, err, proc.ErrGone)
+	}
+}
+
+// The threads of a process that was killed, or exits, end one by one: that those of the jobs have ended shows nothing.
+func TestASidekiqThatExitsIsNotIdle(t *testing.T) {
+	number := map[string]int{"amd64": 60, "arm64": 93}[runtime.GOARCH] // exit(2), of one thread
+	if number == 0 {
+		t.Skip("the number of exit(2) is not known here")
+	}
+	target := startRuby(t, fmt.Sprintf(`
+		Thread.new { sleep }.name = "heartbeat"
+		puts :ready
+		$stdout.flush
+		syscall %d, 0`, number), func(string) {})
+	w := NewWatch(target)
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		if s, err := w.Now(); errors.Is(err, proc.ErrGone) {
+			return
+		} else if time.Now().After(deadline) {
+			t.Fatalf("%+v, %v, not %v", s, err, proc.ErrGone)
+		}
 	}
 }
 
