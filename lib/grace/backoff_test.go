@@ -50,101 +50,67 @@ type life struct {
 	booting   bool
 }
 
-// live runs instances one after the other, each started a second after the
-// restart of the one before, and returns how long each was delayed.
-func live(lives []life) (delays []time.Duration, tooLow []bool) {
-	var b Backoff
-	now := 1000 * s
-	for _, l := range lives {
-		started := now + s
-		x := due{Instance{Started: started, Footprint: l.footprint}, l.reason, l.limit, started + l.over, l.kb}
-		v := b.decide(x, Sample{Booting: l.booting, MemoryKB: 100000})
-		now = max(x.over, v.NotBefore)
-		delays, tooLow = append(delays, now-x.over), append(tooLow, v.TooLow)
-		b = b.restarted(x, now)
-	}
-	return delays, tooLow
-}
-
-func repeat(n int, l life) (lives []life) {
-	for range n {
-		lives = append(lives, l)
-	}
-	return lives
-}
-
 func TestHowLongRestartsAreDelayed(t *testing.T) {
-	booted := titled(1000, 1000, 1000)
+	booted, grew := titled(1000, 1000, 1000), titled(1000, 1200)
+	untitled, booting := life{Hard, 900, 1000, Footprint{}, 0, false}, life{Hard, 900, 1000, Footprint{}, 0, true}
+	never := make([]time.Duration, 6)
 	for name, c := range map[string]struct {
-		lives  []life
-		delays []time.Duration
-		tooLow []bool
+		first, last life // the last of the instances, if it differs from those before
+		delays      []time.Duration
+		tooLow      int // the first instance of which this is known; -1: of none
 	}{
-		"soft, below the footprint: known from the first, and the time doubles": {
-			repeat(8, life{reason: Soft, limit: 900, kb: 1000, footprint: booted, over: 9 * s}),
-			// the first lives 9 s; each further restart is twice as long after the last as that was
-			[]time.Duration{0, 8 * s, 26 * s, 62 * s, 134 * s, 278 * s, 566 * s, 1142 * s},
-			[]bool{true, true, true, true, true, true, true, true}},
-		"soft, above the footprint: a leak, never delayed": {
-			repeat(5, life{reason: Soft, limit: 1100, kb: 1200, footprint: booted, over: 9 * s}),
-			[]time.Duration{0, 0, 0, 0, 0}, []bool{false, false, false, false, false}},
-		"soft, a footprint that was not confirmed: three times running": {
-			repeat(4, life{reason: Soft, limit: 900, kb: 1200, footprint: titled(1000, 1200), over: 9 * s}),
-			[]time.Duration{0, 0, 10 * s, 30 * s}, []bool{false, false, true, true}},
-		"soft, not confirmed, but under the limit when the title appeared: a leak": {
-			repeat(4, life{reason: Soft, limit: 1100, kb: 1200, footprint: titled(1000, 1200), over: 9 * s}),
-			[]time.Duration{0, 0, 0, 0}, []bool{false, false, false, false}},
-		"soft, another process: three times running within a minute": {
-			repeat(5, life{reason: Soft, limit: 900, kb: 1000, over: 9 * s}),
-			[]time.Duration{0, 0, 10 * s, 30 * s, 70 * s}, []bool{false, false, true, true, true}},
-		"soft, another process: later than a minute is a leak": {
-			repeat(4, life{reason: Soft, limit: 900, kb: 1000, over: 61 * s}),
-			[]time.Duration{0, 0, 0, 0}, []bool{false, false, false, false}},
-		"legacy is soft": {
-			repeat(3, life{reason: Legacy, limit: 900, kb: 1000, footprint: booted, over: 9 * s}),
-			[]time.Duration{0, 8 * s, 26 * s}, []bool{true, true, true}},
-		"hard, below the footprint: three times running, then 1 to 10 minutes": {
-			repeat(8, life{reason: Hard, limit: 900, kb: 1000, footprint: booted, over: 0}),
-			[]time.Duration{0, 0, m - s, 2*m - s, 4*m - s, 8*m - s, 10*m - s, 10*m - s},
-			[]bool{false, false, true, true, true, true, true, true}},
-		"hard, below the footprint, past 1.25 times that: at once": {
-			append(repeat(3, life{reason: Hard, limit: 900, kb: 1000, footprint: booted}), life{reason: Hard, limit: 900, kb: 1251, footprint: booted}),
-			[]time.Duration{0, 0, m - s, 0}, []bool{false, false, true, true}},
-		"hard, above the footprint: a leak, never delayed": {
-			repeat(6, life{reason: Hard, limit: 1100, kb: 1101, footprint: booted, over: 2 * s}),
-			[]time.Duration{0, 0, 0, 0, 0, 0}, make([]bool, 6)},
-		"hard, another process, past 1.25 times the least it was seen over with: at once": {
-			append(repeat(3, life{reason: Hard, limit: 900, kb: 1000}), life{reason: Hard, limit: 900, kb: 1251}),
-			[]time.Duration{0, 0, m - s, 0}, []bool{false, false, true, true}},
-		"hard, a Sidekiq that boots is let boot": {
-			append(repeat(3, life{reason: Hard, limit: 900, kb: 1000, booting: true}), life{reason: Hard, limit: 900, kb: 5000, booting: true}),
-			[]time.Duration{0, 0, m - s, 2*m - s}, []bool{false, false, true, true}},
-		"hard, but not past 95 % of the memory there is": {
-			append(repeat(3, life{reason: Hard, limit: 900, kb: 1000, booting: true}), life{reason: Hard, limit: 900, kb: 95001, booting: true}),
-			[]time.Duration{0, 0, m - s, 0}, []bool{false, false, true, true}},
-		"for its age: never": {
-			repeat(4, life{reason: Age, kb: 1000}), make([]time.Duration, 4), make([]bool, 4)},
-		"requested: never": {
-			repeat(4, life{reason: Control, kb: 1000}), make([]time.Duration, 4), make([]bool, 4)},
-		"one that fits ends the streak": {
-			append(append(repeat(2, life{reason: Soft, limit: 900, kb: 1000, over: 9 * s}), life{reason: Soft, limit: 900, kb: 1000, over: 90 * s}),
-				repeat(2, life{reason: Soft, limit: 900, kb: 1000, over: 9 * s})...),
-			make([]time.Duration, 5), make([]bool, 5)},
+		// the first lives 9 s; each further restart is twice as long after the last as that was, up to an hour
+		"soft, below the footprint": {life{Soft, 900, 1000, booted, 9 * s, false}, life{},
+			[]time.Duration{0, 8 * s, 26 * s, 62 * s, 134 * s, 278 * s, 566 * s, 1142 * s, 2294 * s, time.Hour - 10*s, time.Hour - 10*s}, 0},
+		"soft, above the footprint: a leak": {life{Soft, 1100, 1200, booted, 9 * s, false}, life{}, never, -1},
+		"soft, a footprint that was not confirmed": {life{Soft, 900, 1200, grew, 9 * s, false}, life{},
+			[]time.Duration{0, 0, 10 * s, 30 * s}, 2},
+		"soft, likewise, but under the limit at first: a leak": {life{Soft, 1100, 1200, grew, 9 * s, false}, life{}, never, -1},
+		"soft, another process, within a minute of its start": {life{Soft, 900, 1000, Footprint{}, 9 * s, false}, life{},
+			[]time.Duration{0, 0, 10 * s, 30 * s, 70 * s}, 2},
+		"soft, another process, later: a leak": {life{Soft, 900, 1000, Footprint{}, 61 * s, false}, life{}, never, -1},
+		"legacy is soft": {life{Legacy, 900, 1000, booted, 9 * s, false}, life{},
+			[]time.Duration{0, 8 * s, 26 * s}, 0},
+
+		"hard, below the footprint": {life{Hard, 900, 1000, booted, 0, false}, life{},
+			[]time.Duration{0, 0, m - s, 2*m - s, 4*m - s, 8*m - s, 10*m - s, 10*m - s}, 2},
+		"hard, below the footprint, past 1.25 times that": {life{Hard, 900, 1000, booted, 0, false}, life{Hard, 900, 1251, booted, 0, false},
+			[]time.Duration{0, 0, m - s, 0}, 2},
+		"hard, above the footprint: a leak": {life{Hard, 1100, 1101, booted, 2 * s, false}, life{}, never, -1},
+		"hard, another process, past 1.25 times the least it was seen over with": {untitled, life{Hard, 900, 1251, Footprint{}, 0, false},
+			[]time.Duration{0, 0, m - s, 0}, 2},
+		"hard, a Sidekiq that boots is let boot": {booting, life{Hard, 900, 5000, Footprint{}, 0, true},
+			[]time.Duration{0, 0, m - s, 2*m - s}, 2},
+		"hard, but not past 95 % of the memory there is": {booting, life{Hard, 900, 95001, Footprint{}, 0, true},
+			[]time.Duration{0, 0, m - s, 0}, 2},
+
+		"for its age": {life{reason: Age, kb: 1000}, life{}, never, -1},
+		"requested":   {life{reason: Control, kb: 1000}, life{}, never, -1},
 	} {
-		delays, tooLow := live(c.lives)
-		for i := range delays {
-			if delays[i] != c.delays[i] || tooLow[i] != c.tooLow[i] {
-				t.Errorf("%s: delays %v, want %v; too low %v, want %v", name, delays, c.delays, tooLow, c.tooLow)
-				break
+		var b Backoff
+		now := 1000 * s
+		for i, want := range c.delays {
+			l := c.first
+			if i == len(c.delays)-1 && c.last != (life{}) {
+				l = c.last
 			}
+			started := now + s // after the restart of the one before
+			x := due{Instance{Started: started, Footprint: l.footprint}, l.reason, l.limit, started + l.over, l.kb}
+			v := b.decide(x, Sample{Booting: l.booting, MemoryKB: 100000})
+			now = max(x.over, v.NotBefore)
+			if tooLow := c.tooLow >= 0 && i >= c.tooLow; now-x.over != want || v.TooLow != tooLow {
+				t.Errorf("%s: instance %d: delayed for %v, too low %v; want %v, %v", name, i, now-x.over, v.TooLow, want, tooLow)
+			}
+			b = b.restarted(x, now)
 		}
 	}
 }
 
-func TestTheLongestDelayOfASoftRestartIsAnHour(t *testing.T) {
-	delays, _ := live(repeat(14, life{reason: Soft, limit: 900, kb: 1000, footprint: titled(1000, 1000, 1000), over: 9 * s}))
-	if last := delays[13]; last != time.Hour-10*s {
-		t.Errorf("the last waits %v", last)
+func TestAnInstanceThatWasOverTheLimitLateEndsTheStreak(t *testing.T) {
+	b := Backoff{Soft: Streak{Count: 2, Last: 990 * s, Over: 980 * s}}
+	late := due{Instance{Started: 1000 * s}, Soft, 900, 1061 * s, 1000}
+	if after := b.restarted(late, 1070*s); after != (Backoff{}) {
+		t.Errorf("%+v", after)
 	}
 }
 

@@ -22,185 +22,115 @@ func changes(c Change) string {
 	return text + string(c.Restart)
 }
 
-func TestTheTimer(t *testing.T) {
-	type at struct {
-		second int64
-		kb     int64
-		want   string
+// step is a sample and what it changes, or, with another letter for a kind, what becomes of the state beside samples.
+type step struct {
+	kind       byte
+	second, kb int64
+	want       string
+}
+
+const (
+	plain    = 's'
+	byClock  = 'c' // with Legacy: reversible
+	hardOnly = 'h' // likewise, and for the hard limit alone
+	blocked  = 'b'
+	postpone = 'P'
+	fail     = 'F'
+	request  = 'R'
+	resume   = 'U'
+)
+
+func (x step) of(state State, l Limits) (State, Change) {
+	at := time.Duration(x.second) * s
+	switch x.kind {
+	case postpone:
+		return state.Postponed(l, at), Change{}
+	case fail:
+		return state.Failed(l, at), Change{}
+	case request:
+		return state.Requested(), Change{}
+	case resume:
+		return state.Resumed(), Change{}
 	}
+	return state.Step(l, Sample{At: at, KB: x.kb, Reversible: x.kind == byClock || x.kind == hardOnly, HardOnly: x.kind == hardOnly,
+		Blocked: x.kind == blocked})
+}
+
+func TestWhatEachSampleChanges(t *testing.T) {
 	daemon := Limits{Soft: 100, Hard: 200, Grace: 10 * s, Retry: 60 * s}
-	legacy := Limits{Soft: 100, Grace: 10 * s, Retry: 60 * s, Legacy: true}
+	legacy := Limits{Soft: 100, Hard: 200, Grace: 10 * s, Retry: 60 * s, Legacy: true}
 	for name, c := range map[string]struct {
-		limits  Limits
-		samples []at
+		limits Limits
+		steps  []step
 	}{
-		"under and at the limit nothing happens": {daemon, []at{{1, 1, ""}, {2, 100, ""}, {1000, 100, ""}}},
-		"over it for the grace time: a restart": {daemon, []at{
-			{1, 101, "over-soft "}, {10, 150, ""}, {11, 101, "grace-over soft"}, {12, 101, ""}}},
-		"back under it within the grace time: none, and the next time counts anew": {daemon, []at{
-			{1, 101, "over-soft "}, {10, 100, "under-soft "}, {11, 101, "over-soft "}, {20, 101, ""}, {21, 101, "grace-over soft"}}},
-		"over the hard limit: at once":                       {daemon, []at{{1, 201, "over-soft over-hard hard"}}},
-		"over the hard limit within the grace time: at once": {daemon, []at{{1, 101, "over-soft "}, {2, 201, "over-hard hard"}}},
-		"at the hard limit: not":                             {daemon, []at{{1, 200, "over-soft "}}},
-		"no grace time: at once":                             {Limits{Soft: 100}, []at{{1, 101, "over-soft grace-over soft"}}},
-		"no soft limit: the hard one alone":                  {Limits{Hard: 200}, []at{{1, 200, ""}, {2, 201, "over-hard hard"}}},
-		"an endless grace time":                              {Limits{Soft: 100, Grace: Never}, []at{{1, 101, "over-soft "}, {1 << 30, 101, ""}}},
-		"legacy: not cancelled": {legacy, []at{
-			{1, 101, "over-soft "}, {2, 1, ""}, {10, 1, ""}, {11, 1, "grace-over legacy"}}},
-		"a clock that stands still": {daemon, []at{{5, 101, "over-soft "}, {5, 101, ""}, {4, 101, ""}}},
+		"under and at the limit": {daemon, []step{{plain, 1, 1, ""}, {plain, 2, 100, ""}, {plain, 1000, 100, ""}}},
+		"over it for the grace time": {daemon, []step{
+			{plain, 1, 101, "over-soft "}, {plain, 10, 150, ""}, {plain, 11, 101, "grace-over soft"}, {plain, 12, 101, ""}}},
+		"back under it within the grace time: the next time counts anew": {daemon, []step{
+			{plain, 1, 101, "over-soft "}, {plain, 10, 100, "under-soft "}, {plain, 11, 101, "over-soft "}, {plain, 20, 101, ""},
+			{plain, 21, 101, "grace-over soft"}}},
+		"over the hard limit":                       {daemon, []step{{plain, 1, 201, "over-soft over-hard hard"}}},
+		"over the hard limit within the grace time": {daemon, []step{{plain, 1, 101, "over-soft "}, {plain, 2, 201, "over-hard hard"}}},
+		"at the hard limit":                         {daemon, []step{{plain, 1, 200, "over-soft "}}},
+		"no grace time":                             {Limits{Soft: 100}, []step{{plain, 1, 101, "over-soft grace-over soft"}}},
+		"no soft limit":                             {Limits{Hard: 200}, []step{{plain, 1, 200, ""}, {plain, 2, 201, "over-hard hard"}}},
+		"an endless grace time":                     {Limits{Soft: 100, Grace: Never}, []step{{plain, 1, 101, "over-soft "}, {plain, 1 << 30, 101, ""}}},
+		"a clock that stands still":                 {daemon, []step{{plain, 5, 101, "over-soft "}, {plain, 5, 101, ""}, {plain, 4, 101, ""}}},
+		"too old":                                   {Limits{MaxAgeAt: 100 * s}, []step{{plain, 99, 1, ""}, {plain, 100, 1, "age"}}},
+
+		"postponed: tried again if it is still over": {daemon, []step{
+			{plain, 1, 101, "over-soft "}, {plain, 11, 101, "grace-over soft"}, {postpone, 20, 0, ""}, {plain, 79, 101, ""}, {plain, 80, 101, "soft"}}},
+		"postponed, and under the limit": {daemon, []step{
+			{plain, 1, 101, "over-soft "}, {plain, 11, 101, "grace-over soft"}, {postpone, 20, 0, ""}, {plain, 30, 100, "under-soft "}, {plain, 80, 100, ""}}},
+		"postponed, and over the hard limit: at once": {daemon, []step{
+			{plain, 1, 101, "over-soft "}, {plain, 11, 101, "grace-over soft"}, {postpone, 20, 0, ""}, {plain, 21, 201, "over-hard hard"}}},
+		"failed: begun again at any size": {daemon, []step{
+			{plain, 0, 201, "over-soft over-hard hard"}, {fail, 10, 0, ""}, {plain, 20, 1, "under-soft "}, {plain, 69, 1, ""}, {plain, 70, 1, "hard"}}},
+		"requested: at once, at any size": {daemon, []step{{postpone, 10, 0, ""}, {request, 10, 0, ""}, {plain, 10, 1, "control"}}},
+		"blocked by another restart": {Limits{Soft: 100}, []step{
+			{blocked, 1, 101, "over-soft grace-over "}, {plain, 2, 101, "soft"}}},
+		"its watcher was killed during the restart": {daemon, []step{
+			{plain, 1, 201, "over-soft over-hard hard"}, {resume, 0, 0, ""}, {plain, 2, 1, "under-soft hard"}}},
+		"over the hard limit during a restart": {Limits{Soft: 100, Hard: 200}, []step{
+			{plain, 1, 101, "over-soft grace-over soft"}, {plain, 2, 201, "over-hard "}, {plain, 2, 201, ""}}},
+
+		"legacy: not cancelled": {legacy, []step{
+			{plain, 1, 101, "over-soft "}, {plain, 2, 1, ""}, {plain, 10, 1, ""}, {plain, 11, 1, "grace-over legacy"}}},
+		"legacy, seen by the clock alone": {legacy, []step{{byClock, 1, 101, "over-soft "}, {byClock, 2, 100, "under-soft "}, {byClock, 12, 100, ""}}},
+		"legacy, seen by the clock, then by the hook": {legacy, []step{
+			{byClock, 1, 101, "over-soft "}, {plain, 2, 101, ""}, {byClock, 3, 100, ""}, {byClock, 11, 100, "grace-over legacy"}}},
+		"legacy, the hook asks when it is small": {legacy, []step{{byClock, 1, 101, "over-soft "}, {plain, 2, 100, ""}, {byClock, 3, 100, "under-soft "}}},
+		"legacy, for the hard limit alone":       {legacy, []step{{hardOnly, 1, 101, ""}, {hardOnly, 20, 101, ""}, {hardOnly, 21, 201, "over-hard hard"}}},
+		"legacy, the grace time of the hook":     {legacy, []step{{plain, 1, 101, "over-soft "}, {hardOnly, 11, 1, "grace-over legacy"}}},
 	} {
 		var state State
-		for _, x := range c.samples {
+		for i, x := range c.steps {
 			var change Change
-			state, change = state.Step(c.limits, Sample{At: time.Duration(x.second) * s, KB: x.kb})
-			if changes(change) != x.want {
-				t.Errorf("%s: %d KB at %d s: %q, want %q", name, x.kb, x.second, changes(change), x.want)
+			if state, change = x.of(state, c.limits); changes(change) != x.want {
+				t.Errorf("%s: step %d: %q, want %q", name, i, changes(change), x.want)
 			}
 		}
 	}
 }
 
-func TestAPostponedRestartIsTriedAgainIfStillOver(t *testing.T) {
+func TestWhenTheNextSampleIsDue(t *testing.T) {
 	l := Limits{Soft: 100, Grace: 10 * s, Retry: 60 * s}
-	state, c := State{Over: true}.Step(l, Sample{At: 10 * s, KB: 101})
-	if c.Restart != Soft {
-		t.Fatal("no restart")
-	}
-	state = state.Postponed(l, 20*s)
-	if next, ok := state.Next(l); !ok || next != 80*s {
-		t.Errorf("next at %v, %v", next, ok)
-	}
-	if _, c := state.Step(l, Sample{At: 79 * s, KB: 101}); c.Restart != "" {
-		t.Error("restart before the retry time")
-	}
-	if _, c := state.Step(l, Sample{At: 80 * s, KB: 101}); changes(c) != "soft" {
-		t.Errorf("still over after the retry time: %q", changes(c))
-	}
-	under, c := state.Step(l, Sample{At: 30 * s, KB: 100})
-	if changes(c) != "under-soft " {
-		t.Errorf("under: %q", changes(c))
-	}
-	if _, c := under.Step(l, Sample{At: 80 * s, KB: 100}); c.Restart != "" {
-		t.Error("restart though it is under the limit again")
-	}
-}
-
-func TestARestartThatFailedIsBegunAgainWhateverTheSize(t *testing.T) {
-	l := Limits{Soft: 100, Hard: 200, Retry: 60 * s, Grace: s}
-	state, _ := State{}.Step(l, Sample{At: 0, KB: 201})
-	state = state.Failed(l, 10*s)
-	state, c := state.Step(l, Sample{At: 20 * s, KB: 1})
-	if c.Restart != "" {
-		t.Error("restart before the retry time")
-	}
-	if next, ok := state.Next(l); !ok || next != 70*s {
-		t.Errorf("next at %v, %v", next, ok)
-	}
-	if _, c = state.Step(l, Sample{At: 70 * s, KB: 1}); c.Restart != Hard {
-		t.Errorf("after the retry time: %q", changes(c))
-	}
-}
-
-func TestASampleIsDueWhenTheGraceTimeExpires(t *testing.T) {
-	l := Limits{Soft: 100, Grace: 10 * s}
-	state := State{}
-	if _, ok := state.Next(l); ok {
-		t.Error("something is due under the limit")
-	}
-	state, _ = state.Step(l, Sample{At: 3 * s, KB: 101})
-	if next, ok := state.Next(l); !ok || next != 13*s {
-		t.Errorf("next at %v, %v", next, ok)
-	}
-	l.Grace = Never
-	if next, ok := state.Next(l); ok {
-		t.Errorf("an endless grace time is over at %v", next)
-	}
-}
-
-func TestAProcessThatIsTooOldIsRestarted(t *testing.T) {
-	l := Limits{MaxAgeAt: 100 * s}
-	if next, ok := (State{}).Next(l); !ok || next != 100*s {
-		t.Errorf("next at %v, %v", next, ok)
-	}
-	if _, c := (State{}).Step(l, Sample{At: 99 * s, KB: 1}); c != (Change{}) {
-		t.Errorf("too early: %q", changes(c))
-	}
-	state, c := State{}.Step(l, Sample{At: 100 * s, KB: 1})
-	if c.Restart != Age || !state.Restarting {
-		t.Errorf("%q", changes(c))
-	}
-}
-
-func TestARequestedRestartBeginsWhateverTheSize(t *testing.T) {
-	l := Limits{Soft: 100, Retry: s}
-	state := State{}.Postponed(l, 10*s).Requested()
-	if _, c := state.Step(l, Sample{At: 10 * s, KB: 1}); c.Restart != Control {
-		t.Errorf("%q", changes(c))
-	}
-}
-
-func TestNoRestartBeginsWhileAnotherIsUnderWay(t *testing.T) {
-	l := Limits{Soft: 100}
-	state, c := State{}.Step(l, Sample{At: s, KB: 101, Blocked: true})
-	if changes(c) != "over-soft grace-over " {
-		t.Errorf("blocked: %q", changes(c))
-	}
-	if _, c = state.Step(l, Sample{At: 2 * s, KB: 101}); c.Restart != Soft {
-		t.Errorf("not blocked any more: %q", changes(c))
-	}
-}
-
-func TestARestartWhoseWatcherDiedIsBegunAgain(t *testing.T) {
-	l := Limits{Soft: 100, Grace: 900 * s}
-	state := State{Over: true, Restarting: true, Reason: Hard}
-	if _, c := state.Resumed().Step(l, Sample{At: s, KB: 1}); c.Restart != Hard {
-		t.Errorf("%q", changes(c))
-	}
-}
-
-func TestPassingTheHardLimitIsSeenDuringARestart(t *testing.T) {
-	l := Limits{Soft: 100, Hard: 200, Retry: s}
-	state, _ := State{}.Step(l, Sample{At: s, KB: 101})
-	for i, want := range []string{"over-hard ", ""} {
-		var c Change
-		if state, c = state.Step(l, Sample{At: 2 * s, KB: 201}); changes(c) != want {
-			t.Errorf("check %d: %q, want %q", i, changes(c), want)
-		}
-	}
-	if state = state.Postponed(l, 3*s); state.NotBefore != 4*s {
-		t.Errorf("postponed until %v", state.NotBefore)
-	}
-}
-
-func TestALegacyTimerOfChecksByTheClockCanBeCancelled(t *testing.T) {
-	type at struct {
-		sample Sample
-		want   string
-	}
-	clock := func(second, kb int64) Sample {
-		return Sample{At: time.Duration(second) * s, KB: kb, Reversible: true}
-	}
-	hook := func(second, kb int64) Sample { return Sample{At: time.Duration(second) * s, KB: kb} }
-	hardOnly := func(second, kb int64) Sample {
-		x := clock(second, kb)
-		x.HardOnly = true
-		return x
-	}
-	l := Limits{Soft: 100, Hard: 200, Grace: 10 * s, Legacy: true}
-	for name, samples := range map[string][]at{
-		"seen by the clock alone":                     {{clock(1, 101), "over-soft "}, {clock(2, 100), "under-soft "}, {clock(12, 100), ""}},
-		"then asked for by the hook":                  {{clock(1, 101), "over-soft "}, {hook(2, 101), ""}, {clock(3, 100), ""}, {clock(11, 100), "grace-over legacy"}},
-		"the hook asks when it is small":              {{clock(1, 101), "over-soft "}, {hook(2, 100), ""}, {clock(3, 100), "under-soft "}},
-		"the clock does not count for the soft limit": {{hardOnly(1, 101), ""}, {hardOnly(20, 101), ""}},
-		"the clock always counts for the hard limit":  {{hardOnly(1, 201), "over-hard hard"}},
-		"the grace time of the hook expires":          {{hook(1, 101), "over-soft "}, {hardOnly(11, 1), "grace-over legacy"}},
+	over := State{Over: true, Since: 3 * s}
+	for name, c := range map[string]struct {
+		state  State
+		limits Limits
+		want   time.Duration // Never: by time alone nothing changes
+	}{
+		"under the limit":       {State{}, l, Never},
+		"over it":               {over, l, 13 * s},
+		"an endless grace time": {over, Limits{Soft: 100, Grace: Never}, Never},
+		"postponed":             {over.Postponed(l, 20*s), l, 80 * s},
+		"failed":                {State{}.Failed(l, 10*s), l, 70 * s},
+		"an age":                {State{}, Limits{MaxAgeAt: 100 * s}, 100 * s},
+		"being restarted":       {State{Over: true, Restarting: true}, l, Never},
 	} {
-		var state State
-		for _, x := range samples {
-			var c Change
-			if state, c = state.Step(l, x.sample); changes(c) != x.want {
-				t.Errorf("%s: at %v: %q, want %q", name, x.sample.At, changes(c), x.want)
-			}
+		if next, ok := c.state.Next(c.limits); ok != (c.want < Never) || ok && next != c.want {
+			t.Errorf("%s: %v, %v, want %v", name, next, ok, c.want)
 		}
 	}
 }

@@ -156,6 +156,12 @@ func TestWhenAProcessIsRestarted(t *testing.T) {
 				w.script = []fakeEvent{{at: start + 5*time.Second, commands: strings.Repeat("t", 1000)}, {at: start + 10*time.Second, commands: "t"}}
 			},
 			want: []string{"5s restart-begin", "15s restart-done"}},
+		"many commands are carried out in order, and unknown ones ignored": {
+			size: constant(101), most: time.Hour, change: func(c *Config, w *fakeWorld) {
+				c.Interval, c.Control = 0, "fifo"
+				w.script = []fakeEvent{{at: start + 5*time.Second, commands: "cppp\nuu z\x00?\npupux"}}
+			},
+			want: []string{"5s paused", "5s resumed", "5s paused", "5s resumed", "5s paused", "5s resumed"}},
 		"a dry run logs it, time and again": {
 			size: constant(201), most: 61 * time.Second, change: func(c *Config, _ *fakeWorld) { c.DryRun = true },
 			want: []string{"0s over-soft", "0s over-hard", "0s restart-begin", "10s grace-over", "1m0s restart-begin"}},
@@ -205,6 +211,37 @@ func TestWhenAProcessIsRestarted(t *testing.T) {
 			}
 			expect(t, name, j, c.want...)
 		})
+	}
+}
+
+// The state of a check that is not the only one is that of the one before.
+func TestHowOneCheckEnds(t *testing.T) {
+	prog := []string{"prog"}
+	for name, c := range map[string]struct {
+		prog []string
+		size func(time.Duration) int64
+		run  run
+		want []error // of each check, ten seconds after the last
+	}{
+		"nothing to do":                 {prog, constant(1), run{}, []error{nil}},
+		"the restart is done":           {prog, constant(201), run{kills: true}, []error{nil, ErrEnded}},
+		"postponed":                     {prog, constant(201), run{code: 75}, []error{ErrPostponed, nil}},
+		"failed":                        {prog, constant(201), run{code: 1}, []error{ErrFailed, nil}},
+		"the process is running":        {prog, constant(201), run{}, []error{ErrFailed}},
+		"a test, under the limits":      {nil, constant(1), run{}, []error{ErrNotDue}},
+		"a test, over soft":             {nil, constant(101), run{}, []error{ErrNotDue, nil, nil}},
+		"a test, back under the limits": {nil, between(201, 15*time.Second, 1), run{}, []error{nil, nil, ErrNotDue}},
+		"a test, over hard":             {nil, constant(201), run{}, []error{nil, nil}},
+	} {
+		w, cfg := newWorld(t, c.size), config(t, 100, 200)
+		cfg.Once, cfg.Prog = true, c.prog
+		w.prog = func() run { return c.run }
+		for i, want := range c.want {
+			if j, err := watchFor(w, cfg, time.Hour); err != want {
+				t.Errorf("%s: check %d: %v, want %v: %q", name, i, err, want, j.lines)
+			}
+			w.now += 10 * time.Second
+		}
 	}
 }
 
