@@ -3,7 +3,7 @@ package proc
 import (
 	"os"
 	"slices"
-	"strings"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -44,20 +44,21 @@ type Ancestor struct {
 func (a Ancestor) HasService() bool { return a.Name == "runsv" || a.Name == "s6-supervise" }
 
 // Ancestors are a process's parent, which has this pid, and those above it, the
-// nearest first, up to process 1. They end where one cannot be read.
+// nearest first, up to process 1. They end where one cannot be read. Each is as
+// its /proc/PID/stat was in one reading: its identity, its name and its parent.
 func Ancestors(ppid int) (list []Ancestor) {
+	scan := NewScanner()
+	defer scan.Close()
 	for pid := ppid; pid > 0; {
-		p, err := Open(pid)
+		text, err := scan.read(strconv.Itoa(pid) + "/stat")
 		if err != nil {
 			break
 		}
-		s, errStat := p.Stat()
-		comm, errComm := p.ReadFile("comm")
-		p.Close()
-		if errStat != nil || errComm != nil {
+		s, err := ParseStat(text)
+		if err != nil || s.Ended() {
 			break
 		}
-		list = append(list, Ancestor{p.ID, strings.TrimSuffix(string(comm), "\n")})
+		list = append(list, Ancestor{ID{pid, s.Start}, nameIn(text)})
 		pid = s.PPID
 	}
 	return list

@@ -26,8 +26,12 @@ func (sc *Scanner) Close() {
 }
 
 func (sc *Scanner) open() (err error) {
-	if sc.proc == nil {
-		sc.proc, err = os.Open("/proc")
+	if sc.proc != nil {
+		return nil
+	}
+	fd, err := openat(unix.AT_FDCWD, "/proc", unix.O_DIRECTORY) // os.Open would make an epoll for it
+	if err == nil {
+		sc.proc = os.NewFile(uintptr(fd), "/proc")
 	}
 	return err
 }

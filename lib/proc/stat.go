@@ -83,6 +83,11 @@ func ParseStat(text []byte) (s Stat, err error) {
 	return s, nil
 }
 
+// nameIn is the name in a text that ParseStat can read (TASK_COMM_LEN: up to 15 bytes).
+func nameIn(text []byte) string {
+	return string(text[bytes.IndexByte(text, '(')+1 : bytes.LastIndexByte(text, ')')])
+}
+
 // cutUint reads the digits at the start of text; ok if there is one and the
 // number fits.
 func cutUint(text []byte) (n uint64, rest []byte, ok bool) {
