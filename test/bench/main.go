@@ -18,7 +18,7 @@ var measurements = []struct {
 	name    string
 	measure func()
 }{
-	{"probe", probe}, {"crowd", crowd}, {"watch", watch}, {"memory", residentSizes}, {"crossing", crossing}, {"family", family},
+	{"starts", starts}, {"probe", probe}, {"crowd", crowd}, {"watch", watch}, {"memory", residentSizes}, {"crossing", crossing}, {"family", family},
 	{"sidekiq", sidekiq}, {"fleet", fleet}, {"gracestat", gracestat}, {"restart", restart}, {"sizes", sizes},
 }
 
@@ -55,6 +55,27 @@ func startTarget() process {
 	p := start("./leaky", "-max", "50000", "-children", "3")
 	p.waitReady()
 	return p
+}
+
+// starts: the wall time of the start of the program that takes longest, and that of a shell which checks one number, as
+// the recipes did that the programs have replaced, in turns.
+func starts() {
+	const numberCheck = `printf 30 | tr '\n' _ | grep -Eqx 'inf|[0-9]{1,9}(\.[0-9]+)?'`
+	binaries, err := filepath.Glob("bin/*")
+	check(err)
+	var slowest, shell time.Duration
+	var name string
+	for _, b := range binaries {
+		var ours, recipe []time.Duration
+		for range 20 {
+			ours = append(ours, run(b, "--version"))
+			recipe = append(recipe, run("sh", "-c", numberCheck))
+		}
+		if median(ours) > slowest {
+			slowest, shell, name = median(ours), median(recipe), filepath.Base(b)
+		}
+	}
+	compare("start of "+name+" : a number checked in sh", slowest, shell, 1)
 }
 
 // probe: the wall time of `rssprobe PID` and `ps`, in turns.
