@@ -1,14 +1,10 @@
 package service
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -16,22 +12,6 @@ import (
 
 	"gracekit/lib/proc"
 )
-
-// startAs starts a process of a user.
-func startAs(t *testing.T, uid, gid int) proc.ID {
-	t.Helper()
-	cmd := exec.Command("sleep", "1000")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
-	must(t, cmd.Start())
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	p, err := proc.Open(cmd.Process.Pid)
-	must(t, err)
-	defer p.Close()
-	return p.ID
-}
 
 // give has a service directory owned by a user, with all that is in it.
 func give(t *testing.T, dir string, uid, gid int) {
@@ -41,44 +21,87 @@ func give(t *testing.T, dir string, uid, gid int) {
 	}))
 }
 
-func parse(t *testing.T, text string) Target {
-	t.Helper()
-	target, err := Parse(text)
-	must(t, err)
-	return target
+func TestAServiceDirectoryAnswersOnlyWithASupervisor(t *testing.T) {
+	id := startProcess(t)
+	checkFound(t, supervised(t, runitStatus(t, id.PID, running)), id)
+	checkRefused(t, serviceDir(t, runitStatus(t, id.PID, running)), "no runsv or s6-supervise is running for it: its status is stale")
+	for _, c := range []struct {
+		pid   int
+		phase phase
+		want  string
+	}{
+		{0, down, "the service is down"},
+		{id.PID, finishing, "the service is in ./finish"},
+		{0, finishing, "the service is in ./finish"}, // about to start it
+	} {
+		_, err := find(supervised(t, runitStatus(t, c.pid, c.phase)))
+		checkError(t, c, err, c.want)
+		if !errors.Is(err, proc.ErrGone) {
+			t.Errorf("%+v: it is refused: %v", c, err)
+		}
+	}
+}
+
+// A supervisor writes its status right after its FIFOs, or never, where the disk is full: then a watcher must not take the
+// service for one that is down.
+func TestAStatusThatIsNotThereIsWaitedFor(t *testing.T) {
+	for dir, unsupervised := range map[string]bool{serviceDir(t, nil): false, supervised(t, nil): true} {
+		must(t, os.Remove(filepath.Join(dir, "supervise", "status")))
+		if _, err := find(dir); err == nil || errors.Is(err, proc.ErrGone) || errors.Is(err, ErrUnsupervised) != unsupervised {
+			t.Errorf("%v; unsupervised: %v", err, unsupervised)
+		}
+	}
+	status := filepath.Join(supervised(t, nil), "supervise", "status")
+	must(t, os.Rename(status, status+".new"))
+	time.AfterFunc(settleTime/10, func() { os.Rename(status+".new", status) })
+	checkRefused(t, filepath.Dir(filepath.Dir(status)), "invalid supervise/status of 0 bytes")
+}
+
+func TestLinksToAServiceDirectoryAreFollowedAndChecked(t *testing.T) {
+	id := startProcess(t)
+	dir, link := supervised(t, runitStatus(t, id.PID, running)), filepath.Join(tempDir(t), "service")
+	supervise := filepath.Join(tempDir(t), "supervise") // as in Debian, where it is in /run
+	must(t, os.Rename(filepath.Join(dir, "supervise"), supervise), os.Symlink(supervise, filepath.Join(dir, "supervise")), os.Symlink(dir, link))
+	checkFound(t, link, id)
+	for _, path := range []string{dir, supervise, filepath.Join(supervise, "status")} {
+		must(t, os.Chmod(path, 0o777))
+		checkRefused(t, link, "world-writable")
+		must(t, os.Chmod(path, 0o755))
+	}
+	asRoot(t)
+	for _, path := range []string{dir, supervise} { // in a directory of the user the link to supervise could be the user's, too
+		must(t, os.Chown(path, nobody, 0))
+		checkRefused(t, link, "owned by uid 65534")
+		must(t, os.Chown(path, 0, 0))
+	}
+	// Anybody who can write a directory in which root expects a pidfile could choose the service that root signals.
+	must(t, os.Lchown(link, nobody, 0))
+	checkRefused(t, link, link+" is owned by uid 65534")
 }
 
 // The owner of a service directory replaces supervise by a link while root watches.
 func TestASuperviseThatItsOwnerReplacesByALinkIsNotFollowed(t *testing.T) {
 	asRoot(t)
 	id := startAs(t, nobody, nobody)
-	dir, elsewhere := directoryWith(t, runitStatus(t, id.PID, 1), "ok", true), tempDir(t)
+	dir, elsewhere := supervised(t, runitStatus(t, id.PID, running)), tempDir(t)
 	give(t, dir, nobody, nobody)
-	supervise, err := parse(t, dir).OpenSupervise()
+	d, err := parse(t, dir).OpenSupervise()
 	must(t, err)
-	defer supervise.Close()
-	must(t, supervise.WriteFile("gracewatch", []byte("1"), 0o600))
+	defer d.Close()
 
-	moved := filepath.Join(dir, "moved")
-	must(t, os.Rename(filepath.Join(dir, "supervise"), moved), os.Symlink(elsewhere, filepath.Join(dir, "supervise")),
-		os.Lchown(filepath.Join(dir, "supervise"), nobody, nobody))
-	must(t, supervise.WriteFile("gracewatch", []byte("2"), 0o600))
-	if text, _ := os.ReadFile(filepath.Join(moved, "gracewatch")); string(text) != "2" {
-		t.Errorf("what is open already is written as %q", text)
-	}
+	supervise, moved := filepath.Join(dir, "supervise"), filepath.Join(dir, "moved")
+	must(t, os.Rename(supervise, moved), os.Symlink(elsewhere, supervise), os.Lchown(supervise, nobody, nobody))
+	must(t, d.WriteFile("gracewatch", []byte("what is open stays open"), 0o600))
+	checkText(t, filepath.Join(moved, "gracewatch"), "what is open stays open")
+
 	const want = "cannot follow the symbolic link supervise: its directory is owned by uid 65534"
-	if d, err := parse(t, dir).OpenSupervise(); err == nil || !strings.Contains(err.Error(), want) {
-		t.Errorf("%v, %v", d, err)
-	}
-	if found, err := find(dir); err == nil || errors.Is(err, proc.ErrGone) || !strings.Contains(err.Error(), want) {
-		t.Errorf("%v, %v", found, err)
-	}
-	if _, _, err := OpenParent(filepath.Join(dir, "supervise", "pgid")); err == nil || !strings.Contains(err.Error(), "its directory is owned by uid 65534") {
-		t.Errorf("%v", err)
-	}
-	if _, err := parse(t, dir).WantedState(); err == nil || !strings.Contains(err.Error(), want) {
-		t.Errorf("%v", err)
-	}
+	checkRefused(t, dir, want)
+	_, err = parse(t, dir).OpenSupervise()
+	checkError(t, "to write in it", err, want)
+	_, err = parse(t, dir).WantedState()
+	checkError(t, "what is wanted", err, want)
+	_, _, err = OpenParent(filepath.Join(supervise, "pgid"))
+	checkError(t, "by its path", err, "its directory is owned by uid 65534")
 	checkEntries(t, elsewhere)
 }
 
@@ -86,48 +109,42 @@ func TestRootUsesOnlyWhatRootOrTheUserOfTheProcessCanWrite(t *testing.T) {
 	asRoot(t)
 	const uid, gid, other = 12345, 12346, 12347
 	id := startAs(t, uid, gid)
-	pidfile := file(t, fmt.Sprint(id.PID), 0o644)
-	dir := directoryWith(t, runitStatus(t, id.PID, 1), "ok", true)
-	for _, path := range []string{pidfile, dir, filepath.Join(dir, "supervise"), filepath.Join(dir, "supervise", "status")} {
-		target := dir
-		if path == pidfile {
-			target = pidfile
-		}
-		before, err := os.Stat(path)
-		must(t, err)
-		plain := before.Mode().Perm() &^ 0o022
+	pidfile, dir := file(t, fmt.Sprint(id.PID), 0o644), supervised(t, runitStatus(t, id.PID, running))
+	for path, target := range map[string]string{
+		pidfile:                         pidfile,
+		dir:                             dir,
+		filepath.Join(dir, "supervise"): dir,
+		filepath.Join(dir, "supervise", "status"): dir,
+	} {
 		for _, c := range []struct {
 			uid, gid int
 			mode     os.FileMode
 			want     string
 		}{
-			{0, 0, plain, ""},
-			{0, 0, plain | 0o020, ""},
-			{uid, gid, plain, ""},
-			{uid, gid, plain | 0o020, ""}, // Capistrano's 0775 deploy:deploy
-			{0, gid, plain | 0o020, ""},
-			{uid, other, plain, ""},
-			{uid, other, plain | 0o020, "group-writable by gid 12347"},
-			{0, other, plain | 0o020, "group-writable by gid 12347"},
-			{other, gid, plain, "owned by uid 12347"},
-			{uid, gid, plain | 0o002, "world-writable"},
-			{0, 0, plain | 0o002 | os.ModeSticky, "world-writable"},
+			{0, 0, 0o755, ""},
+			{0, gid, 0o775, ""},
+			{uid, gid, 0o775, ""}, // Capistrano's deploy:deploy
+			{uid, other, 0o755, ""},
+			{uid, other, 0o775, "group-writable by gid 12347"},
+			{other, gid, 0o755, "owned by uid 12347"},
+			{uid, gid, 0o757, "world-writable"},
+			{0, 0, 0o757 | os.ModeSticky, "world-writable"},
 		} {
 			must(t, os.Chown(path, c.uid, c.gid), os.Chmod(path, c.mode))
-			found, err := find(target)
-			if c.want == "" && (err != nil || found != id) || c.want != "" && (err == nil || errors.Is(err, proc.ErrGone) || !strings.Contains(err.Error(), c.want)) {
-				t.Errorf("%s of %d:%d, mode %v: %v, %v; want %q", path, c.uid, c.gid, c.mode, found, err, c.want)
+			if c.want == "" {
+				checkFound(t, target, id)
+			} else {
+				checkRefused(t, target, c.want)
 			}
 		}
-		must(t, os.Chown(path, 0, 0), os.Chmod(path, plain))
+		must(t, os.Chown(path, 0, 0), os.Chmod(path, 0o755))
 	}
 }
 
 // While there is no process, the owner of a service directory owns its supervise, too.
 func TestASuperviseIsOpenedWhileTheServiceIsDown(t *testing.T) {
 	asRoot(t)
-	down := runitStatus(t, 0, 0)
-	dir := directoryWith(t, down, "ok", true)
+	dir := supervised(t, runitStatus(t, 0, down))
 	for _, c := range []struct {
 		owner, supervise int
 		want             string
@@ -140,11 +157,9 @@ func TestASuperviseIsOpenedWhileTheServiceIsDown(t *testing.T) {
 	} {
 		must(t, os.Chown(dir, c.owner, c.owner), os.Chown(filepath.Join(dir, "supervise"), c.supervise, c.supervise))
 		d, err := parse(t, dir).OpenSupervise()
+		checkError(t, c, err, c.want)
 		if err == nil {
 			d.Close()
-		}
-		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
-			t.Errorf("%+v: %v", c, err)
 		}
 	}
 }
@@ -152,11 +167,10 @@ func TestASuperviseIsOpenedWhileTheServiceIsDown(t *testing.T) {
 func TestAFileOfTheServicesUserIsReadButNotForTheWatchersOwnState(t *testing.T) {
 	asRoot(t)
 	id := startAs(t, nobody, nobody)
-	dir := directoryWith(t, runitStatus(t, id.PID, 1), "ok", true)
-	must(t, os.Mkdir(filepath.Join(dir, "conf"), 0o755))
-	for _, name := range []string{"conf/SIDEKIQ_TIMEOUT", "supervise/gracewatch"} {
-		must(t, os.WriteFile(filepath.Join(dir, name), []byte("60\n"), 0o644))
-	}
+	dir := supervised(t, runitStatus(t, id.PID, running))
+	timeout := filepath.Join(dir, "conf", "SIDEKIQ_TIMEOUT")
+	must(t, os.Mkdir(filepath.Dir(timeout), 0o755), os.WriteFile(timeout, []byte("60\n"), 0o644),
+		os.WriteFile(filepath.Join(dir, "supervise", "gracewatch"), nil, 0o644))
 	give(t, dir, nobody, nobody)
 	conf, err := parse(t, dir).OpenService("conf")
 	must(t, err)
@@ -164,44 +178,36 @@ func TestAFileOfTheServicesUserIsReadButNotForTheWatchersOwnState(t *testing.T) 
 	if text, err := conf.ReadFile("SIDEKIQ_TIMEOUT", 100); err != nil || string(text) != "60\n" {
 		t.Errorf("%q, %v", text, err)
 	}
+	must(t, os.Chown(timeout, 12345, 0))
+	_, err = conf.ReadFile("SIDEKIQ_TIMEOUT", 100)
+	checkError(t, "a file of another user", err, "owned by uid 12345")
+
 	supervise, err := parse(t, dir).OpenSupervise()
 	must(t, err)
 	defer supervise.Close()
-	if text, err := supervise.ReadFile("gracewatch", 100); err == nil || !strings.Contains(err.Error(), "owned by uid 65534") {
-		t.Errorf("%q, %v", text, err)
-	}
-	must(t, os.Chown(filepath.Join(dir, "conf/SIDEKIQ_TIMEOUT"), 12345, 0))
-	if text, err := conf.ReadFile("SIDEKIQ_TIMEOUT", 100); err == nil {
-		t.Errorf("of another user: %q", text)
-	}
+	_, err = supervise.ReadFile("gracewatch", 100)
+	checkError(t, "the watcher's state", err, "owned by uid 65534")
 }
 
 func TestAnythingButAStatusFileIsRefused(t *testing.T) {
-	id := self(t)
-	running := runitStatus(t, id.PID, 1)
-	for what, replace := range map[string]func(status string) error{
-		"a link": func(status string) error {
-			return errors.Join(os.Rename(status, status+".real"), os.Symlink("status.real", status))
-		},
-		"a FIFO":      func(status string) error { return errors.Join(os.Remove(status), unix.Mkfifo(status, 0o644)) },
-		"a directory": func(status string) error { return errors.Join(os.Remove(status), os.Mkdir(status, 0o755)) },
-		"a device":    func(status string) error { return errors.Join(os.Remove(status), os.Symlink("/dev/zero", status)) },
-		"too long":    func(status string) error { return os.WriteFile(status, make([]byte, 100), 0o644) },
+	for what, c := range map[string]struct {
+		name    string
+		replace func(path string) error
+		want    string
+	}{
+		"a link":              {"status", func(path string) error { return errors.Join(os.Rename(path, path+"1"), os.Symlink("status1", path)) }, "it is a symbolic link"},
+		"a FIFO":              {"status", func(path string) error { return errors.Join(os.Remove(path), unix.Mkfifo(path, 0o644)) }, "not a regular file"},
+		"a directory":         {"status", func(path string) error { return errors.Join(os.Remove(path), os.Mkdir(path, 0o755)) }, "not a regular file"},
+		"a long file":         {"status", func(path string) error { return os.WriteFile(path, make([]byte, 100), 0o644) }, "invalid supervise/status"},
+		"a file for the FIFO": {"ok", func(path string) error { return errors.Join(os.Remove(path), os.WriteFile(path, nil, 0o600)) }, "supervise/ok is not a FIFO"},
+		"a link to the FIFO":  {"ok", func(path string) error { return errors.Join(os.Rename(path, path+"1"), os.Symlink("ok1", path)) }, "cannot open supervise/ok"},
 	} {
-		dir := directoryWith(t, running, "ok", true)
-		must(t, replace(filepath.Join(dir, "supervise", "status")))
-		if found, err := find(dir); err == nil || errors.Is(err, proc.ErrGone) || !strings.Contains(err.Error(), "supervise/status") {
-			t.Errorf("%s: %v, %v", what, found, err)
-		}
-	}
-	for what, replace := range map[string]func(ok string) error{
-		"a file": func(ok string) error { return errors.Join(os.Remove(ok), os.WriteFile(ok, nil, 0o600)) },
-		"a link": func(ok string) error { return errors.Join(os.Rename(ok, ok+".real"), os.Symlink("ok.real", ok)) },
-	} {
-		dir := directoryWith(t, running, "ok", true)
-		must(t, replace(filepath.Join(dir, "supervise", "ok")))
-		if found, err := find(dir); err == nil || errors.Is(err, proc.ErrGone) || !strings.Contains(err.Error(), "supervise/ok") {
-			t.Errorf("%s in place of the FIFO: %v, %v", what, found, err)
+		dir := supervised(t, runitStatus(t, os.Getpid(), running))
+		must(t, c.replace(filepath.Join(dir, "supervise", c.name)))
+		_, err := find(dir)
+		checkError(t, what, err, c.want)
+		if errors.Is(err, proc.ErrGone) {
+			t.Errorf("%s is not refused: %v", what, err)
 		}
 	}
 }
@@ -209,34 +215,23 @@ func TestAnythingButAStatusFileIsRefused(t *testing.T) {
 // A status can name a pid of another pid namespace, which is any process here, or none.
 func TestOnlyAChildOfTheSupervisorIsItsProcess(t *testing.T) {
 	id := self(t)
-	stranger := runitStatus(t, id.PID, 1)
-	binary.BigEndian.PutUint64(stranger, uint64(time.Now().Add(-time.Hour).Unix()+10+1<<62))
-	dir := directoryWith(t, stranger, "ok", true)
-	if found, err := find(dir); err == nil || errors.Is(err, proc.ErrGone) || !strings.Contains(err.Error(), id.String()+", which is not a child of the service's supervisor") {
-		t.Errorf("a stranger: %v, %v", found, err)
-	}
-	none := runitStatus(t, proc.PIDMax, 1)
-	if found, err := find(directoryWith(t, none, "ok", true)); err == nil || errors.Is(err, proc.ErrGone) || !strings.Contains(err.Error(), "no such process here") {
-		t.Errorf("no process: %v, %v", found, err)
-	}
+	stranger := runitStatus(t, id.PID, running)
+	setStamp(stranger, time.Now().Add(-time.Hour).Unix())
+	checkRefused(t, supervised(t, stranger), id.String()+", which is not a child of the service's supervisor")
+	checkRefused(t, supervised(t, runitStatus(t, proc.PIDMax, running)), "there is no such process here")
 
 	// A process whose parent is in the service directory is its child, even if the clock has been set since.
-	child := startAs(t, os.Geteuid(), os.Getegid())
-	stale := runitStatus(t, child.PID, 1)
-	copy(stale, stranger[:12])
-	dir = directoryWith(t, stale, "ok", true)
-	if found, err := find(dir); err != nil || found != child {
-		t.Errorf("a parent in the directory: %v, %v", found, err)
-	}
+	child := startProcess(t)
+	stale := runitStatus(t, child.PID, running)
+	setStamp(stale, time.Now().Add(-time.Hour).Unix())
+	checkFound(t, supervised(t, stale), child)
 	// Containers that were started together have processes with the same pid and start time.
-	dir = directoryWith(t, runitStatus(t, child.PID, 1), "ok", true)
+	dir := supervised(t, runitStatus(t, child.PID, running))
 	t.Chdir("/")
-	if found, err := find(dir); err == nil {
-		t.Errorf("a parent elsewhere: %v", found)
-	}
-	must(t, os.Mkdir(filepath.Join(dir, "log"), 0o755), os.Rename(filepath.Join(dir, "supervise"), filepath.Join(dir, "log", "supervise")))
+	checkRefused(t, dir, "which is not a child of the service's supervisor")
+	// The supervisor of a log works in the directory of the service.
+	log := filepath.Join(dir, "log")
+	must(t, os.Mkdir(log, 0o755), os.Rename(filepath.Join(dir, "supervise"), filepath.Join(log, "supervise")))
 	t.Chdir(dir)
-	if found, err := find(filepath.Join(dir, "log")); err != nil || found != child {
-		t.Errorf("the service's log: %v, %v", found, err)
-	}
+	checkFound(t, log, child)
 }

@@ -5,29 +5,16 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// tryFIFO opens a FIFO by its path.
-func tryFIFO(path string, gid int) (int, error) {
-	d, name, err := OpenParent(path)
-	if err != nil {
-		return -1, err
-	}
-	defer d.Close()
-	return d.OpenFIFO(name, gid)
-}
-
-func mustOpenFIFO(t *testing.T, path string, gid int) int {
+func openFIFOIn(t *testing.T, d *Dir, gid int) int {
 	t.Helper()
-	fd, err := tryFIFO(path, gid)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fd, err := d.OpenFIFO("fifo", gid)
+	must(t, err)
 	t.Cleanup(func() { unix.Close(fd) })
 	return fd
 }
@@ -35,58 +22,48 @@ func mustOpenFIFO(t *testing.T, path string, gid int) int {
 func mode(t *testing.T, path string) os.FileMode {
 	t.Helper()
 	info, err := os.Lstat(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return info.Mode()
 }
 
-func TestAFIFOIsPrivate(t *testing.T) {
-	for _, mask := range []int{0, 0o22, 0o777} {
-		path := filepath.Join(tempDir(t), "fifo")
-		old := unix.Umask(mask)
-		mustOpenFIFO(t, path, -1)
-		unix.Umask(old)
-		if got := mode(t, path); got != os.ModeNamedPipe|0o600 {
-			t.Errorf("umask %o: %v", mask, got)
+func TestAFIFOIsPrivateOrForItsGroup(t *testing.T) {
+	for _, c := range []struct {
+		umask  int
+		exists bool // with another mode
+		gid    int
+		want   os.FileMode
+	}{
+		{0, false, -1, 0o600},
+		{0o777, false, -1, 0o600},
+		{0o22, false, os.Getegid(), 0o620},
+		{0, true, -1, 0o600},
+	} {
+		d := openDir(t, tempDir(t))
+		old := unix.Umask(c.umask)
+		if c.exists {
+			must(t, unix.Mkfifo(d.file("fifo"), 0o666))
 		}
-	}
-}
-
-func TestAGroupMayWriteAFIFO(t *testing.T) {
-	path := filepath.Join(tempDir(t), "fifo")
-	mustOpenFIFO(t, path, os.Getegid())
-	if got := mode(t, path); got != os.ModeNamedPipe|0o620 {
-		t.Errorf("%v", got)
-	}
-}
-
-func TestAnExistingFIFOIsUsedAndItsModeSet(t *testing.T) {
-	path := filepath.Join(tempDir(t), "fifo")
-	if err := unix.Mkfifo(path, 0o666); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(path, 0o666); err != nil {
-		t.Fatal(err)
-	}
-	mustOpenFIFO(t, path, -1)
-	if got := mode(t, path); got != os.ModeNamedPipe|0o600 {
-		t.Errorf("%v", got)
+		openFIFOIn(t, d, c.gid)
+		unix.Umask(old)
+		if got := mode(t, d.file("fifo")); got != os.ModeNamedPipe|c.want {
+			t.Errorf("%+v: %v", c, got)
+		}
 	}
 }
 
 func TestAFIFOOutlivesItsWriters(t *testing.T) {
-	path := filepath.Join(tempDir(t), "fifo")
-	fd := mustOpenFIFO(t, path, -1)
-	for range 3 {
-		w, err := os.OpenFile(path, os.O_WRONLY|unix.O_NONBLOCK, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := w.WriteString("c"); err != nil {
-			t.Fatal(err)
-		}
-		w.Close()
+	d := openDir(t, tempDir(t))
+	must(t, unix.Mkfifo(d.file("fifo"), 0o600))
+	first := make(chan error, 1)
+	go func() { first <- os.WriteFile(d.file("fifo"), []byte("c"), 0) }() // blocks until somebody reads, as echo c >fifo does
+	fd := openFIFOIn(t, d, -1)
+	select {
+	case err := <-first:
+		must(t, err)
+	case <-time.After(2 * time.Minute):
+		t.Fatal("the writer still waits")
+	}
+	for range 2 {
 		buf := make([]byte, 8)
 		if n, err := unix.Read(fd, buf); err != nil || string(buf[:n]) != "c" {
 			t.Errorf("read %q, %v", buf[:max(n, 0)], err)
@@ -98,58 +75,53 @@ func TestAFIFOOutlivesItsWriters(t *testing.T) {
 		if n, _ := unix.Poll(fds, 0); n != 0 { // no POLLHUP: the loop would spin
 			t.Errorf("with no writer: ready, %#x", fds[0].Revents)
 		}
+		must(t, os.WriteFile(d.file("fifo"), []byte("c"), 0))
 	}
 }
 
 func TestASecondReaderOfAFIFOIsRefused(t *testing.T) {
-	path := filepath.Join(tempDir(t), "fifo")
-	mustOpenFIFO(t, path, -1)
-	if _, err := tryFIFO(path, -1); err == nil || !strings.Contains(err.Error(), path+": another process reads it") {
-		t.Errorf("%v", err)
-	}
+	d := openDir(t, tempDir(t))
+	openFIFOIn(t, d, -1)
+	_, err := d.OpenFIFO("fifo", -1)
+	checkError(t, "a second one", err, d.file("fifo")+": another process reads it")
 }
 
-func TestAnythingButAFIFOIsRefusedAndNotTouched(t *testing.T) {
-	dir := tempDir(t)
-	own := filepath.Join(dir, "own")
-	if err := errors.Join(unix.Mkfifo(own, 0o640), os.Chmod(own, 0o640)); err != nil {
-		t.Fatal(err)
-	}
-	for name, make := range map[string]func(path string) error{
-		"regular file":      func(path string) error { return os.WriteFile(path, []byte("precious"), 0o640) },
-		"directory":         func(path string) error { return os.Mkdir(path, 0o750) },
-		"link to a FIFO":    func(path string) error { return os.Symlink(own, path) },
-		"link to nothing":   func(path string) error { return os.Symlink(filepath.Join(dir, "nothing"), path) },
-		"link to the null":  func(path string) error { return os.Symlink("/dev/null", path) },
-		"socket":            bindSocket,
-		"nothing, and no .": func(string) error { return nil },
+func TestAnythingButAFIFOOfTheCallerIsRefusedAndNotTouched(t *testing.T) {
+	for what, c := range map[string]struct {
+		make func(path string) error
+		want string
+	}{
+		"a regular file":     {func(path string) error { return os.WriteFile(path, []byte("precious"), 0o640) }, "not a FIFO"},
+		"a directory":        {func(path string) error { return os.Mkdir(path, 0o750) }, "not a FIFO"},
+		"a link to a FIFO":   {func(path string) error { return errors.Join(unix.Mkfifo(path+"1", 0o640), os.Symlink("fifo1", path)) }, "not a FIFO"},
+		"a link to nothing":  {func(path string) error { return os.Symlink("nothing", path) }, "not a FIFO"},
+		"a link to a device": {func(path string) error { return os.Symlink("/dev/null", path) }, "not a FIFO"},
+		"a socket":           {bindSocket, "not a FIFO"},
+		"a hard link":        {func(path string) error { return errors.Join(unix.Mkfifo(path, 0o640), os.Link(path, path+"1")) }, "it has 2 hard links"},
+		"another user's": {func(path string) error {
+			return errors.Join(unix.Mkfifo(path, 0o640), os.Chown(path, nobody, nobody))
+		}, "owned by uid 65534"},
 	} {
-		path := filepath.Join(dir, strings.ReplaceAll(name, " ", "-"))
-		if strings.HasPrefix(name, "nothing") {
-			path = filepath.Join(dir, "missing", "fifo")
-		}
-		if err := make(path); err != nil {
-			t.Fatal(err)
-		}
-		before, _ := os.Lstat(path)
-		fd, err := tryFIFO(path, -1)
-		if err == nil {
-			unix.Close(fd)
-			t.Errorf("%s was opened", name)
+		if what == "another user's" && !isRoot() {
 			continue
 		}
-		if strings.Count(err.Error(), filepath.Base(path))+strings.Count(err.Error(), "missing") != 1 {
-			t.Errorf("%s: the path is not named once: %v", name, err)
+		d := openDir(t, tempDir(t))
+		path := d.file("fifo")
+		must(t, c.make(path))
+		before, err := os.Lstat(path)
+		must(t, err)
+		entries, err := os.ReadDir(d.String())
+		must(t, err)
+		_, err = d.OpenFIFO("fifo", -1)
+		checkError(t, what, err, "cannot open "+path+": "+c.want)
+		after, err := os.Lstat(path)
+		must(t, err)
+		if after.Mode() != before.Mode() || after.ModTime() != before.ModTime() || !os.SameFile(before, after) {
+			t.Errorf("%s was touched: %v, was %v", what, after, before)
 		}
-		if after, _ := os.Lstat(path); before != nil && (after.Mode() != before.Mode() || after.ModTime() != before.ModTime() || !os.SameFile(before, after)) {
-			t.Errorf("%s was touched: %v, was %v", name, after, before)
+		if now, _ := os.ReadDir(d.String()); len(now) != len(entries) {
+			t.Errorf("%s: %v was made", what, now)
 		}
-	}
-	if got := mode(t, own); got != os.ModeNamedPipe|0o640 {
-		t.Errorf("behind a link: %v", got)
-	}
-	if _, err := os.Lstat(filepath.Join(dir, "nothing")); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("made behind a link: %v", err)
 	}
 }
 
@@ -165,47 +137,4 @@ func bindSocket(path string) error {
 	}
 	defer dir.Close()
 	return unix.Bind(fd, &unix.SockaddrUnix{Name: fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), filepath.Base(path))})
-}
-
-func TestAFIFOOfAnotherUserIsRefused(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("only root can give a FIFO away")
-	}
-	path := filepath.Join(tempDir(t), "fifo")
-	if err := unix.Mkfifo(path, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chown(path, 65534, 65534); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := tryFIFO(path, -1); err == nil || err.Error() != "cannot open "+path+": owned by uid 65534" {
-		t.Errorf("%v", err)
-	}
-	if got := mode(t, path); got != os.ModeNamedPipe|0o600 {
-		t.Errorf("touched: %v", got)
-	}
-}
-
-func TestAWriterNeverBlocksAReaderThatOpens(t *testing.T) {
-	path := filepath.Join(tempDir(t), "fifo")
-	if err := unix.Mkfifo(path, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	written := make(chan error, 1)
-	go func() { // blocks until somebody reads, as echo c >fifo does
-		written <- os.WriteFile(path, []byte("c\n"), 0)
-	}()
-	fd := mustOpenFIFO(t, path, -1)
-	select {
-	case err := <-written:
-		if err != nil {
-			t.Error(err)
-		}
-	case <-time.After(2 * time.Minute):
-		t.Fatal("the writer still waits")
-	}
-	buf := make([]byte, 8)
-	if n, err := unix.Read(fd, buf); err != nil || string(buf[:n]) != "c\n" {
-		t.Errorf("%q, %v", buf[:max(n, 0)], err)
-	}
 }

@@ -9,74 +9,60 @@ import (
 	"time"
 )
 
-// The samples in testdata were read from live services; the names say of which
-// supervisor and in which state.
+// sample is a status that was read from a live service; its name says of which supervisor and in which state.
+func sample(t *testing.T, name string) []byte {
+	t.Helper()
+	text, err := os.ReadFile("testdata/" + name + ".status")
+	must(t, err)
+	return text
+}
+
 func TestTheStatusOfEachSupervisorIsRead(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.status")
-	if err != nil || len(files) < 40 {
-		t.Fatalf("%d samples, %v", len(files), err)
+	samples := map[string]phase{}
+	for phase, names := range map[phase]string{
+		running: `runit-2.1.2-after-cont runit-2.1.2-paused-sv-pause runit-2.1.2-restarted runit-2.1.2-run runit-2.1.2-sv-once
+			runit-2.1.2-sv-term-on-a-process-ignoring-term-want-up runit-2.1.2-want-down-process-still-alive-ignores-term
+			s6-2.11.3.2-continued s6-2.11.3.2-o-once-at-most s6-2.11.3.2-paused s6-2.11.3.2-restarted s6-2.11.3.2-up
+			s6-2.11.3.2-up-notification-fd-not-ready-yet s6-2.11.3.2-up-ready s6-2.11.3.2-want-down-process-still-alive
+			s6-2.13.1.0-continued s6-2.13.1.0-up s6-2.13.1.0-up-notification-fd-not-ready-yet s6-2.13.1.0-up-ready`,
+		finishing: `runit-2.1.2-after-runsv-exit runit-2.1.2-in-finish-after-sigkill-want-up runit-2.1.2-in-finish-after-sv-term-want-up
+			runit-2.1.2-in-finish-want-down runit-2.1.2-run-exits-37-repeatedly runit-2.1.2-run-script-missing-cannot-exec
+			runit-2.1.2-sv-exit-in-progress s6-2.11.3.2-exit-37-in-finish s6-2.11.3.2-in-finish-after-sigkill-want-up
+			s6-2.11.3.2-in-finish-want-down s6-2.13.1.0-in-finish-after-sigkill-want-up s6-2.13.1.0-in-finish-want-down`,
+		down: `runit-2.1.2-after-runsv-exit-2 runit-2.1.2-down runit-2.1.2-down-after-finish runit-2.1.2-down-file
+			s6-2.11.3.2-after-s6-supervise-exit s6-2.11.3.2-down s6-2.11.3.2-down-after-exit-37 s6-2.11.3.2-down-file-never-started
+			s6-2.11.3.2-exits-1-again s6-2.11.3.2-finish-exits-125-permanent-failure
+			s6-2.11.3.2-run-exits-1-at-once-between-restarts s6-2.13.1.0-down`,
+	} {
+		for _, name := range strings.Fields(names) {
+			samples[name] = phase
+		}
 	}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		name := strings.TrimSuffix(filepath.Base(file), ".status")
-		s, err := parseStatus(text)
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
-			continue
-		}
-		fifo, state := "control", name
-		for _, prefix := range []string{"runit-2.1.2-", "s6-2.11.3.2-", "s6-2.13.1.0-"} {
-			state = strings.TrimPrefix(state, prefix)
-		}
+	if files, err := filepath.Glob("testdata/*.status"); err != nil || len(files) != len(samples) {
+		t.Errorf("%d samples of %d are tested, %v", len(samples), len(files), err)
+	}
+	for name, phase := range samples {
+		fifo := "control"
 		if strings.HasPrefix(name, "runit") {
 			fifo = "ok"
 		}
-		if want := phaseOf(t, state); s.phase != want || s.fifo != fifo || (s.pid == 0) != (want == down) {
-			t.Errorf("%s: %+v, want phase %d", name, s, want)
+		s, err := parseStatus(sample(t, name))
+		if err != nil || s.phase != phase || s.fifo != fifo || (s.pid == 0) != (phase == down) {
+			t.Errorf("%s: %+v, %v; want phase %d", name, s, err, phase)
 		}
-		wantsDown := strings.Contains(state, "want-down")
-		if s.wanted.Paused != strings.HasPrefix(state, "paused") || wantsDown == s.wanted.Up && (wantsDown || strings.Contains(state, "want-up")) {
+		if s.wanted.Paused != strings.Contains(name, "paused") || strings.Contains(name, "want-up") && !s.wanted.Up || strings.Contains(name, "want-down") && s.wanted.Up {
 			t.Errorf("%s: %+v is wanted", name, s.wanted)
 		}
 	}
 }
 
-// phaseOf is what a sample's name says.
-func phaseOf(t *testing.T, state string) phase {
-	switch state {
-	case "after-cont", "paused-sv-pause", "restarted", "run", "sv-once", "sv-term-on-a-process-ignoring-term-want-up",
-		"want-down-process-still-alive-ignores-term", "continued", "o-once-at-most", "paused",
-		"up-notification-fd-not-ready-yet", "up-ready", "up", "want-down-process-still-alive":
-		return running
-	case "after-runsv-exit", "in-finish-after-sigkill-want-up", "in-finish-after-sv-term-want-up", "in-finish-want-down",
-		"run-exits-37-repeatedly", "run-script-missing-cannot-exec", "sv-exit-in-progress", "exit-37-in-finish":
-		return finishing
-	case "after-runsv-exit-2", "down-after-finish", "down-file", "down", "after-s6-supervise-exit", "down-after-exit-37",
-		"down-file-never-started", "finish-exits-125-permanent-failure", "run-exits-1-at-once-between-restarts", "exits-1-again":
-		return down
-	}
-	t.Fatalf("no phase known for sample %q", state)
-	return 0
-}
-
-func TestThePIDStandsWhereEachLayoutHasIt(t *testing.T) {
-	for file, pid := range map[string]int{
-		"runit-2.1.2-run":                 17565,
-		"s6-2.11.3.2-up":                  0x4b47,
-		"s6-2.13.1.0-up":                  0x4b9b,
-		"s6-2.11.3.2-paused":              0x4b47,
-		"runit-2.1.2-down":                0,
-		"s6-2.13.1.0-in-finish-want-down": 0x4d97,
+func TestThePIDAndTheTimeOfDayStandWhereEachLayoutHasThem(t *testing.T) {
+	for name, want := range map[string]status{ // both were read on 2026-11-22
+		"runit-2.1.2-run": {running, 17565, "ok", WantedState{Up: true}, time.Unix(0x6b02f72b-10, 0x0f1123bc)},
+		"s6-2.13.1.0-up":  {running, 0x4b9b, "control", WantedState{Up: true}, time.Unix(0x6b02f76d-37, 0x1bbc32a4)},
 	} {
-		text, err := os.ReadFile("testdata/" + file + ".status")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if s, err := parseStatus(text); err != nil || s.pid != pid {
-			t.Errorf("%s: %+v, %v; want pid %d", file, s, err, pid)
+		if s, err := parseStatus(sample(t, name)); err != nil || s != want || s.stamp.Year() != 2026 {
+			t.Errorf("%s: %+v, %v; want %+v", name, s, err, want)
 		}
 	}
 }
@@ -84,88 +70,49 @@ func TestThePIDStandsWhereEachLayoutHasIt(t *testing.T) {
 // Versions of which no live sample is at hand, made from their sources: s6 2.14 and 2.15 write the 35 bytes of 2.12 again,
 // and from 2.13.2 on a service that was never started has flag 1, which elsewhere means paused. runit 2.2 and 2.3
 // write what 2.1.2 does.
-func TestTheStatusOfLaterS6IsRead(t *testing.T) {
-	read := func(name string) []byte {
-		text, err := os.ReadFile("testdata/" + name + ".status")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return text
-	}
-	up, never := read("s6-2.11.3.2-up"), read("s6-2.11.3.2-down-file-never-started")
-	insert := func(text []byte) []byte { // the process group, as in 2.13
-		return slices.Concat(text[:32], text[24:32], text[32:])
-	}
-	flags := func(text []byte, f byte) []byte {
-		text = slices.Clone(text)
-		text[len(text)-1] = f
-		return text
-	}
-	for name, c := range map[string]struct {
-		text []byte
-		want status
+func TestTheFlagsOfS6AreRead(t *testing.T) {
+	up, never := sample(t, "s6-2.11.3.2-up"), sample(t, "s6-2.11.3.2-down-file-never-started")
+	for _, c := range []struct {
+		text   []byte
+		flags  byte
+		phase  phase
+		wanted WantedState
 	}{
-		"2.15, up":                        {up, status{phase: running, pid: 0x4b47, fifo: "control", wanted: WantedState{Up: true}}},
-		"2.15, up and ready":              {flags(up, 0x0c), status{phase: running, pid: 0x4b47, fifo: "control", wanted: WantedState{Up: true}}},
-		"2.15, paused":                    {flags(up, 0x05), status{phase: running, pid: 0x4b47, fifo: "control", wanted: WantedState{Up: true, Paused: true}}},
-		"2.15, wanted down, still there":  {flags(up, 0x00), status{phase: running, pid: 0x4b47, fifo: "control", wanted: WantedState{}}},
-		"2.15, in finish":                 {flags(up, 0x06), status{phase: finishing, pid: 0x4b47, fifo: "control", wanted: WantedState{Up: true}}},
-		"2.15, in finish, wanted down":    {flags(up, 0x02), status{phase: finishing, pid: 0x4b47, fifo: "control", wanted: WantedState{}}},
-		"2.12, never started":             {never, status{phase: down, pid: 0, fifo: "control", wanted: WantedState{}}},
-		"2.15, never started":             {flags(never, 0x09), status{phase: down, pid: 0, fifo: "control", wanted: WantedState{}}},
-		"2.15, before the first start":    {flags(never, 0x0d), status{phase: down, pid: 0, fifo: "control", wanted: WantedState{Up: true}}},
-		"2.15, down between two starts":   {flags(never, 0x0c), status{phase: down, pid: 0, fifo: "control", wanted: WantedState{Up: true}}},
-		"2.13.2, never started":           {insert(flags(never, 0x09)), status{phase: down, pid: 0, fifo: "control", wanted: WantedState{}}},
-		"2.13.2, before the first start":  {insert(flags(never, 0x0d)), status{phase: down, pid: 0, fifo: "control", wanted: WantedState{Up: true}}},
-		"2.13, up":                        {insert(up), status{phase: running, pid: 0x4b47, fifo: "control", wanted: WantedState{Up: true}}},
-		"2.13, in finish":                 {insert(flags(up, 0x06)), status{phase: finishing, pid: 0x4b47, fifo: "control", wanted: WantedState{Up: true}}},
-		"2.13, wanted down, still there":  {insert(flags(up, 0x00)), status{phase: running, pid: 0x4b47, fifo: "control", wanted: WantedState{}}},
-		"2.13, down between two restarts": {insert(flags(never, 0x0c)), status{phase: down, pid: 0, fifo: "control", wanted: WantedState{Up: true}}},
+		{up, 0x04, running, WantedState{Up: true}},
+		{up, 0x0c, running, WantedState{Up: true}}, // ready
+		{up, 0x05, running, WantedState{Up: true, Paused: true}},
+		{up, 0x00, running, WantedState{}},
+		{up, 0x06, finishing, WantedState{Up: true}},
+		{up, 0x02, finishing, WantedState{}},
+		{never, 0x00, down, WantedState{}},
+		{never, 0x09, down, WantedState{}},
+		{never, 0x0d, down, WantedState{Up: true}}, // before the first start
+		{never, 0x0c, down, WantedState{Up: true}}, // between two starts
 	} {
-		s, err := parseStatus(c.text)
-		s.stamp = time.Time{} // TestTheStampIsTheTimeOfDay
-		if err != nil || s != c.want {
-			t.Errorf("%s: %+v, %v; want %+v", name, s, err, c.want)
-		}
-	}
-	for _, text := range [][]byte{flags(up, 0x10), insert(flags(up, 0x10))} {
-		if s, err := parseStatus(text); err == nil {
-			t.Errorf("flag 16: %+v", s)
-		}
-	}
-}
-
-func TestTheStampIsTheTimeOfDay(t *testing.T) {
-	for file, want := range map[string]time.Time{ // both were read on 2026-11-22
-		"runit-2.1.2-run": time.Unix(0x6b02f72b-10, 0x0f1123bc),
-		"s6-2.13.1.0-up":  time.Unix(0x6b02f76d-37, 0x1bbc32a4),
-	} {
-		text, err := os.ReadFile("testdata/" + file + ".status")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if s, err := parseStatus(text); err != nil || !s.stamp.Equal(want) || s.stamp.Year() != 2026 {
-			t.Errorf("%s: %v, %v; want %v", file, s.stamp, err, want)
+		text := append(slices.Clone(c.text[:s6Length-1]), c.flags)
+		withGroup := slices.Concat(text[:32], text[24:32], text[32:]) // 2.13
+		for _, text := range [][]byte{text, withGroup} {
+			s, err := parseStatus(text)
+			if err != nil || s.phase != c.phase || s.wanted != c.wanted || (s.pid == 0x4b47) != (c.phase != down) {
+				t.Errorf("%d bytes, flags %#x: %+v, %v; want %+v", len(text), c.flags, s, err, c)
+			}
+			text[len(text)-1] |= 0x10
+			_, err = parseStatus(text)
+			checkError(t, "an unknown flag", err, "invalid supervise/status")
 		}
 	}
 }
 
 func TestAStatusOfAnyOtherFormIsRefused(t *testing.T) {
-	good, err := os.ReadFile("testdata/runit-2.1.2-run.status")
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, n := range []int{0, 18, 19, 21, 26, 34, 36, 42, 44} { // 18: daemontools; 26: s6 2.1
-		if s, err := parseStatus(make([]byte, n)); err == nil || !strings.Contains(err.Error(), "want 20 of runit") {
-			t.Errorf("%d bytes: %+v, %v", n, s, err)
-		}
+		_, err := parseStatus(make([]byte, n))
+		checkError(t, n, err, "want 20 of runit, 35 or 43 of s6")
 	}
 	for at, value := range map[int]byte{0: 0, 1: 1, 8: 0xff, 15: 0xff, 16: 2, 18: 2, 19: 3} {
-		bad := append([]byte(nil), good...)
-		bad[at] = value
-		if s, err := parseStatus(bad); err == nil {
-			t.Errorf("byte %d is %#x: %+v", at, value, s)
-		}
+		text := slices.Clone(statusOfRunit)
+		text[at] = value
+		_, err := parseStatus(text)
+		checkError(t, at, err, "invalid supervise/status")
 	}
 }
 
