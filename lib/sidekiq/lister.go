@@ -18,7 +18,6 @@ type Lister struct {
 	scan      *proc.Scanner
 	target    proc.ID // the last target that was a Sidekiq itself
 	heartbeat int     // the id of the thread that showed it
-	found     []proc.ID
 }
 
 // NewLister is a Lister.
@@ -26,19 +25,17 @@ func NewLister() *Lister { return &Lister{scan: proc.NewScanner()} }
 
 // List lists the Sidekiqs among the target and its descendants, parents first;
 // none if there is none. If the target is a Sidekiq it is the only one: what is
-// below it is of its jobs. The slice is good until the next listing.
+// below it is of its jobs.
 //
 // A process that cannot be read is skipped, but the target's own threads and
 // children must be readable. ErrGone if the target has ended.
-func (l *Lister) List(target *proc.Process) ([]proc.ID, error) {
-	l.found = l.found[:0]
+func (l *Lister) List(target *proc.Process) (found []proc.ID, err error) {
 	is, err := l.isSidekiq(target)
 	if err != nil {
 		return nil, unreadable(target, err)
 	}
 	if is {
-		l.found = append(l.found, target.ID)
-		return l.found, nil
+		return []proc.ID{target.ID}, nil
 	}
 	// A job that forks has a copy of Sidekiq's program, title and signal handlers,
 	// and whatever threads it starts then. It is not another Sidekiq until it
@@ -51,7 +48,7 @@ func (l *Lister) List(target *proc.Process) ([]proc.ID, error) {
 		}
 		if heartbeat, err := findHeartbeat(p, s); err == nil && heartbeat != 0 {
 			forks[s.PID] = true
-			l.found = append(l.found, p.ID)
+			found = append(found, p.ID)
 		}
 	})
 	if err != nil {
@@ -60,7 +57,7 @@ func (l *Lister) List(target *proc.Process) ([]proc.ID, error) {
 	if target.Ended() {
 		return nil, proc.ErrGone
 	}
-	return l.found, nil
+	return found, nil
 }
 
 // isSidekiq is IsSidekiq for the target of each listing. While the thread that
