@@ -16,6 +16,7 @@ var notedPrefixes = []string{"", "MEMORY_KILLER_", "SIDEKIQ_MEMORY_KILLER_"}
 // noteEnviron reads the settings from /proc/PID/environ. A title may have
 // overwritten a part of it: what is cut off has no name that is known.
 func (n *BootNotes) noteEnviron(environ []byte) {
+	n.Environ = maps.Clone(n.Environ) // so that it can be told whether something was added
 	for text := range bytes.SplitSeq(environ, []byte{0}) {
 		name, value, ok := bytes.Cut(text, []byte{'='})
 		if !ok || !isNoted(name) {

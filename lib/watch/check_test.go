@@ -34,8 +34,8 @@ func TestACheckOfOneProcessAllocatesNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, d := range l.instances {
-				if d.unreadable.since > 0 || d.kb == 0 {
-					t.Fatalf("%s: %d KB", name, d.kb)
+				if d.unreadableSince > 0 || d.KB == 0 {
+					t.Fatalf("%s: %d KB", name, d.KB)
 				}
 			}
 		}
@@ -46,7 +46,7 @@ func TestACheckOfOneProcessAllocatesNothing(t *testing.T) {
 		if n := testing.AllocsPerRun(10, check); n != 0 {
 			t.Errorf("%s: %v allocations a check", name, n)
 		}
-		l.release()
+		l.close()
 		h.close()
 	}
 }
@@ -61,11 +61,11 @@ func TestReadingTheTitleOfABootingProcessMakesLittleGarbage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &machineProcess{p, &host{}}
+	h := &machineProcess{p, newHost(&Config{Measure: proc.RSS}, -1, nil)}
 	defer h.Close()
 	var notes BootNotes
-	h.ReadTitle(&notes) // the buffer gets its size
-	if n := testing.AllocsPerRun(10, func() { h.ReadTitle(&notes) }); n > 12 {
+	h.Read(&notes) // the buffer gets its size
+	if n := testing.AllocsPerRun(10, func() { h.Read(&notes) }); n > 12 {
 		t.Errorf("%v allocations a reading", n)
 	}
 }

@@ -37,9 +37,9 @@ func (l *loop) handleCommands(letters []byte, hook bool) error {
 		}
 	}
 	switch {
-	case !check || l.paused || l.target == nil || l.target.Ended():
+	case !check || l.kept.Paused || l.target == nil || l.target.Ended():
 		return nil
-	case l.phase != watching: // of the others
+	case l.phase() != watching: // of the others
 		l.checkAt = min(l.checkAt, at)
 		return nil
 	}
@@ -51,7 +51,7 @@ func (l *loop) requestRestart(at time.Duration) {
 	if l.target != nil && l.cfg.hasSeveral() {
 		l.listInstances(at)
 	}
-	for _, d := range l.instances {
+	for _, d := range l.order {
 		d.State = d.State.Requested()
 	}
 	l.dirty = true
@@ -59,13 +59,10 @@ func (l *loop) requestRestart(at time.Duration) {
 
 // pause stops the checks, or resumes them.
 func (l *loop) pause(paused bool) {
-	if l.paused == paused {
+	if l.kept.Paused == paused {
 		return
 	}
-	l.paused, l.dirty = paused, true
-	if l.restart == nil {
-		l.setPhase()
-	}
+	l.kept.Paused = paused
 	if paused {
 		l.event(Paused, nil)
 		return
@@ -83,3 +80,7 @@ func (l *loop) warnSilent(at time.Duration) {
 	l.silenceAt = grace.Never
 	l.cfg.Messages.Warn("no command has come on %s for %v: is the job hook loaded?", l.cfg.Control, hookSilence.Round(time.Minute))
 }
+
+// hookSilence is how long nothing may come from a job hook before the clock checks
+// in its place, or, where the clock does not, that is logged.
+const hookSilence = 10 * time.Minute

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"gracekit/lib/grace"
-	"gracekit/lib/proc"
 )
 
 // Event is one of the log lines that are contract: its name is the message.
@@ -69,36 +68,31 @@ func withoutTime(groups []string, a slog.Attr) slog.Attr {
 }
 
 // event logs an event of an instance, or, with nil, of the target, and has
-// --notify know of it.
-func (l *loop) event(e Event, d *instance, attrs ...slog.Attr) { l.eventAt(e.Level, e, d, attrs...) }
-
-func (l *loop) eventAt(level slog.Level, e Event, d *instance, attrs ...slog.Attr) {
-	var id proc.ID
+// --notify know of it. It is a change of what is kept.
+func (l *loop) event(e Event, d *instance, attrs ...slog.Attr) {
+	l.dirty = true
+	all := []slog.Attr{slog.String("target", l.cfg.Target.Text)}
 	switch {
 	case d != nil:
-		id = d.id
+		all = append(all, slog.String("id", d.ID))
 	case l.target != nil:
-		id = l.target.ID()
-	}
-	all := []slog.Attr{slog.String("target", l.cfg.Target.Text)}
-	if id != (proc.ID{}) {
-		all = append(all, slog.String("id", id.String()))
+		all = append(all, slog.String("id", l.target.ID().String()))
 	}
 	all = append(all, attrs...)
-	l.cfg.Log.LogAttrs(context.Background(), level, e.Name, all...)
-	if l.notifier != nil && (level >= slog.LevelWarn || e.Name == RestartDone.Name) {
+	l.cfg.Log.LogAttrs(context.Background(), e.Level, e.Name, all...)
+	if l.notifier != nil && (e.Level >= slog.LevelWarn || e.Name == RestartDone.Name) {
 		l.notifier.send(e.Name, l.world.Now(), all)
 	}
 }
 
-// report logs what a check has led to, apart from a restart that begins.
-func (l *loop) report(d *instance, c grace.Decision, at time.Duration) {
+// logDecision logs what a check has led to, and the restart if it begins.
+func (l *loop) logDecision(d *instance, c grace.Decision, begins bool, at time.Duration) {
 	if c.OverSoft {
 		l.event(OverSoft, d, d.sizeAttrs(at, "")...)
 	}
 	if c.UnderSoft {
-		d.why, d.failed, d.tooLow = "", false, nil
-		attrs := append([]slog.Attr{slog.Int64("rss_kb", d.kb)}, limitAttrs(d.limits, at-d.State.Since)...)
+		d.Why, d.failed, d.TooLow = "", false, nil
+		attrs := append([]slog.Attr{slog.Int64("rss_kb", d.KB)}, limitAttrs(d.limits, at-d.State.Since)...)
 		l.event(UnderSoft, d, attrs...)
 	}
 	if c.OverHard {
@@ -107,35 +101,35 @@ func (l *loop) report(d *instance, c grace.Decision, at time.Duration) {
 	if c.GraceOver {
 		l.event(GraceOver, d, d.sizeAttrs(at, c.Restart)...)
 	}
-	if c.SoftTooLow.TooLow {
-		l.reportTooLow(d, grace.Soft, c.SoftTooLow, at)
+	l.logTooLow(d, grace.Soft, c.SoftTooLow, at)
+	l.logTooLow(d, grace.Hard, c.HardTooLow, at)
+	if begins {
+		attrs := d.sizeAttrs(at, c.Restart)
+		if l.cfg.DryRun {
+			attrs = append(attrs, slog.Bool("dry_run", true))
+		}
+		l.event(RestartBegin, d, attrs...)
 	}
-	if c.HardTooLow.TooLow {
-		l.reportTooLow(d, grace.Hard, c.HardTooLow, at)
-	}
-	c.Restart, c.Begin, c.HardTooLow = "", false, grace.Verdict{} // a hard limit that is too low is decided anew at each check
-	l.dirty = l.dirty || c != (grace.Decision{})
 }
 
-// reportTooLow logs, once for an instance, that a limit is below what it needs.
-func (l *loop) reportTooLow(d *instance, limit grace.Reason, v grace.Verdict, at time.Duration) {
-	if slices.Contains(d.tooLow, limit) {
+// logTooLow logs, once for an instance, that a limit is below what it needs.
+func (l *loop) logTooLow(d *instance, limit grace.Reason, v grace.Verdict, at time.Duration) {
+	if !v.TooLow || slices.Contains(d.TooLow, limit) {
 		return
 	}
-	d.tooLow = append(d.tooLow, limit)
-	l.dirty = true
+	d.TooLow = append(d.TooLow, limit)
 	attrs := append(d.sizeAttrs(at, limit), slog.String("limit", string(limit)))
 	why := fmt.Sprintf("it was over the %s limit within a minute of its start, three times running", limit)
 	if kb := d.Footprint.KB(); kb > 0 {
 		why = fmt.Sprintf("it had %d KB right after its boot", kb)
 		attrs = append(attrs, slog.Int64("boot_kb", kb))
 	}
-	if growth, ok := d.Footprint.GrowthPerMinute(d.kb, at); ok {
+	if growth, ok := d.Footprint.GrowthPerMinute(d.KB, at); ok {
 		why += fmt.Sprintf(" and has grown by %d KB a minute since", growth)
 		attrs = append(attrs, slog.Int64("growth_kb_min", growth))
 	}
-	d.why = why + ": raise the " + string(limit) + " limit"
-	attrs = append(attrs, slog.Int64("fits_kb", grace.FittingLimit(v.NeedKB)), slog.Any("wait_s", seconds(max(0, v.NotBefore-at))), slog.String("why", d.why))
+	d.Why = why + ": raise the " + string(limit) + " limit"
+	attrs = append(attrs, slog.Int64("fits_kb", grace.FittingLimit(v.NeedKB)), slog.Any("wait_s", seconds(max(0, v.NotBefore-at))), slog.String("why", d.Why))
 	l.event(LimitTooLow, d, attrs...)
 }
 
@@ -145,7 +139,7 @@ func (d *instance) sizeAttrs(at time.Duration, reason grace.Reason) []slog.Attr 
 	if d.State.Over {
 		over = at - d.State.Since
 	}
-	attrs := append([]slog.Attr{slog.Int64("rss_kb", d.kb)}, limitAttrs(d.limits, over)...)
+	attrs := append([]slog.Attr{slog.Int64("rss_kb", d.KB)}, limitAttrs(d.limits, over)...)
 	if reason != "" {
 		attrs = append(attrs, slog.String("reason", string(reason)))
 	}

@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -34,7 +34,7 @@ type fakeWorld struct {
 	prog      func() run  // what the next prog does
 	progs     []string    // environments of the progs that ran, with the time
 	running   *fakeProg
-	state     []byte
+	state     string              // the state file
 	successor func() *fakeProcess // what the supervisor starts, a second after an exit
 	ended     time.Duration       // when the watch ends
 }
@@ -87,16 +87,14 @@ func (p *fakeProcess) Close()      {}
 func (p *fakeProcess) age() time.Duration {
 	return p.w.now - p.id.StartTime()
 }
-func (p *fakeProcess) Size() (int64, error) {
+func (p *fakeProcess) PollFd() unix.PollFd { return unix.PollFd{} }
+func (p *fakeProcess) Read(*BootNotes) (reading, error) {
 	if p.err != nil {
-		return 0, p.err
+		return reading{}, p.err
 	}
-	return p.size(p.age()), nil
+	return reading{kb: p.size(p.age()), titled: p.titledAt > 0 && p.age() >= p.titledAt}, nil
 }
 func (p *fakeProcess) Available() (int64, error) { return p.available, nil }
-func (p *fakeProcess) ReadTitle(*BootNotes) appearance {
-	return appearance{titled: p.titledAt > 0 && p.age() >= p.titledAt}
-}
 func (p *fakeProcess) Quiet() (quiet, idle bool) { return p.quiet, p.idle }
 func (p *fakeProcess) Frozen() bool              { return p.frozen }
 
@@ -108,8 +106,9 @@ type fakeProg struct {
 	signals []unix.Signal
 }
 
-func (r *fakeProg) ID() proc.ID { return r.id }
-func (r *fakeProg) Ended() bool { return r.w.now >= r.ends }
+func (r *fakeProg) ID() proc.ID         { return r.id }
+func (r *fakeProg) PollFd() unix.PollFd { return unix.PollFd{} }
+func (r *fakeProg) Ended() bool         { return r.w.now >= r.ends }
 func (r *fakeProg) SignalGroup(sig unix.Signal) error {
 	r.signals = append(r.signals, sig)
 	r.ends, r.code = r.w.now, 128+int(sig)
@@ -195,22 +194,13 @@ func (w *fakeWorld) LargestBelow(process) (proc.ID, int64) {
 	return proc.ID{PID: 101, Start: 1}, w.largest
 }
 
-func (w *fakeWorld) Store() (*store, error) {
-	return &store{files: w, boot: "boot", self: "1:1", control: "fifo"}, nil
-}
 func (w *fakeWorld) History() *history { return nil }
-
-func (w *fakeWorld) Name() string { return "state" }
-func (w *fakeWorld) Lock() error  { return nil }
-func (w *fakeWorld) Read() ([]byte, error) {
-	if w.state == nil {
-		return nil, fs.ErrNotExist
+func (w *fakeWorld) Store() (*store, error) {
+	open := func() (*service.Dir, error) {
+		dir, _, err := service.OpenParent(w.state)
+		return dir, err
 	}
-	return w.state, nil
-}
-func (w *fakeWorld) Write(text []byte) error {
-	w.state = bytes.Clone(text)
-	return nil
+	return &store{path: w.state, name: filepath.Base(w.state), open: open, boot: "boot", self: "1:1", control: "fifo"}, nil
 }
 
 func (w *fakeWorld) Start(argv, environ []string) (running, error) {
@@ -268,7 +258,7 @@ func (j *journal) Note(string, ...any)             {}
 
 // newWorld is a world with one process, and a prog that ends it in a second.
 func newWorld(t *testing.T, size func(age time.Duration) int64) *fakeWorld {
-	w := &fakeWorld{t: t, now: start, ended: grace.Never, wanted: service.WantedState{Up: true}}
+	w := &fakeWorld{t: t, now: start, state: filepath.Join(t.TempDir(), "state"), ended: grace.Never, wanted: service.WantedState{Up: true}}
 	w.target = w.start(100, size)
 	w.prog = func() run { return run{takes: time.Second, kills: true} }
 	return w
@@ -310,7 +300,7 @@ func watchFor(w *fakeWorld, cfg Config, most time.Duration) (*journal, error) {
 	}}))
 	cfg.Messages = j
 	l := newLoop(&cfg, w)
-	defer l.release()
+	defer l.close()
 	if err := l.start(); err != nil {
 		return j, err
 	}

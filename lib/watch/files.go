@@ -1,10 +1,9 @@
 package watch
 
 import (
-	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -19,120 +18,35 @@ const (
 	controlName = "gracewatch.control"
 )
 
-// stateFile is the state file and its lock, in a directory that was checked and
-// is open: what its path leads to later is not written to.
-type stateFile struct {
-	path   string                       // for messages
-	name   string                       // in the directory
-	open   func() (*service.Dir, error) // checks the directory and opens it
-	opened func(*service.Dir)           // opens what else is in it; may be nil
-	dir    *service.Dir                 // nil: it could not be opened yet
-	lock   *os.File                     // nil: not locked yet
-}
-
-func (f *stateFile) Name() string { return f.path }
-
-// Lock locks the file beside it.
-func (f *stateFile) Lock() error {
-	if f.lock != nil {
-		return nil
-	}
-	dir, err := f.open()
-	if err != nil {
-		return err
-	}
-	lock, err := dir.OpenLock(f.name + ".lock")
-	if err != nil {
-		dir.Close()
-		if errors.Is(err, service.ErrLocked) {
-			return ErrLocked
-		}
-		return err
-	}
-	f.close()
-	f.dir, f.lock = dir, lock
-	if f.opened != nil {
-		f.opened(dir)
-	}
-	return nil
-}
-
-// Read reads the file. Where its directory cannot be opened there is none.
-func (f *stateFile) Read() ([]byte, error) {
-	dir := f.dir
-	if dir == nil {
-		var err error
-		if dir, err = f.open(); err != nil {
-			return nil, fs.ErrNotExist
-		}
-		defer dir.Close()
-	}
-	return dir.ReadFile(f.name, mostState)
-}
-
-// Write replaces the file. If its directory was deleted, it may have been made
-// anew.
-func (f *stateFile) Write(text []byte) error {
-	if err := f.Lock(); err != nil {
-		return err
-	}
-	err := f.dir.WriteFile(f.name, text, 0o600)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	held := *f
-	f.dir, f.lock = nil, nil
-	if err := f.Lock(); err != nil {
-		f.dir, f.lock = held.dir, held.lock
-		return err
-	}
-	held.close()
-	return f.dir.WriteFile(f.name, text, 0o600)
-}
-
-func (f *stateFile) close() {
-	if f.lock != nil {
-		f.lock.Close()
-	}
-	if f.dir != nil {
-		f.dir.Close()
-	}
-}
-
 // Store is the state file: that of --state, or that in the supervise of the
 // service.
-func (h *host) Store() (*store, error) {
+func (h *host) Store() (s *store, err error) {
 	cfg := h.cfg
-	f := &stateFile{path: cfg.State}
-	switch directory := cfg.Target.Service(); {
+	s = &store{path: cfg.State, name: filepath.Base(cfg.State), control: cfg.Control, self: selfID(), directory: serviceDirectory(cfg)}
+	inSupervise := isInSupervise(cfg.State)
+	switch {
 	case cfg.State != "":
-		f.name = filepath.Base(cfg.State)
-		f.open = func() (*service.Dir, error) {
+		s.open = func() (*service.Dir, error) {
 			dir, _, err := service.OpenParent(cfg.State)
 			return dir, err
 		}
-		if isInSupervise(cfg.State) {
-			f.opened = h.openServiceControl
-		}
-	case directory == "", cfg.DryRun && !cfg.Once:
-		return nil, nil
+	case cfg.Target.Service() == "", cfg.DryRun && !cfg.Once:
+		return s, nil
 	default:
-		f.path, f.name = filepath.Join(directory, "supervise", stateName), stateName
-		f.open = cfg.Target.OpenSupervise
-		f.opened = h.openServiceControl
+		s.path, s.name, inSupervise = filepath.Join(cfg.Target.Service(), "supervise", stateName), stateName, true
+		s.open = cfg.Target.OpenSupervise
 	}
-	boot, err := proc.Boot()
-	if err != nil {
-		return nil, err
-	}
-	s := &store{files: f, directory: serviceDirectory(cfg), boot: boot, self: selfID(), control: cfg.Control}
-	if f.opened != nil && !cfg.Once {
-		s.control = filepath.Join(filepath.Dir(f.path), controlName)
+	if inSupervise {
+		s.opened = h.openServiceControl
+		if !cfg.Once {
+			s.control = filepath.Join(filepath.Dir(s.path), controlName)
+		}
 	}
 	if path, err := filepath.Abs(s.control); err == nil && s.control != "" { // its readers work elsewhere
 		s.control = path
 	}
-	return s, nil
+	s.boot, err = proc.Boot()
+	return s, err
 }
 
 // serviceDirectory tells which service a state file is of: the target, or, for a
@@ -170,13 +84,12 @@ func (h *host) openServiceControl(dir *service.Dir) {
 	if h.cfg.Once || h.cfg.DryRun {
 		return
 	}
-	for i, c := range h.controls {
+	h.controls = slices.DeleteFunc(h.controls, func(c controlFIFO) bool {
 		if !c.hook { // that of a supervise that was deleted
 			unix.Close(c.fd)
-			h.controls = append(h.controls[:i], h.controls[i+1:]...)
-			break
 		}
-	}
+		return !c.hook
+	})
 	fd, err := dir.OpenFIFO(controlName, -1)
 	if err != nil {
 		h.cfg.Messages.Warn("%v", err)
@@ -202,7 +115,7 @@ func (h *host) openControl(path string, gid int) error {
 
 // History is the history file: that of --history, or that in the supervise of the
 // service. nil: none is kept.
-func (h *host) History() *history {
+func (h *host) History() (kept *history) {
 	cfg := h.cfg
 	var dir *service.Dir
 	var err error
@@ -217,7 +130,6 @@ func (h *host) History() *history {
 	default:
 		return nil
 	}
-	var kept *history
 	if err == nil {
 		defer dir.Close()
 		kept, err = openHistory(dir, name)

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,7 +28,6 @@ func (l *loop) start() error {
 		l.targetErr = err.Error()
 		l.event(ReadFailed, nil, slog.Any("err", err), slog.String("why", "waiting for its supervisor"))
 		l.checkAt = l.world.Now()
-		l.setPhase()
 		return nil
 	}
 	return l.resumeWatch(p, l.world.Now())
@@ -52,11 +52,8 @@ func (l *loop) resumeWatch(p process, at time.Duration) error {
 	if !l.cfg.Once {
 		l.logWatching()
 	}
-	if l.paused {
+	if l.kept.Paused {
 		l.event(Paused, nil)
-	}
-	if l.restart == nil {
-		l.setPhase()
 	}
 	return nil
 }
@@ -102,9 +99,6 @@ func (l *loop) attach(p process, at time.Duration) error {
 	if l.cfg.Interval == 0 && !l.cfg.Once {
 		l.checkAt = grace.Never
 	}
-	if l.restart == nil {
-		l.setPhase()
-	}
 	return nil
 }
 
@@ -127,7 +121,7 @@ func (l *loop) addInstance(p process, at time.Duration) (*instance, error) {
 
 // release closes the target and its instances.
 func (l *loop) release() {
-	for _, d := range l.instances {
+	for _, d := range l.order {
 		if d.process != l.target {
 			d.process.Close()
 		}
@@ -136,25 +130,36 @@ func (l *loop) release() {
 		l.target.Close()
 	}
 	clear(l.instances)
-	l.order, l.target, l.dirty = nil, nil, true
+	l.order, l.target = nil, nil
+}
+
+// close ends the watch.
+func (l *loop) close() {
+	l.release()
+	if l.store != nil {
+		l.store.close()
+	}
 }
 
 // detach lets go of a target that has exited; the service may have a new process
 // soon.
-func (l *loop) detach() {
+func (l *loop) detach() error {
 	var attrs []slog.Attr
 	if l.mayBeReplaced() {
 		if wanted, err := l.world.Wanted(); err == nil && !wanted.Up {
 			attrs = append(attrs, slog.String("why", "the service is wanted down"))
 		}
 	}
-	if l.isTimerRunning() {
+	if slices.ContainsFunc(l.order, func(d *instance) bool { return d.State.Over && !d.State.GraceOver }) {
 		attrs = append(attrs, slog.String("stopped", "the grace timer"))
 	}
 	l.event(TargetGone, nil, attrs...)
 	l.release()
 	l.checkAt = l.world.Now()
-	l.setPhase()
+	if !l.mayBeReplaced() {
+		return ErrEnded
+	}
+	return nil
 }
 
 // searchTarget searches for the process of the service. Right after an exit it does so often,
@@ -162,7 +167,7 @@ func (l *loop) detach() {
 // it checks.
 func (l *loop) searchTarget(at time.Duration) error {
 	p, err := l.world.Target()
-	if err == nil && !l.opened {
+	if err == nil && l.store == nil {
 		return l.resumeWatch(p, at)
 	}
 	if err == nil {
@@ -192,13 +197,12 @@ func (l *loop) searchTarget(at time.Duration) error {
 func (l *loop) listInstances(at time.Duration) {
 	found, err := l.world.Instances(l.target)
 	if err != nil {
-		if !errors.Is(err, proc.ErrGone) && !l.listErrLogged { // its end is reported elsewhere
-			l.listErrLogged = true
+		if !errors.Is(err, proc.ErrGone) && l.listFault.begins(err) { // its end is reported elsewhere
 			l.event(ReadFailed, nil, slog.Any("err", err))
 		}
 		return
 	}
-	l.round++
+	l.listing++
 	l.order = l.order[:0]
 	var failed error
 	for _, id := range found {
@@ -206,24 +210,32 @@ func (l *loop) listInstances(at time.Duration) {
 			failed = err
 		}
 	}
-	if failed != nil && !l.listErrLogged {
-		l.eventAt(slog.LevelError, ReadFailed, nil, slog.String("why", "not all instances can be watched"), slog.Any("err", failed))
+	if l.listFault.begins(failed) {
+		event := ReadFailed
+		event.Level = slog.LevelError
+		l.event(event, nil, slog.String("why", "not all instances can be watched"), slog.Any("err", failed))
 	}
-	l.listErrLogged = failed != nil
-	l.removeExited(len(found) > 0)
-	if len(l.instances) == 0 && l.cfg.Scope != proc.ScopeChildren {
-		l.addStandIn(at)
+	for _, d := range l.instances {
+		if d.listing != l.listing {
+			l.keepOrRemove(d, len(found) > 0)
+		}
+	}
+	if len(l.order) == 0 && l.cfg.Scope != proc.ScopeChildren {
+		l.addInstance(l.target, at) // a Sidekiq that boots, or a wrapper that has not started it
 	}
 }
 
 // addListed attaches to one of a listing.
 func (l *loop) addListed(id proc.ID, at time.Duration) error {
 	if d := l.instances[id]; d != nil {
-		d.round, d.standIn = l.round, false
+		d.listing = l.listing
 		l.order = append(l.order, d)
 		return nil
 	}
-	p, err := l.open(id)
+	p, err := l.target, error(nil)
+	if id != p.ID() { // that is open
+		p, err = l.world.Open(id)
+	}
 	if err != nil {
 		return err
 	}
@@ -234,80 +246,56 @@ func (l *loop) addListed(id proc.ID, at time.Duration) error {
 		}
 		return err
 	}
-	d.round = l.round
+	d.listing = l.listing
 	if p != l.target {
 		l.event(TargetUp, d, limitAttrs(d.limits, -1)...)
 	}
 	return nil
 }
 
-// open opens a process; the target is open already.
-func (l *loop) open(id proc.ID) (process, error) {
-	if id == l.target.ID() {
-		return l.target, nil
-	}
-	return l.world.Open(id)
-}
-
-// removeExited removes instances that are not in the last listing and have exited:
+// keepOrRemove removes an instance that is not in the last listing if it has exited:
 // a listing may leave one out while others exit. It removes the target itself,
 // which stood in, when there are others.
-func (l *loop) removeExited(others bool) {
-	for _, d := range l.instances {
-		if d.round == l.round || l.restart != nil && l.restart.instance == d {
-			if d.round != l.round {
-				l.order = append(l.order, d)
-			}
-			continue
-		}
-		switch {
-		case d.standIn && others:
-			l.removeInstance(d)
-		case d.process.Ended():
-			if d.process != l.target {
-				l.event(TargetGone, d)
-			}
-			l.removeInstance(d)
-		default:
-			l.order = append(l.order, d)
-		}
+func (l *loop) keepOrRemove(d *instance, others bool) {
+	beingRestarted := l.restart != nil && l.restart.instance == d
+	stoodIn := d.isStandIn() && others
+	if beingRestarted || !stoodIn && !d.process.Ended() {
+		l.order = append(l.order, d)
+		return
 	}
+	delete(l.instances, d.id)
+	l.dirty = true
+	if d.process == l.target {
+		return
+	}
+	l.event(TargetGone, d)
+	d.process.Close()
 }
 
-// addStandIn watches the target itself, as long as nothing of the scope is below
-// it: a Sidekiq that boots, or a wrapper that has not started it.
-func (l *loop) addStandIn(at time.Duration) {
-	if d, err := l.addInstance(l.target, at); err == nil {
-		d.standIn, d.round = true, l.round
-	}
-}
-
-// wrapperLog are what was logged of a target that is not the worker itself.
-type wrapperLog struct {
-	logged bool
-	next   time.Duration // when what is below it is measured again
-}
+// isStandIn tells, in a scope of several, whether it is the target itself, as long as
+// there is nobody else to watch.
+func (d *instance) isStandIn() bool { return d.listing == 0 }
 
 // logWrapper logs once that the Sidekiqs below the target are watched, or that
 // none is, and something below it is much larger.
 func (l *loop) logWrapper(at time.Duration) {
-	if l.wrapper.logged || l.cfg.Match != "" || l.cfg.Scope != proc.ScopeSidekiq {
+	if l.wrapperAt == grace.Never || l.cfg.Match != "" || l.cfg.Scope != proc.ScopeSidekiq {
 		return
 	}
 	own := l.instances[l.target.ID()]
 	if own == nil && len(l.instances) > 0 {
-		l.wrapper.logged = true
+		l.wrapperAt = grace.Never
 		l.cfg.Messages.Info("%v is a wrapper: watching %d Sidekiqs below it", l.target.ID(), len(l.instances))
 		return
 	}
-	if own == nil || !own.standIn || at < l.wrapper.next {
+	if own == nil || !own.isStandIn() || at < l.wrapperAt {
 		return
 	}
-	l.wrapper.next = grace.Later(at, time.Minute)
+	l.wrapperAt = grace.Later(at, time.Minute)
 	const much = 10
-	if id, kb := l.world.LargestBelow(l.target); own.kb > 0 && kb >= much*own.kb {
-		l.wrapper.logged = true
+	if id, kb := l.world.LargestBelow(l.target); own.KB > 0 && kb >= much*own.KB {
+		l.wrapperAt = grace.Never
 		l.cfg.Messages.Warn("%v has %d KB, but %v, below it, has %d KB and is not a Sidekiq: set --match or --scope (MEMORY_KILLER_MATCH, MEMORY_KILLER_SCOPE)",
-			l.target.ID(), own.kb, id, kb)
+			l.target.ID(), own.KB, id, kb)
 	}
 }

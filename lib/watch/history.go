@@ -83,10 +83,10 @@ func clampKB(kb int64) uint32 { return uint32(min(max(kb, 0), 1<<32-1)) }
 
 // history writes the history file.
 type history struct {
-	file   *os.File
-	next   time.Duration // when the next sample is due
-	last   HistorySample // that was written
-	failed bool          // that it cannot be written was logged
+	file  *os.File
+	next  time.Duration // when the next sample is due
+	last  HistorySample // that was written
+	fault fault
 }
 
 func openHistory(dir *service.Dir, name string) (*history, error) {
@@ -134,14 +134,6 @@ func (h *history) write(s HistorySample) error {
 	return err
 }
 
-// historyDue is when the next sample of the history is due.
-func (l *loop) historyDue() time.Duration {
-	if l.history == nil {
-		return grace.Never
-	}
-	return l.history.next
-}
-
 // sampleHistory notes the largest instance, each minute.
 func (l *loop) sampleHistory(at time.Duration) {
 	if l.history == nil || at < l.history.next {
@@ -151,27 +143,19 @@ func (l *loop) sampleHistory(at time.Duration) {
 	l.writeHistory("")
 }
 
-// markHistory notes a restart that ended.
-func (l *loop) markHistory(reason grace.Reason) {
-	if l.history != nil {
-		l.writeHistory(reason)
-	}
-}
-
+// writeHistory notes the largest instance, and the reason of a restart that has ended.
 func (l *loop) writeHistory(mark grace.Reason) {
 	s := HistorySample{At: l.world.Wall(), Mark: mark}
-	stale := l.cfg.Interval == 0 || l.cfg.Interval > time.Minute || l.paused
-	for _, d := range l.instances {
-		if stale || d.kb == 0 { // or it has just been added, and its first check is to come
-			d.measure(l.largestCredible())
+	stale := l.cfg.Interval == 0 || l.cfg.Interval > time.Minute || l.kept.Paused
+	for _, d := range l.order {
+		if stale || d.KB == 0 { // or it has just been added, and its first check is to come
+			d.read(nil)
 		}
-		if d.kb >= s.KB {
-			s.KB, s.SoftKB, s.HardKB = d.kb, d.limits.Soft, d.limits.Hard
+		if d.KB >= s.KB {
+			s.KB, s.SoftKB, s.HardKB = d.KB, d.limits.Soft, d.limits.Hard
 		}
 	}
-	err := l.history.write(s)
-	if err != nil && !l.history.failed {
+	if err := l.history.write(s); l.history.fault.begins(err) {
 		l.cfg.Messages.Error("cannot write the history: %v", err)
 	}
-	l.history.failed = err != nil
 }

@@ -70,7 +70,7 @@ func TestTheFirstSampleIsNotThatOfNoProcess(t *testing.T) {
 	cfg.Messages = &journal{w: w}
 	cfg.Log = slog.New(slog.DiscardHandler)
 	l := newLoop(&cfg, w)
-	defer l.release()
+	defer l.close()
 	if err := l.start(); err != nil {
 		t.Fatal(err)
 	}

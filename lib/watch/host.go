@@ -20,9 +20,10 @@ import (
 
 // host is the world as it is: the machine.
 type host struct {
-	text     []byte // what ReadTitle reads: one for all, 500 booting processes would have 3 KB each
 	cfg      *Config
-	stop     int // readable when the watch is to end
+	machine  int64  // its memory and swap, KB
+	text     []byte // what readTitle reads: one for all, 500 booting processes would have 3 KB each
+	stop     int    // readable when the watch is to end
 	controls []controlFIFO
 	commands [4096]byte
 	scan     *proc.Scanner
@@ -39,7 +40,7 @@ type controlFIFO struct {
 }
 
 func newHost(cfg *Config, stop int, score *oomScore) *host {
-	return &host{cfg: cfg, stop: stop, scan: proc.NewScanner(), lister: sidekiq.NewLister(), oomScore: score}
+	return &host{cfg: cfg, machine: machineKB(), stop: stop, scan: proc.NewScanner(), lister: sidekiq.NewLister(), oomScore: score}
 }
 
 func (h *host) close() {
@@ -59,11 +60,11 @@ func (h *host) Wait(on waits) (now woken, err error) {
 	for _, c := range h.controls {
 		h.fds = append(h.fds, unix.PollFd{Fd: int32(c.fd), Events: unix.POLLIN})
 	}
-	if p, ok := on.process.(*machineProcess); ok {
-		h.fds = append(h.fds, p.real.PollFd())
+	if on.process != nil {
+		h.fds = append(h.fds, on.process.PollFd())
 	}
-	if p, ok := on.prog.(interface{ PollFd() unix.PollFd }); ok {
-		h.fds = append(h.fds, p.PollFd())
+	if on.prog != nil {
+		h.fds = append(h.fds, on.prog.PollFd())
 	}
 	timeout := time.Duration(-1)
 	if on.until < grace.Never {
@@ -147,11 +148,35 @@ type machineProcess struct {
 	host *host
 }
 
-func (p *machineProcess) ID() proc.ID { return p.real.ID }
-func (p *machineProcess) Ended() bool { return p.real.Ended() }
-func (p *machineProcess) Close()      { p.real.Close() }
+func (p *machineProcess) ID() proc.ID         { return p.real.ID }
+func (p *machineProcess) PollFd() unix.PollFd { return p.real.PollFd() }
+func (p *machineProcess) Ended() bool         { return p.real.Ended() }
+func (p *machineProcess) Close()              { p.real.Close() }
 
-func (p *machineProcess) Size() (int64, error) {
+// Sizes that cannot be true.
+var (
+	errNothing = errors.New("0 KB is not the size of a process that runs")
+	errTooMuch = errors.New("larger than all the memory of the machine")
+)
+
+func (p *machineProcess) Read(notes *BootNotes) (r reading, err error) {
+	r.kb, err = p.size()
+	isSum := p.host.cfg.Match == "" && (p.host.cfg.Scope == proc.ScopeGroup || p.host.cfg.Scope == proc.ScopeTree)
+	switch {
+	case err != nil:
+		return r, err
+	case r.kb == 0:
+		return r, errNothing
+	case r.kb > p.host.machine && !isSum: // that counts more than once what is shared
+		return r, errTooMuch
+	}
+	if notes != nil {
+		p.readTitle(&r, notes)
+	}
+	return r, nil
+}
+
+func (p *machineProcess) size() (int64, error) {
 	cfg := p.host.cfg
 	scope := cfg.Scope
 	switch {
@@ -164,25 +189,25 @@ func (p *machineProcess) Size() (int64, error) {
 	return cfg.Measure.Sum(usage), err
 }
 
-func (p *machineProcess) Available() (int64, error) { return cgroup.Available(p.real.ID.PID) }
-
-func (p *machineProcess) ReadTitle(notes *BootNotes) (a appearance) {
+func (p *machineProcess) readTitle(r *reading, notes *BootNotes) {
+	h := p.host
 	var err error
-	if p.host.text, err = p.real.AppendFile(p.host.text[:0], "cmdline"); err != nil {
-		return a
+	if h.text, err = p.real.AppendFile(h.text[:0], "cmdline"); err != nil {
+		return
 	}
-	if _, err := sidekiq.ParseTitle(p.host.text); err != sidekiq.ErrNoTitle {
-		a.titled = true
-		return a
+	if _, err := sidekiq.ParseTitle(h.text); err != sidekiq.ErrNoTitle {
+		r.titled = true
+		return
 	}
-	notes.noteArgv(p.host.text)
-	if p.host.text, err = p.real.AppendFile(p.host.text[:0], "environ"); err == nil {
-		notes.noteEnviron(p.host.text)
+	notes.noteArgv(h.text)
+	if h.text, err = p.real.AppendFile(h.text[:0], "environ"); err == nil {
+		notes.noteEnviron(h.text)
 	}
-	p.host.text, err = p.real.AppendFile(p.host.text[:0], "comm")
-	a.booting = err == nil && string(p.host.text) == "sidekiq\n"
-	return a
+	h.text, err = p.real.AppendFile(h.text[:0], "comm")
+	r.booting = err == nil && string(h.text) == "sidekiq\n"
 }
+
+func (p *machineProcess) Available() (int64, error) { return cgroup.Available(p.real.ID.PID) }
 
 func (p *machineProcess) Quiet() (quiet, idle bool) {
 	busy, err := sidekiq.NewWatch(p.real).Now()

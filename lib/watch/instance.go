@@ -1,7 +1,6 @@
 package watch
 
 import (
-	"errors"
 	"time"
 
 	"gracekit/lib/grace"
@@ -10,74 +9,85 @@ import (
 
 // instance is one process that is watched, with a timer of its own.
 type instance struct {
-	grace.Instance
-	id      proc.ID
-	process process
+	InstanceSnapshot // what is kept of it; phase, limits and prog are added when it is written
+	id               proc.ID
+	process          process
+	notes            BootNotes
+	failed           bool // the last restart did
 
 	limits   grace.Limits
 	memory   int64         // the memory available to it, KB; 0: it was not asked for
 	limitsAt time.Duration // when the limits were worked out
 
-	kb, peak    int64         // at the last check, and the most that was seen
-	titleReadAt time.Duration // 0: never
-	booting     bool          // it was a Sidekiq without a title then
-	notes       BootNotes
-
-	unreadable   unreadable
-	tooLow       []grace.Reason // the limits of which limit-too-low was logged
-	why          string         // why the restart was postponed, failed or delayed, as it was logged
-	failed       bool           // the last restart failed
-	restartBegan time.Duration  // when the last restart began; 0: none has
-	idleSince    time.Duration  // quieted by somebody else, and idle since then; 0: not
-	standIn      bool           // the target itself, as long as there is nobody else to watch
-	round        int            // of the last listing that had it
+	titleReadAt      time.Duration // 0: never
+	booting          bool          // it was a Sidekiq without a title then
+	unreadableSince  time.Duration // 0: its last check had a result
+	unreadableLogged bool
+	idleSince        time.Duration // quieted by somebody else, and idle since then; 0: not
+	listing          int           // the last one that had it; 0: none, it is the target itself
 }
 
 func newInstance(id proc.ID, p process, at time.Duration) *instance {
-	return &instance{Instance: grace.Instance{Started: id.StartTime()}, id: id, process: p, limitsAt: at}
+	return &instance{InstanceSnapshot: InstanceSnapshot{ID: id.String()}, id: id, process: p, limitsAt: at}
 }
 
-// unreadable is a run of checks without a result.
-type unreadable struct {
-	since  time.Duration // 0: the last one had one
-	logged bool
-}
-
-// Sizes that cannot be true.
-var (
-	errNothing = errors.New("0 KB is not the size of a process that runs")
-	errTooMuch = errors.New("larger than all the memory of the machine")
-)
-
-// measure reads the size.
-func (d *instance) measure(most int64) error {
-	kb, err := d.process.Size()
-	switch {
-	case err != nil:
-		return err
-	case kb == 0:
-		return errNothing
-	case kb > most:
-		return errTooMuch
+// check reads the process, and decides what follows, with the back-off of its
+// target. It tells whether something changed that is kept.
+func (d *instance) check(cfg *Config, backoff *grace.Backoff, x grace.Sample) (c grace.Decision, changed bool, err error) {
+	if cfg.hasShares() && x.At-d.limitsAt+cfg.Interval > shareEvery { // the next check would be too late
+		changed = d.refreshLimits(cfg, x.At)
 	}
-	d.kb, d.peak = kb, max(d.peak, kb)
+	noted := d.notes
+	if err := d.addReading(&x); err != nil {
+		return c, changed, err
+	}
+	d.unreadableSince, d.unreadableLogged = 0, false
+	next, after, c := d.known().Check(d.limits, *backoff, x)
+	changed = changed || !noted.equal(d.notes) || next.Footprint != d.Footprint || after != *backoff || c.SoftTooLow.TooLow
+	d.State, d.Footprint, *backoff = next.State, next.Footprint, after
+	return c, changed, nil
+}
+
+// known is what decisions depend on.
+func (d *instance) known() grace.Instance {
+	return grace.Instance{Started: d.id.StartTime(), State: d.State, Footprint: d.Footprint}
+}
+
+// addReading completes a sample: how large the process is, what it shows of itself
+// while it boots, and, over the hard limit, how much memory there is for it.
+func (d *instance) addReading(x *grace.Sample) error {
+	age, first := x.At-d.id.StartTime(), d.titleReadAt == 0
+	var notes *BootNotes
+	if d.isTitleDue(x.At, age) {
+		notes = &d.notes
+	}
+	r, err := d.read(notes)
+	if err != nil {
+		return err
+	}
+	if notes != nil {
+		d.titleReadAt, d.booting = x.At, r.booting
+	}
+	switch {
+	case r.titled && first && age > shortBoot:
+		x.Title = grace.OldTitle
+	case r.titled:
+		x.Title = grace.NewTitle
+	}
+	if d.memory == 0 && d.limits.Hard > 0 && d.KB > d.limits.Hard {
+		d.memory, _ = d.process.Available()
+	}
+	x.KB, x.Booting, x.MemoryKB = d.KB, d.booting, d.memory
 	return nil
 }
 
-// read completes a sample: how large the process is, what it shows of itself
-// while it boots, and, where that matters, how much memory there is for it. It
-// tells whether something was noted.
-func (d *instance) read(x grace.Sample, most int64) (sample grace.Sample, noted bool, err error) {
-	if err := d.measure(most); err != nil {
-		return x, false, err
+// read reads the size, and, unless notes is nil, the title.
+func (d *instance) read(notes *BootNotes) (reading, error) {
+	r, err := d.process.Read(notes)
+	if err == nil {
+		d.KB, d.PeakKB = r.kb, max(d.PeakKB, r.kb)
 	}
-	if d.memory == 0 && d.limits.Hard > 0 && d.kb > d.limits.Hard {
-		d.memory, _ = d.process.Available()
-	}
-	notes := d.notes
-	x.Title = d.readTitle(x.At)
-	x.KB, x.Booting, x.MemoryKB = d.kb, d.booting, d.memory
-	return x, !notes.equal(d.notes), nil
+	return r, err
 }
 
 const (
@@ -87,26 +97,31 @@ const (
 	longBoot   = 10 * time.Minute // a process that has shown no title by then has none
 )
 
-// readTitle follows the process through its boot, and notes what its argv and
-// environment show before its title overwrites them.
-func (d *instance) readTitle(at time.Duration) grace.Title {
-	age, first := at-d.Started, d.titleReadAt == 0
-	switch {
-	case d.Footprint.IsFinal(), age > longBoot && d.Footprint.BootKB == 0:
-		return grace.NoTitle
-	case !first && at-d.titleReadAt < max(titleEvery, age/titleParts):
-		return grace.NoTitle
+// isTitleDue tells whether the process is followed through its boot, and its title
+// is to be read again.
+func (d *instance) isTitleDue(at, age time.Duration) bool {
+	if d.Footprint.IsFinal() || age > longBoot && d.Footprint.BootKB == 0 {
+		return false
 	}
-	d.titleReadAt = at
-	seen := d.process.ReadTitle(&d.notes)
-	d.booting = seen.booting
-	switch {
-	case !seen.titled:
-		return grace.NoTitle
-	case first && age > shortBoot:
-		return grace.OldTitle
+	return d.titleReadAt == 0 || at-d.titleReadAt >= max(titleEvery, age/titleParts)
+}
+
+// shareEvery is how old limits may get that are a share of the memory there is:
+// that of a container can be changed while it runs.
+const shareEvery = 5 * time.Second
+
+// refreshLimits works out limits that are a share. Where that fails, the last
+// ones stay.
+func (d *instance) refreshLimits(cfg *Config, at time.Duration) (changed bool) {
+	d.limitsAt = at
+	available, err := d.process.Available()
+	if err != nil || available == d.memory {
+		return false
 	}
-	return grace.NewTitle
+	maxAgeAt := d.limits.MaxAgeAt
+	d.memory, d.limits = available, cfg.limits(d.id, available)
+	d.limits.MaxAgeAt = maxAgeAt
+	return true
 }
 
 // phase is what the snapshot calls its state.
@@ -114,11 +129,11 @@ func (d *instance) phase() Phase {
 	switch {
 	case d.State.Restarting:
 		return PhaseRestarting
-	case len(d.tooLow) > 0:
+	case len(d.TooLow) > 0:
 		return PhaseTooLow
 	case d.failed:
 		return PhaseFailed
-	case d.why != "":
+	case d.Why != "":
 		return PhasePostponed
 	case d.State.Over || d.State.OverHard:
 		return PhaseOver

@@ -3,7 +3,6 @@ package watch
 import (
 	"errors"
 	"log/slog"
-	"slices"
 	"time"
 
 	"gracekit/lib/grace"
@@ -21,75 +20,59 @@ var (
 // errDone ends the loop: nothing is left to do.
 var errDone = errors.New("done")
 
-// phase is what the loop is doing, and so what it waits for.
-type phase uint8
-
-const (
-	searching  phase = iota // the target has no process
-	watching                // its instances are checked
-	restarting              // prog runs for one of them
-	settling                // prog has exited 0, and the process may need a moment to end or to shrink
-	paused                  // on command
-)
-
 // loop is the one loop of a watcher.
 type loop struct {
 	cfg      *Config
 	world    world
-	store    *store    // nil: no state is kept
+	store    *store    // nil: it was not opened yet
 	history  *history  // nil: none is kept
 	notifier *notifier // nil: nobody is notified
 	turns    *turns    // nil: no other watcher may act in our place
 
-	phase     phase
+	kept      Snapshot              // of the whole watch; the instances are added when it is written
+	dirty     bool                  // the snapshot is to be written
 	target    process               // nil: there is none now
 	instances map[proc.ID]*instance // what is watched: the target, or those in its scope
 	order     []*instance           // the same, as they were listed
-	restart   *restart              // of restarting and settling
+	listing   int                   // counts the listings
 
-	paused      bool                  // also while a restart is under way
+	restart     *restart              // that is under way
 	replacement grace.ReplacementWait // why no other instance may be restarted yet
-	backoff     grace.Backoff
-	restarts    []Restart // the last ten
-	counts      Counts
+	checkAt     time.Duration         // when the next check is due, or the next search
+	searchWait  time.Duration         // before the next search
+	hookAt      time.Duration         // of the last command of the job hook; 0: none
+	silenceAt   time.Duration         // when it is logged that no command has come
+	wrapperAt   time.Duration         // when it is checked whether the target is a wrapper; never again once that was logged
+	targetErr   string                // why there is no process, if that was logged
+	listFault   fault
+	onceErr     error // how --once ends
+}
 
-	checkAt       time.Duration // when the next check is due
-	round         int           // counts the listings
-	listErrLogged bool          // that some cannot be watched was logged
-	machine       int64         // its memory and swap, KB
-	searchWait    time.Duration // before the next search
-	targetErr     string        // why there is no process, if that was logged
-	wrapper       wrapperLog
-	hookAt        time.Duration // of the last command of the job hook; 0: none
-	silenceAt     time.Duration // when it is logged that no command has come
-	onceErr       error         // how --once ends
-	opened        bool          // the state file was
-	dirty         bool          // the snapshot is due
+// fault is something that fails, perhaps for long: it is logged when it begins.
+type fault bool
+
+func (f *fault) begins(err error) bool {
+	before := *f
+	*f = err != nil
+	return bool(*f && !before)
 }
 
 func newLoop(cfg *Config, w world) *loop {
-	l := &loop{cfg: cfg, world: w, instances: map[proc.ID]*instance{}, machine: machineKB(), silenceAt: grace.Never,
-		counts: Counts{Done: map[grace.Reason]int64{}}}
+	l := &loop{cfg: cfg, world: w, instances: map[proc.ID]*instance{}, silenceAt: grace.Never,
+		kept: Snapshot{Counts: Counts{Done: map[grace.Reason]int64{}}}}
 	if cfg.Interval == 0 && cfg.Control != "" {
 		l.silenceAt = w.Now() + hookSilence
 	}
 	return l
 }
 
-// hookSilence is how long nothing may come from a job hook before the clock checks
-// in its place, or, where the clock does not, that is logged.
-const hookSilence = 10 * time.Minute
-
 // run goes on until the watch ends; nil: a signal or a command ended it, or the
 // target was restarted and nothing else is to be watched.
 func (l *loop) run() error {
 	for {
 		now, err := l.world.Wait(l.waits())
-		if err != nil {
+		if err != nil || now.stop {
 			return err
-		}
-		if now.stop {
-			return nil
 		}
 		err = l.step(now)
 		l.save()
@@ -102,43 +85,66 @@ func (l *loop) run() error {
 	}
 }
 
+// phase is what the loop is doing, and so what it waits for.
+type phase uint8
+
+const (
+	searching  phase = iota // the target has no process
+	watching                // its instances are checked
+	restarting              // prog runs for one of them
+	settling                // prog has exited 0, and the process may need a moment to end or to shrink
+	paused                  // on command
+)
+
+func (l *loop) phase() phase {
+	switch {
+	case l.restart != nil && l.restart.due == 0:
+		return restarting
+	case l.restart != nil:
+		return settling
+	case l.target == nil:
+		return searching
+	case l.kept.Paused:
+		return paused
+	}
+	return watching
+}
+
 // waits is what the loop waits for, by its phase.
 func (l *loop) waits() waits {
-	on := waits{until: grace.Never}
-	switch l.phase {
-	case searching:
-		on.until = l.checkAt
-	case watching:
-		on.process, on.until = l.target, l.nextCheck()
-	case paused:
+	on := waits{until: l.nextCheck()}
+	switch l.phase() {
+	case watching, paused:
 		on.process = l.target
 	case restarting:
-		on.prog, on.until = l.restart.run.running, min(l.restart.run.deadline, l.nextCheckInRestart())
+		on.prog, on.until = l.restart.run.running, min(l.restart.run.deadline, on.until)
 	case settling:
-		on.process, on.until = l.restart.instance.process, min(l.restart.due, l.nextCheckInRestart())
+		on.process, on.until = l.restart.instance.process, min(l.restart.due, on.until)
 	}
-	on.until = min(on.until, l.silenceAt, l.historyDue())
+	on.until = min(on.until, l.silenceAt)
+	if l.history != nil {
+		on.until = min(on.until, l.history.next)
+	}
 	return on
 }
 
-// nextCheckInRestart is when the next check is during a restart: of the others, and of
-// whether the one that is restarted passes the hard limit.
-func (l *loop) nextCheckInRestart() time.Duration {
-	if l.paused || l.target == nil || l.target.Ended() {
-		return grace.Never
-	}
-	return l.checkAt
-}
-
 // nextCheck is when the next check is: at the interval, or when a grace time, a retry
-// time or a wait ends, whichever comes first.
+// time or a wait ends, whichever comes first. During a restart it is one of the others,
+// and of whether the one that is restarted passes the hard limit.
 func (l *loop) nextCheck() time.Duration {
 	at := l.checkAt
-	if l.replacement.Active() {
+	switch {
+	case l.target == nil && l.restart == nil:
+		return at
+	case l.kept.Paused, l.target == nil, l.restart != nil && l.target.Ended():
+		return grace.Never
+	case l.restart != nil:
+		return at
+	case l.replacement.Active():
 		return min(at, l.replacement.Until)
 	}
-	for _, d := range l.instances {
-		if next, ok := d.State.Next(d.limits); ok && d.unreadable.since == 0 {
+	for _, d := range l.order {
+		if next, ok := d.State.Next(d.limits); ok && d.unreadableSince == 0 {
 			at = min(at, next)
 		}
 	}
@@ -161,17 +167,14 @@ func (l *loop) step(now woken) error {
 		}
 	}
 	var err error
-	switch l.phase {
-	case searching:
-		if at >= l.checkAt {
-			err = l.searchTarget(at)
-		}
-	case restarting, settling:
-		if at >= l.nextCheckInRestart() {
-			l.checkAll(at, false)
-		}
+	switch phase := l.phase(); {
+	case (phase == watching || phase == paused) && l.target.Ended():
+		err = l.detach()
+	case at < l.nextCheck():
+	case phase == searching:
+		err = l.searchTarget(at)
 	default:
-		err = l.stepWatching(at)
+		err = l.checkAll(at, false)
 	}
 	if err == nil && l.cfg.Once && l.restart == nil {
 		return l.onceResult()
@@ -179,54 +182,14 @@ func (l *loop) step(now woken) error {
 	return err
 }
 
-func (l *loop) stepWatching(at time.Duration) error {
-	if l.target.Ended() {
-		l.detach()
-		if !l.mayBeReplaced() {
-			return ErrEnded
-		}
-		return nil
-	}
-	if l.phase == watching && at >= l.nextCheck() {
-		return l.checkAll(at, false)
-	}
-	return nil
-}
-
 // mayBeReplaced tells whether another process of the target may come.
 func (l *loop) mayBeReplaced() bool { return l.cfg.Target.IsDirectory() }
-
-// setPhase is the phase without a restart.
-func (l *loop) setPhase() {
-	switch {
-	case l.target == nil:
-		l.phase = searching
-	case l.paused:
-		l.phase = paused
-	default:
-		l.phase = watching
-	}
-}
-
-// scheduleCheck sets the time of the next check. One that was late, because the machine
-// slept, or early, because something was due, starts the interval anew.
-func (l *loop) scheduleCheck(at time.Duration) {
-	interval := l.cfg.Interval
-	switch {
-	case interval == 0 || l.paused:
-		l.checkAt = grace.Never
-	case at < l.checkAt, at-l.checkAt > interval:
-		l.checkAt = grace.Later(at, interval)
-	default:
-		l.checkAt = grace.Later(l.checkAt, interval)
-	}
-}
 
 // checkAll is one check, asked for by a command or by the clock. It allocates
 // nothing for one process as long as nothing changes.
 func (l *loop) checkAll(at time.Duration, command bool) error {
 	l.scheduleCheck(at)
-	if l.paused {
+	if l.kept.Paused {
 		return nil
 	}
 	if l.cfg.hasSeveral() {
@@ -243,8 +206,15 @@ func (l *loop) checkAll(at time.Duration, command bool) error {
 	}
 	for _, d := range l.order {
 		sample.Blocked = l.restart != nil || l.replacement.Active()
-		if err := l.checkInstance(d, sample); err != nil {
-			return err
+		decision, changed, err := d.check(l.cfg, &l.kept.Backoff, sample)
+		l.dirty = l.dirty || changed
+		switch {
+		case err != nil:
+			l.logUnreadable(d, err, at)
+		case decision != (grace.Decision{}):
+			if err := l.carryOut(d, decision, at); err != nil {
+				return err
+			}
 		}
 	}
 	if l.turns != nil {
@@ -254,81 +224,38 @@ func (l *loop) checkAll(at time.Duration, command bool) error {
 	return nil
 }
 
-// checkInstance reads one process, decides, and acts.
-func (l *loop) checkInstance(d *instance, sample grace.Sample) error {
-	at := sample.At
-	if l.cfg.hasShares() && at-d.limitsAt+l.cfg.Interval > shareEvery { // the next check would be too late
-		l.refreshLimits(d, at)
+// scheduleCheck sets the time of the next check. One that was late, because the machine
+// slept, or early, because something was due, starts the interval anew.
+func (l *loop) scheduleCheck(at time.Duration) {
+	interval := l.cfg.Interval
+	switch {
+	case interval == 0 || l.kept.Paused:
+		l.checkAt = grace.Never
+	case at < l.checkAt, at-l.checkAt > interval:
+		l.checkAt = grace.Later(at, interval)
+	default:
+		l.checkAt = grace.Later(l.checkAt, interval)
 	}
-	sample, noted, err := d.read(sample, l.largestCredible())
-	if err != nil {
-		if l.restart == nil || l.restart.instance != d {
-			l.logUnreadable(d, err, at)
-		}
-		return nil
-	}
-	d.unreadable = unreadable{}
-	next, backoff, decision := d.Check(d.limits, l.backoff, sample)
-	l.dirty = l.dirty || noted || next.Footprint != d.Footprint || backoff != l.backoff
-	d.Instance, l.backoff = next, backoff
-	if decision == (grace.Decision{}) {
-		return nil
-	}
-	return l.act(d, decision, at)
-}
-
-// largestCredible is the largest size that can be true. A sum counts more than once what is
-// shared.
-func (l *loop) largestCredible() int64 {
-	if l.cfg.Match == "" && (l.cfg.Scope == proc.ScopeGroup || l.cfg.Scope == proc.ScopeTree) {
-		return int64(grace.Never)
-	}
-	return l.machine
-}
-
-// shareEvery is how old limits may get that are a share of the memory there is:
-// that of a container can be changed while it runs.
-const shareEvery = 5 * time.Second
-
-// refreshLimits works out limits that are a share. Where that fails, the last
-// ones stay.
-func (l *loop) refreshLimits(d *instance, at time.Duration) {
-	d.limitsAt = at
-	available, err := d.process.Available()
-	if err != nil || available == d.memory {
-		return
-	}
-	old := d.limits.MaxAgeAt
-	d.memory, d.limits = available, l.cfg.limits(d.id, available)
-	d.limits.MaxAgeAt = old
-	l.dirty = true
 }
 
 // logUnreadable is a check without a result: it is logged once, and never acted on.
 // The end of a process that is ending is reported as such.
 func (l *loop) logUnreadable(d *instance, err error, at time.Duration) {
-	if d.unreadable.since == 0 {
-		d.unreadable.since = at
+	if l.restart != nil && l.restart.instance == d {
+		return
+	}
+	if d.unreadableSince == 0 {
+		d.unreadableSince = at
 	}
 	if l.cfg.Interval == 0 { // nobody may ask again, and something may be due
 		l.checkAt = min(l.checkAt, grace.Later(at, time.Second))
 	}
-	ending := errors.Is(err, proc.ErrGone) && at-d.unreadable.since < settleTime
-	if d.unreadable.logged || ending || d.process.Ended() {
+	ending := errors.Is(err, proc.ErrGone) && at-d.unreadableSince < settleTime
+	if d.unreadableLogged || ending || d.process.Ended() {
 		return
 	}
-	d.unreadable.logged = true
+	d.unreadableLogged = true
 	l.event(ReadFailed, d, slog.Any("err", err))
-}
-
-// isTimerRunning tells whether a grace timer runs.
-func (l *loop) isTimerRunning() bool {
-	for _, d := range l.instances {
-		if d.State.Over && !d.State.GraceOver {
-			return true
-		}
-	}
-	return false
 }
 
 // onceResult is how one check ends.
@@ -342,14 +269,4 @@ func (l *loop) onceResult() error {
 		return ErrNotDue
 	}
 	return errDone
-}
-
-// removeInstance ends the watch of an instance.
-func (l *loop) removeInstance(d *instance) {
-	delete(l.instances, d.id)
-	l.order = slices.DeleteFunc(l.order, func(o *instance) bool { return o == d })
-	if d.process != l.target {
-		d.process.Close()
-	}
-	l.dirty = true
 }

@@ -2,6 +2,7 @@ package watch
 
 import (
 	"errors"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -432,7 +433,11 @@ func TestASnapshotThatCannotBeBelievedIsReportedOnce(t *testing.T) {
 	w := newWorld(t, constant(101))
 	cfg := config(t, 100, 0)
 	watchFor(w, cfg, 5*time.Second)
-	good := string(w.state)
+	text, err := os.ReadFile(w.state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := string(text)
 	for name, text := range map[string]string{
 		"nonsense":       "nonsense",
 		"empty":          "",
@@ -448,7 +453,9 @@ func TestASnapshotThatCannotBeBelievedIsReportedOnce(t *testing.T) {
 			t.Fatalf("%s: nothing was replaced", name)
 		}
 		w := newWorld(t, constant(101))
-		w.state = []byte(text)
+		if err := os.WriteFile(w.state, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 		j, _ := watchFor(w, cfg, time.Second)
 		if strings.Count(j.full.String(), "not resumed") != 1 || !strings.Contains(j.full.String(), "over-soft") {
 			t.Errorf("%s: %s", name, j.full.String())

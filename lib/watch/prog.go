@@ -1,7 +1,6 @@
 package watch
 
 import (
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -75,14 +74,4 @@ func (r *progRun) step(at time.Duration, cfg *Config) (e exit, ended bool) {
 		cfg.Messages.Error("cannot signal the group of the program %v: %v", r.ID(), err)
 	}
 	return exit{}, false
-}
-
-// expand is the command of a prog: its file, and its arguments, in which {} stands
-// for the identity.
-func expand(file string, argv []string, id string) []string {
-	expanded := []string{file}
-	for _, arg := range argv {
-		expanded = append(expanded, strings.ReplaceAll(arg, "{}", id))
-	}
-	return expanded
 }

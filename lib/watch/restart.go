@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 	"time"
 
 	"gracekit/lib/grace"
@@ -15,30 +16,30 @@ type restart struct {
 	run      *progRun
 	size     int64         // of the instance, when it began
 	count    int           // instances that there were
-	due      time.Duration // in settling: when the process has had its time
-	ended    exit          // in settling: how prog ended
+	due      time.Duration // when the process has had its time to end or to shrink; 0: prog is running
+	ended    exit          // how prog ended, then
 }
 
 // settleTime is how long a process may take to end after prog has exited 0: one
 // that was signalled is on its way, and it takes time to give much memory back.
 const settleTime = 5 * time.Second
 
-// act logs a decision, and starts prog if a restart begins and nothing speaks
+// carryOut logs what a check has led to, and begins the restart if nothing speaks
 // against it. Without a prog it is the caller's turn.
-func (l *loop) act(d *instance, decision grace.Decision, at time.Duration) error {
-	l.report(d, decision, at)
-	if !decision.Begin {
-		return nil
+func (l *loop) carryOut(d *instance, c grace.Decision, at time.Duration) error {
+	why := ""
+	if c.Begin {
+		why = l.refusal(d, at)
 	}
-	if why := l.refusal(d, at); why != "" {
-		l.postpone(d, at, slog.String("why", why))
-		d.why = why
-		return nil
-	}
-	attrs := d.sizeAttrs(at, d.State.Reason)
+	begins := c.Begin && why == "" && (l.cfg.DryRun || len(l.cfg.Prog) > 0)
+	l.logDecision(d, c, begins, at)
 	switch {
+	case !c.Begin:
+		return nil
+	case why != "":
+		l.postpone(d, why, at, slog.String("why", why))
+		return nil
 	case l.cfg.DryRun:
-		l.event(RestartBegin, d, append(attrs, slog.Bool("dry_run", true))...)
 		d.State = d.State.Postponed(d.limits, at)
 		l.onceErr = errDone
 		return nil
@@ -48,17 +49,15 @@ func (l *loop) act(d *instance, decision grace.Decision, at time.Duration) error
 		d.State.Committed = false
 		return errDone
 	}
-	l.event(RestartBegin, d, attrs...)
-	d.why, d.failed, d.restartBegan = "", false, at
-	l.dirty = true
+	d.Why, d.failed, d.RestartBegan = "", false, at
 	l.save() // a gracewatch that is killed now begins it again
-	prog, err := l.world.Start(expand(l.cfg.File, l.cfg.Prog, d.id.String()), l.environ(d, at))
+	prog, err := l.world.Start(l.argv(d), l.environ(d, at))
 	if err != nil {
 		l.fail(d, err.Error(), at)
 		return nil
 	}
-	l.restart = &restart{instance: d, run: newProgRun(prog, l.cfg, at), size: d.kb, count: len(l.instances)}
-	l.phase, l.dirty = restarting, true
+	l.restart = &restart{instance: d, run: newProgRun(prog, l.cfg, at), size: d.KB, count: len(l.instances)}
+	l.dirty = true
 	return nil
 }
 
@@ -82,7 +81,7 @@ func (l *loop) refusal(d *instance, at time.Duration) string {
 			return why
 		}
 	}
-	if d.State.Reason == grace.Hard || d.State.Committed || d.restartBegan > 0 {
+	if d.State.Reason == grace.Hard || d.State.Committed || d.RestartBegan > 0 {
 		return ""
 	}
 	return l.quietedByOther(d, at)
@@ -112,53 +111,57 @@ func (l *loop) quietedByOther(d *instance, at time.Duration) string {
 	return "something else has quieted it"
 }
 
+// argv is the file of prog and its arguments, in which {} stands for the identity.
+func (l *loop) argv(d *instance) []string {
+	argv := []string{l.cfg.File}
+	for _, arg := range l.cfg.Prog {
+		argv = append(argv, strings.ReplaceAll(arg, "{}", d.ID))
+	}
+	return argv
+}
+
 // environ are the variables that prog has of the restart.
 func (l *loop) environ(d *instance, at time.Duration) []string {
 	var over time.Duration
 	if since, ok := d.State.OverSince(); ok {
 		over = at - since
 	}
-	limit := d.limits.Soft
+	service, limit := l.target.ID().String(), d.limits.Soft
+	if l.mayBeReplaced() {
+		service = l.cfg.Target.Text
+	}
 	if d.State.Reason == grace.Hard {
 		limit = d.limits.Hard
 	}
 	number := func(n int64) string { return strconv.FormatInt(n, 10) }
 	return []string{
-		"GRACE_TARGET=" + d.id.String(),
-		"GRACE_SERVICE=" + l.service(),
+		"GRACE_TARGET=" + d.ID,
+		"GRACE_SERVICE=" + service,
 		"GRACE_REASON=" + string(d.State.Reason),
-		"GRACE_RSS_KB=" + number(d.kb),
+		"GRACE_RSS_KB=" + number(d.KB),
 		"GRACE_LIMIT_KB=" + number(limit),
 		"GRACE_HARD_KB=" + number(d.limits.Hard),
 		"GRACE_OVER_SECONDS=" + number(int64(over/time.Second)),
 	}
 }
 
-// service is the service directory, else the identity of the target.
-func (l *loop) service() string {
-	if l.mayBeReplaced() {
-		return l.cfg.Target.Text
-	}
-	return l.target.ID().String()
-}
-
 // stepRestart continues a restart that is under way, and finishes it.
 func (l *loop) stepRestart(at time.Duration) error {
 	r := l.restart
-	if l.phase == restarting {
+	if r.due == 0 {
 		ended, isEnded := r.run.step(at, l.cfg)
 		if !isEnded {
 			return nil
 		}
-		l.phase, r.ended, r.due = settling, ended, at
+		r.ended, r.due = ended, at
 		switch {
-		case l.cfg.InPlace && ended.known && ended.code == 0:
+		case r.hasSucceeded() && l.cfg.InPlace:
 			r.due = grace.Later(at, l.cfg.Retry)
 		case !ended.known || ended.code == 0:
 			r.due = grace.Later(at, settleTime)
 		}
 	}
-	gone, shrunk := r.instance.process.Ended(), l.hasShrunk(r)
+	gone, shrunk := r.instance.process.Ended(), l.cfg.InPlace && r.hasSucceeded() && r.instance.hasShrunk()
 	if !gone && !shrunk && at < r.due {
 		if l.cfg.InPlace {
 			l.checkAt = min(l.checkAt, grace.Later(at, time.Second))
@@ -167,19 +170,18 @@ func (l *loop) stepRestart(at time.Duration) error {
 	}
 	l.restart, l.dirty = nil, true
 	err := l.finish(r, gone, outcomeOf(r.ended, gone, shrunk), at)
-	l.setPhase()
 	trimMemory()
 	return err
 }
 
+// hasSucceeded tells whether prog has exited 0, as far as is known.
+func (r *restart) hasSucceeded() bool { return r.ended.known && r.ended.code == 0 }
+
 // hasShrunk tells whether a restart in place has helped.
-func (l *loop) hasShrunk(r *restart) bool {
-	d := r.instance
-	if !l.cfg.InPlace || !r.ended.known || r.ended.code != 0 || d.measure(l.largestCredible()) != nil {
-		return false
-	}
+func (d *instance) hasShrunk() bool {
 	limit := d.limits.ForReason(d.State.Reason)
-	return limit == 0 || d.kb <= limit
+	r, err := d.read(nil)
+	return err == nil && (limit == 0 || r.kb <= limit)
 }
 
 // finish ends a restart.
@@ -196,17 +198,16 @@ func (l *loop) finish(r *restart, gone bool, outcome Outcome, at time.Duration) 
 		d.State = d.State.Resumed()
 		l.checkAt = at
 	case Postponed:
-		d.why = "the program exited 75: not now"
-		l.recordRestart(r, outcome, at)
-		l.postpone(d, at)
+		l.recordRestart(d, r.size, outcome, at)
+		l.postpone(d, "the program exited 75: not now", at)
 	case Failed:
 		why := "the program ended with " + r.ended.text
 		if r.ended.code == 0 && l.cfg.InPlace {
-			why = fmt.Sprintf("the program exited 0, but after %v the process still has %d KB", l.cfg.Retry, d.kb)
+			why = fmt.Sprintf("the program exited 0, but after %v the process still has %d KB", l.cfg.Retry, d.KB)
 		} else if r.ended.code == 0 {
 			why = "the program exited 0, but the process is still running"
 		}
-		l.recordRestart(r, outcome, at)
+		l.recordRestart(d, r.size, outcome, at)
 		l.fail(d, why, at)
 	}
 	return nil
@@ -217,60 +218,56 @@ func (l *loop) finish(r *restart, gone bool, outcome Outcome, at time.Duration) 
 func (l *loop) complete(r *restart, gone bool, at time.Duration) error {
 	d, reason := r.instance, r.instance.State.Reason
 	l.event(RestartDone, d, slog.String("reason", string(reason)))
-	l.recordRestart(r, Done, at)
-	l.markHistory(reason)
+	l.recordRestart(d, r.size, Done, at)
+	if l.history != nil {
+		l.writeHistory(reason)
+	}
 	if l.turns != nil {
 		l.turns.restarted(l.target, at)
 	}
 	l.onceErr = errDone
-	d.why, d.failed = "", false
-	if !gone { // in place: it goes on, from the start
-		d.State = grace.State{}
-		if d.limits.MaxAgeAt > 0 {
-			d.limits.MaxAgeAt = grace.Later(at, l.cfg.MaxAge)
-		}
-		return nil
+	d.Why, d.failed = "", false
+	if gone {
+		l.kept.Backoff = d.known().Restarted(d.limits, l.kept.Backoff, d.KB, at)
+	} else if d.limits.MaxAgeAt > 0 { // in place: it goes on, from the start
+		d.limits.MaxAgeAt = grace.Later(at, l.cfg.MaxAge)
 	}
-	l.backoff = d.Restarted(d.limits, l.backoff, d.kb, at)
 	d.State = grace.State{} // it is over: the next gracewatch must not count it again
-	if !l.mayBeReplaced() && (d.process == l.target || l.target.Ended()) {
+	if gone && !l.mayBeReplaced() && (d.process == l.target || l.target.Ended()) {
 		return errDone
 	}
 	return nil
 }
 
-// recordRestart keeps a restart for the snapshot.
-func (l *loop) recordRestart(r *restart, outcome Outcome, at time.Duration) {
-	took := at - r.instance.restartBegan
-	l.restarts = append(l.restarts, Restart{ID: r.instance.id.String(), At: l.world.Wall().Add(-took), Reason: r.instance.State.Reason,
-		Outcome: outcome, KB: r.size, Took: took})
-	if len(l.restarts) > mostRestarts {
-		l.restarts = l.restarts[len(l.restarts)-mostRestarts:]
-	}
+// recordRestart keeps a restart, of an instance that had that size when it began, for
+// the snapshot.
+func (l *loop) recordRestart(d *instance, kb int64, outcome Outcome, at time.Duration) {
+	took := at - d.RestartBegan
+	all := append(l.kept.Restarts, Restart{ID: d.ID, At: l.world.Wall().Add(-took), Reason: d.State.Reason, Outcome: outcome, KB: kb, Took: took})
+	l.kept.Restarts = all[max(0, len(all)-mostRestarts):]
 	if outcome == Done {
-		l.counts.Done[r.instance.State.Reason]++
+		l.kept.Counts.Done[d.State.Reason]++
 	}
 }
 
 const mostRestarts = 10
 
 // postpone ends a restart that cannot be now, and logs it.
-func (l *loop) postpone(d *instance, at time.Duration, why ...slog.Attr) {
-	attrs := append([]slog.Attr{slog.String("reason", string(d.State.Reason))}, why...)
+func (l *loop) postpone(d *instance, why string, at time.Duration, attrs ...slog.Attr) {
+	d.Why = why
+	attrs = append([]slog.Attr{slog.String("reason", string(d.State.Reason))}, attrs...)
 	l.event(RestartPostponed, d, append(attrs, slog.Any("retry_s", seconds(d.limits.Retry)))...)
 	d.State = d.State.Postponed(d.limits, at)
-	l.counts.Postponed++
-	l.dirty = true
+	l.kept.Counts.Postponed++
 	l.onceErr = ErrPostponed
 }
 
 // fail ends a restart that may have quieted the process, and logs it.
 func (l *loop) fail(d *instance, why string, at time.Duration) {
-	d.why, d.failed = why, true
+	d.Why, d.failed = why, true
 	l.event(RestartFailed, d, slog.String("reason", string(d.State.Reason)), slog.String("err", why),
 		slog.Any("retry_s", seconds(d.limits.Retry)))
 	d.State = d.State.Failed(d.limits, at)
-	l.counts.Failed++
-	l.dirty = true
+	l.kept.Counts.Failed++
 	l.onceErr = ErrFailed
 }

@@ -45,13 +45,13 @@ func Run(ctx context.Context, cfg Config) error {
 	l.notifier = newNotifier(&cfg, score)
 	defer l.notifier.close()
 	l.turns = newTurns(&cfg)
-	defer l.release()
+	defer l.close()
 	for deadline := grace.Later(h.Now(), cfg.WaitLock); ; {
 		err = l.start()
 		if !errors.Is(err, ErrLocked) || h.Now() >= deadline {
 			break
 		}
-		l.store, l.opened = nil, false
+		l.store = nil
 		woken, errWait := h.Wait(waits{until: h.Now() + lockEvery})
 		if errWait != nil || woken.stop {
 			return errWait

@@ -4,96 +4,21 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"slices"
-	"time"
 
 	"gracekit/lib/grace"
 	"gracekit/lib/proc"
 )
 
-// store is where the snapshot is kept.
-type store struct {
-	files     stateFiles
-	directory *Directory // that the snapshot is of
-	boot      string
-	self      string
-	control   string
-	failed    string   // why it could not be written, as that was logged
-	resume    Snapshot // what an earlier gracewatch left
-}
-
-// stateFiles are the state file and its lock.
-type stateFiles interface {
-	Name() string // for messages
-	Lock() error  // ErrLocked: locked by another gracewatch; nil also if it is ours already
-	Read() ([]byte, error)
-	Write(text []byte) error
-}
-
-// ErrLocked is the error of a state file that another gracewatch has.
-var ErrLocked = errors.New("locked by another gracewatch")
-
-var errDamaged = errors.New("it is damaged")
-
-// mostState is the length of the longest state file, in bytes; that of 500
-// children is a fifth of it.
-const mostState = 1 << 20
-
-// load reads what the last gracewatch left. The error says why it is not
-// believed.
-func (s *store) load(now time.Duration) error {
-	text, err := s.files.Read()
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	var left Snapshot
-	if err == nil && (json.Unmarshal(text, &left) != nil || !left.isValid()) {
-		err = errDamaged
-	}
-	switch {
-	case err != nil:
-		return err
-	case left.Boot != s.boot:
-		return errors.New("it was written before this boot")
-	case left.isAhead(now):
-		return errors.New("its times are in the future (another time namespace?)")
-	case left.Directory != nil && s.directory != nil && *left.Directory != *s.directory:
-		return fmt.Errorf("it is of another service directory, %q", left.Target)
-	}
-	s.resume = left
-	return nil
-}
-
-// isValid tells whether a snapshot can be one that was written.
-func (s *Snapshot) isValid() bool {
-	if s.Version != SnapshotVersion || s.Boot == "" || s.Target == "" {
-		return false
-	}
-	return !slices.ContainsFunc(s.Instances, func(d InstanceSnapshot) bool {
-		_, err := proc.ParseID(d.ID)
-		return err != nil || d.KB < 0 || d.State.Since < 0 || d.State.HardSince < 0 || d.State.NotBefore < 0
-	})
-}
-
-// isAhead tells whether something has happened later than now: what is counted
-// from then would never come.
-func (s *Snapshot) isAhead(now time.Duration) bool {
-	return s.Backoff.Soft.Last > now || s.Backoff.Hard.Last > now || slices.ContainsFunc(s.Instances, func(d InstanceSnapshot) bool {
-		return d.State.Since > now || d.State.HardSince > now
-	})
-}
-
-// openStore opens the state file. The error ends the watch.
-func (l *loop) openStore() error {
-	l.opened = true
-	store, err := l.world.Store()
-	if err != nil {
+// openStore opens the state file, and resumes what the last gracewatch left in it.
+// The error ends the watch.
+func (l *loop) openStore() (err error) {
+	if l.store, err = l.world.Store(); err != nil {
 		return err
 	}
-	if store != nil {
-		if err := l.resumeState(store); err != nil {
+	if l.store.path != "" {
+		if err := l.resumeState(); err != nil {
 			return err
 		}
 	}
@@ -101,54 +26,52 @@ func (l *loop) openStore() error {
 	return nil
 }
 
-// resumeState locks the state file, and resumes what the last gracewatch left in it.
-func (l *loop) resumeState(store *store) error {
-	l.store, l.dirty = store, true
-	if !l.cfg.DryRun { // a dry run only reads it, and leaves it to the one that restarts
-		switch err := store.files.Lock(); {
-		case errors.Is(err, ErrLocked):
-			return fmt.Errorf("%s: %w", store.files.Name(), err)
-		case err != nil: // its disk may be full, for now
-			store.failed = err.Error()
-			l.cfg.Messages.Error("cannot keep the state: %v", err)
+// resumeState locks the state file, and resumes what it has of the watch as a whole.
+func (l *loop) resumeState() error {
+	c, s := l.cfg, l.store
+	l.dirty = true
+	if !c.DryRun { // a dry run only reads it, and leaves it to the one that restarts
+		err := s.takeLock()
+		if errors.Is(err, ErrLocked) {
+			return fmt.Errorf("%s: %w", s.path, err)
+		}
+		if s.fault.begins(err) { // its disk may be full, for now
+			c.Messages.Error("cannot keep the state: %v", err)
 		}
 	}
-	if err := store.load(l.world.Now()); err != nil {
-		l.cfg.Messages.Warn("%s: not resumed: %v", store.files.Name(), err)
+	left, err := s.load(l.world.Now())
+	if err != nil {
+		c.Messages.Warn("%s: not resumed: %v", s.path, err)
 	}
-	l.resumeTarget(store.resume)
-	return nil
-}
-
-// resumeTarget resumes what the snapshot has of the watch as a whole.
-func (l *loop) resumeTarget(left Snapshot) {
-	resume := &l.store.resume
-	l.paused = left.Paused && l.store.control != ""
-	if left.Paused && !l.paused {
-		l.cfg.Messages.Warn("%s: it was paused and is resumed: without a control FIFO nobody could resume it", l.store.files.Name())
+	l.kept = Snapshot{Version: SnapshotVersion, Boot: s.boot, Target: c.Target.Text, Directory: s.directory, Watcher: s.self,
+		Scope: c.scopeName(), Match: c.Match, Measure: c.MeasureName, Soft: c.Soft.String(), Hard: c.Hard.String(),
+		Grace: c.Grace, Interval: c.Interval, Retry: c.Retry, Legacy: c.Legacy, Control: s.control,
+		Paused: left.Paused && s.control != "", Backoff: left.Backoff, Restarts: left.Restarts, Counts: left.Counts}
+	if left.Paused && !l.kept.Paused {
+		c.Messages.Warn("%s: it was paused and is resumed: without a control FIFO nobody could resume it", s.path)
 	}
-	l.backoff, l.restarts = left.Backoff, left.Restarts
-	l.counts = left.Counts
-	if l.counts.Done == nil {
-		l.counts.Done = map[grace.Reason]int64{}
+	if l.kept.Counts.Done == nil {
+		l.kept.Counts.Done = map[grace.Reason]int64{}
 	}
-	sameSoft, sameHard := left.Soft == l.cfg.Soft.String(), left.Hard == l.cfg.Hard.String()
+	s.left = left.Instances
+	sameSoft, sameHard := left.Soft == l.kept.Soft, left.Hard == l.kept.Hard
 	if !sameSoft {
-		l.backoff.Soft = grace.Streak{}
+		l.kept.Backoff.Soft = grace.Streak{}
 	}
 	if !sameHard {
-		l.backoff.Hard = grace.Streak{}
+		l.kept.Backoff.Hard = grace.Streak{}
 	}
 	if !sameSoft || !sameHard {
-		resume.resetForNewLimits(l.cfg.Legacy)
+		s.resetForNewLimits(c.Legacy)
 	}
+	return nil
 }
 
 // resetForNewLimits ends waits for a limit that was too low, and cancels the timers
 // of a legacy limit, which nothing else cancels.
-func (s *Snapshot) resetForNewLimits(legacy bool) {
-	for i := range s.Instances {
-		d := &s.Instances[i]
+func (s *store) resetForNewLimits(legacy bool) {
+	for i := range s.left {
+		d := &s.left[i]
 		if len(d.TooLow) > 0 {
 			d.TooLow, d.Why, d.State.NotBefore = nil, "", 0
 		}
@@ -161,24 +84,19 @@ func (s *Snapshot) resetForNewLimits(legacy bool) {
 // resumeInstance restores what the last gracewatch noted of a process, and continues a
 // restart that was under way.
 func (l *loop) resumeInstance(d *instance) {
-	if l.store == nil {
-		return
-	}
-	left := &l.store.resume
-	i := slices.IndexFunc(left.Instances, func(n InstanceSnapshot) bool { return n.ID == d.id.String() })
+	left := l.store.left
+	i := slices.IndexFunc(left, func(n InstanceSnapshot) bool { return n.ID == d.ID })
 	if i < 0 {
 		return
 	}
-	n := left.Instances[i]
-	left.Instances = slices.Delete(left.Instances, i, i+1)
-	d.restore(n)
+	d.restore(left[i])
+	l.store.left = slices.Delete(left, i, i+1)
 	if !d.State.Restarting {
 		return
 	}
 	if l.restart == nil && !l.cfg.DryRun {
-		if prog := l.world.Resume(d.id, n.Prog); prog != nil {
-			l.restart = &restart{instance: d, run: newProgRun(prog, l.cfg, l.world.Now()), size: d.kb, count: 1}
-			l.phase = restarting
+		if prog := l.world.Resume(d.id, d.Prog); prog != nil {
+			l.restart = &restart{instance: d, run: newProgRun(prog, l.cfg, l.world.Now()), size: d.KB, count: 1}
 			return
 		}
 	}
@@ -187,8 +105,7 @@ func (l *loop) resumeInstance(d *instance) {
 
 // restore is the instance that a snapshot is of.
 func (d *instance) restore(n InstanceSnapshot) {
-	d.State, d.kb, d.peak, d.Footprint = n.State, n.KB, n.PeakKB, n.Footprint
-	d.why, d.failed, d.restartBegan, d.tooLow = n.Why, n.Phase == PhaseFailed, n.RestartBegan, n.TooLow
+	d.InstanceSnapshot, d.failed = n, n.Phase == PhaseFailed
 	if n.Boot != nil {
 		d.notes = *n.Boot
 	}
@@ -198,31 +115,28 @@ func (d *instance) restore(n InstanceSnapshot) {
 // have exited: a restart came to its end while no gracewatch was there, or
 // nothing of the file is of use.
 func (l *loop) reportExited() {
-	if l.store == nil {
-		return
-	}
 	reported := false
 	var running []InstanceSnapshot
-	for _, n := range l.store.resume.Instances {
+	for _, n := range l.store.left {
 		id, err := proc.ParseID(n.ID)
 		switch {
 		case err != nil:
 		case l.cfg.hasSeveral() && l.isAlive(id): // a child that could not be held now: it is found later
 			running = append(running, n)
 		case n.State.Restarting:
+			at := l.world.Now()
 			d := newInstance(id, nil, 0)
 			d.restore(n)
 			d.limits = l.cfg.limits(id, 0)
 			l.event(RestartDone, d, slog.String("reason", string(n.State.Reason)))
-			at := l.world.Now()
-			l.recordRestart(&restart{instance: d, size: n.KB}, Done, at)
-			l.backoff = d.Restarted(d.limits, l.backoff, d.kb, at)
+			l.recordRestart(d, n.KB, Done, at)
+			l.kept.Backoff = d.known().Restarted(d.limits, l.kept.Backoff, d.KB, at)
 		case !reported && n.State != (grace.State{}):
 			reported = true
-			l.cfg.Messages.Warn("%s: not resumed: it is of another process, %s", l.store.files.Name(), n.ID)
+			l.cfg.Messages.Warn("%s: not resumed: it is of another process, %s", l.store.path, n.ID)
 		}
 	}
-	l.store.resume = Snapshot{Instances: running}
+	l.store.left = running
 }
 
 // isAlive tells whether a process has not ended, as far as can be known.
@@ -237,37 +151,27 @@ func (l *loop) isAlive(id proc.ID) bool {
 // save writes the snapshot if it has changed. That it cannot is logged once: the
 // watch goes on without.
 func (l *loop) save() {
-	if l.store == nil || l.cfg.DryRun || !l.dirty {
+	if l.store == nil || l.store.path == "" || l.cfg.DryRun || !l.dirty {
 		return
 	}
-	l.dirty = false
 	text, err := json.MarshalIndent(l.snapshot(), "", "  ")
 	if err == nil {
-		err = l.store.files.Write(append(text, '\n'))
+		err = l.store.write(append(text, '\n'))
 	}
-	why := ""
-	if err != nil {
-		why = err.Error()
-		l.dirty = true // with the next event
-	}
-	if why != "" && l.store.failed == "" {
+	l.dirty = err != nil // with the next event
+	if l.store.fault.begins(err) {
 		l.cfg.Messages.Error("cannot keep the state: %v", err)
 	}
-	l.store.failed = why
 }
 
 // snapshot is what the state file has.
 func (l *loop) snapshot() *Snapshot {
-	c := l.cfg
-	s := &Snapshot{Version: SnapshotVersion, Boot: l.store.boot, Target: c.Target.Text, Directory: l.store.directory, Watcher: l.store.self,
-		Scope: c.scopeName(), Match: c.Match, Measure: c.MeasureName, Soft: c.Soft.String(), Hard: c.Hard.String(),
-		Grace: c.Grace, Interval: c.Interval, Retry: c.Retry, Legacy: c.Legacy, Control: l.store.control,
-		Paused: l.paused, Backoff: l.backoff, Restarts: l.restarts, Counts: l.counts,
-		Instances: slices.Clone(l.store.resume.Instances)}
+	s := l.kept
+	s.Instances = slices.Clone(l.store.left)
 	for _, d := range l.order {
-		n := InstanceSnapshot{ID: d.id.String(), Phase: d.phase(), Why: d.why, State: d.State, KB: d.kb, PeakKB: d.peak,
-			SoftKB: d.limits.Soft, HardKB: d.limits.Hard, FootprintKB: d.Footprint.KB(), Footprint: d.Footprint,
-			RestartBegan: d.restartBegan, TooLow: d.tooLow}
+		n := d.InstanceSnapshot
+		n.Phase, n.SoftKB, n.HardKB, n.FootprintKB = d.phase(), d.limits.Soft, d.limits.Hard, d.Footprint.KB()
+		n.Prog, n.Boot = "", nil
 		if l.restart != nil && l.restart.instance == d && l.restart.run.ID() != (proc.ID{}) {
 			n.Prog = l.restart.run.ID().String()
 		}
@@ -276,5 +180,5 @@ func (l *loop) snapshot() *Snapshot {
 		}
 		s.Instances = append(s.Instances, n)
 	}
-	return s
+	return &s
 }

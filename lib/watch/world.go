@@ -25,7 +25,7 @@ type world interface {
 	Start(argv, environ []string) (running, error)
 	Resume(target proc.ID, noted string) running // a prog that an earlier gracewatch started; nil: none runs
 
-	Store() (*store, error) // where the snapshot is kept; nil: nowhere
+	Store() (*store, error) // where the snapshot is kept
 	History() *history      // nil: none is kept
 }
 
@@ -46,24 +46,27 @@ type woken struct {
 // process is one process that is held.
 type process interface {
 	ID() proc.ID
+	PollFd() unix.PollFd // readable when it has ended
 	Ended() bool
 	Close()
-	Size() (kb int64, err error)           // what is held against the limits
-	Available() (kb int64, err error)      // the memory available to it
-	ReadTitle(notes *BootNotes) appearance // reads its title; while it has none, its argv and environment into notes
-	Quiet() (quiet, idle bool)             // of a Sidekiq: it takes no more jobs, and has none
-	Frozen() bool                          // its cgroup is
+	Read(notes *BootNotes) (reading, error) // one sample of it; nil: of its size alone
+	Available() (kb int64, err error)       // the memory available to it
+	Quiet() (quiet, idle bool)              // of a Sidekiq: it takes no more jobs, and has none
+	Frozen() bool                           // its cgroup is
 }
 
-// appearance is what a process shows of itself.
-type appearance struct {
-	titled  bool // it has the title of a Sidekiq that has booted
-	booting bool // it is a Sidekiq without a title
+// reading is what a process shows of itself. While it has no title, its argv and
+// environment are noted.
+type reading struct {
+	kb      int64 // the size that is held against the limits
+	titled  bool  // it has the title of a Sidekiq that has booted
+	booting bool  // it is a Sidekiq without a title
 }
 
 // running is a prog that was started.
 type running interface {
-	ID() proc.ID // zero if it had ended before it could be asked
+	ID() proc.ID         // zero if it had ended before it could be asked
+	PollFd() unix.PollFd // readable when it has ended
 	Ended() bool
 	SignalGroup(sig unix.Signal) error
 	Reap() exit // after its end; closes it

@@ -57,6 +57,6 @@ func TestAWrapperIsLoggedOnce(t *testing.T) {
 		if err := l.run(); err != nil || !slices.Equal(got, c.want) {
 			t.Errorf("%s: %q, %v; want %q", name, got, err, c.want)
 		}
-		l.release()
+		l.close()
 	}
 }
