@@ -1,53 +1,49 @@
 package sidekiq
 
 import (
-	"errors"
+	"fmt"
 	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 )
 
-// The samples in testdata are /proc/PID/cmdline of a real Sidekiq 6.4.1.
+// The files are /proc/PID/cmdline of a real Sidekiq 6.4.1.
 func TestTheTitleOfARealSidekiqIsRead(t *testing.T) {
-	files, err := filepath.Glob("testdata/cmdline-*")
-	if err != nil || len(files) != 5 {
-		t.Fatalf("%v, %v", files, err)
-	}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
+	for name, want := range map[string]Title{
+		"sidekiq-6-4-1-0-of-5-busy":          {Version: "6.4.1", Concurrency: 5},
+		"sidekiq-6-4-1-0-of-5-busy-stopping": {Version: "6.4.1", Concurrency: 5, Stopping: true},
+		"sidekiq-6-4-1-3-of-5-busy":          {Version: "6.4.1", Busy: 3, Concurrency: 5},
+		"sidekiq-6-4-1-3-of-5-busy-stopping": {Version: "6.4.1", Busy: 3, Concurrency: 5, Stopping: true},
+		"usr-bin-ruby-usr-bin-sidekiq-r":     {},
+	} {
+		text, err := os.ReadFile("testdata/cmdline-6.4.1-" + name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		title, err := ParseTitle(text)
-		if !strings.Contains(file, "busy") {
-			if !errors.Is(err, ErrNoTitle) {
-				t.Errorf("%s: %+v, %v", file, title, err)
-			}
-			continue
-		}
-		want := Title{Version: "6.4.1", Concurrency: 5, Stopping: strings.HasSuffix(file, "stopping")}
-		if strings.Contains(file, "-3-of-5") {
-			want.Busy = 3
-		}
-		if err != nil || title != want {
-			t.Errorf("%s: %+v, %v; want %+v", file, title, err, want)
+		if title, err := ParseTitle(text); title != want || (err == ErrNoTitle) != (want == Title{}) {
+			t.Errorf("%s: %+v, %v; want %+v", name, title, err, want)
 		}
 	}
 }
 
-func TestTheTagMayHoldAnything(t *testing.T) {
-	for tag, text := range map[string]string{
-		"":                       "sidekiq 7.3.2  [1 of 10 busy]",
-		"app":                    "sidekiq 7.3.2 app [1 of 10 busy]",
-		"my app":                 "sidekiq 7.3.2 my app [1 of 10 busy]",
-		"[9 of 9 busy]":          "sidekiq 7.3.2 [9 of 9 busy] [1 of 10 busy]",
-		"[0 of 5 busy] stopping": "sidekiq 7.3.2 [0 of 5 busy] stopping [1 of 10 busy]",
+func TestTitles(t *testing.T) {
+	for text, want := range map[string]Title{
+		// A tag may hold anything.
+		"sidekiq 7.3.2  [1 of 10 busy]":                       {"7.3.2", "", 1, 10, false},
+		"sidekiq 7.3.2 my app [1 of 10 busy]":                 {"7.3.2", "my app", 1, 10, false},
+		"sidekiq 7.3.2 [9 of 9 busy] stopping [1 of 10 busy]": {"7.3.2", "[9 of 9 busy] stopping", 1, 10, false},
+		// Enterprise, and programs themselves, add words.
+		"sidekiq 7.3.2 app [1 of 10 busy] leader stopping":              {"7.3.2", "app", 1, 10, true},
+		"sidekiq 7.3.2 app [0 of 10 busy] stopping leader":              {"7.3.2", "app", 0, 10, true},
+		"sidekiq 7.3.2  [0 of 10 busy] unstoppable":                     {"7.3.2", "", 0, 10, false},
+		"my sidekiq worker sidekiq 7.3.2 app [2 of 10 busy] x y":        {"7.3.2", "app", 2, 10, false},
+		"sidekiq 7.3.2 a [9 of 9 busy] stopping b [2 of 10 busy] x [y]": {"7.3.2", "a [9 of 9 busy] stopping b", 2, 10, false},
+		// Other programs, and arguments, which are no title.
+		"": {}, "\x00": {}, "sidekiq": {}, "sidekiq ": {}, "sidekiq\x00-r\x00app.rb": {}, "sidekiq 6.4.1 app [0 of 5 busy]\x00100": {},
+		"sidekiqmon 1 [0 of 5 busy]": {}, "sidekiq worker [0 of 5 busy]": {}, "puma 5.6.5 (tcp://0.0.0.0:9292) [app]": {},
 	} {
-		want := Title{Version: "7.3.2", Tag: tag, Busy: 1, Concurrency: 10}
-		if title, err := ParseTitle([]byte(text + "\x00\x00")); err != nil || title != want {
-			t.Errorf("%q: %+v, %v", text, title, err)
+		if title, err := ParseTitle([]byte(text + "\x00\x00")); title != want || (err == ErrNoTitle) != (want == Title{}) {
+			t.Errorf("%q: %+v, %v; want %+v", text, title, err, want)
 		}
 	}
 }
@@ -56,38 +52,8 @@ func TestATitleWithoutItsEndIsNeverIdle(t *testing.T) {
 	full := "sidekiq 6.4.1 a-long-tag [0 of 10 busy] stopping"
 	for end := len("sidekiq 6"); end < len(full); end++ {
 		title, err := ParseTitle([]byte(full[:end] + "\x00"))
-		if cut := full[:end]; strings.Contains(cut, " busy]") {
-			if err != nil || title.Stopping {
-				t.Errorf("%q: %+v, %v", cut, title, err)
-			}
-		} else if !errors.Is(err, ErrCut) {
-			t.Errorf("%q: %+v, %v", cut, title, err)
-		}
-	}
-}
-
-func TestATitleMayHaveMoreWords(t *testing.T) {
-	for text, want := range map[string]Title{
-		"sidekiq 7.3.2 app [1 of 10 busy] leader":                       {"7.3.2", "app", 1, 10, false},
-		"sidekiq 7.3.2 app [1 of 10 busy] leader stopping":              {"7.3.2", "app", 1, 10, true},
-		"sidekiq 7.3.2 app [0 of 10 busy] stopping leader":              {"7.3.2", "app", 0, 10, true},
-		"sidekiq 7.3.2  [0 of 10 busy] unstoppable":                     {"7.3.2", "", 0, 10, false},
-		"sidekiq 7.3.2 app [0 of 10 busy] stop":                         {"7.3.2", "app", 0, 10, false}, // cut off
-		"blue sidekiq 7.3.2 app [2 of 10 busy]":                         {"7.3.2", "app", 2, 10, false},
-		"my sidekiq worker sidekiq 7.3.2 app [2 of 10 busy] x y":        {"7.3.2", "app", 2, 10, false},
-		"sidekiq 7.3.2 a [9 of 9 busy] stopping b [2 of 10 busy] x [y]": {"7.3.2", "a [9 of 9 busy] stopping b", 2, 10, false},
-	} {
-		if title, err := ParseTitle([]byte(text + "\x00")); err != nil || title != want {
-			t.Errorf("%q: %+v, %v; want %+v", text, title, err, want)
-		}
-	}
-}
-
-func TestOtherProgramsHaveNoTitleOfSidekiq(t *testing.T) {
-	for _, text := range []string{"", "\x00", "sidekiq", "sidekiq\x00-r\x00app.rb\x00", "sidekiqmon 1 [0 of 5 busy]", "sidekiq", "sidekiq ", "sidekiq worker [0 of 5 busy]", "puma 5.6.5 (tcp://0.0.0.0:9292) [app]",
-		"sidekiq 6.4.1 app [0 of 5 busy]\x00100\x00"} {
-		if title, err := ParseTitle([]byte(text)); !errors.Is(err, ErrNoTitle) {
-			t.Errorf("%q: %+v, %v", text, title, err)
+		if title.Stopping || (err == ErrCut) == strings.Contains(full[:end], " busy]") {
+			t.Errorf("%q: %+v, %v", full[:end], title, err)
 		}
 	}
 }
@@ -104,7 +70,7 @@ func FuzzTitle(f *testing.F) {
 			}
 			return
 		}
-		text := "sidekiq " + title.Version + " " + title.Tag + " [" + strconv.Itoa(title.Busy) + " of " + strconv.Itoa(title.Concurrency) + " busy]"
+		text := fmt.Sprintf("sidekiq %s %s [%d of %d busy]", title.Version, title.Tag, title.Busy, title.Concurrency)
 		if title.Stopping {
 			text += " stopping"
 		}

@@ -89,7 +89,6 @@ func (w *Watch) checkThreads(cmdline []byte) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	title, errTitle := ParseTitle(cmdline) // empty if it cannot be read: no title
 	now := recognise(w.p.ID.PID, list)
 	if now.heartbeat == 0 {
 		if isBooting(w.p) {
@@ -98,18 +97,29 @@ func (w *Watch) checkThreads(cmdline []byte) (Status, error) {
 		return Status{}, ErrNotSidekiq
 	}
 	w.heartbeat = time.Now()
+	before := w.idle
+	s, err := w.conclude(cmdline, now, list)
+	if before && w.idle && w.p.IsExiting() {
+		return Status{}, proc.ErrEnding
+	}
+	return s, err
+}
+
+// conclude is what the title and the threads show together. That no job can run
+// the threads have to show twice in a row: while Sidekiq boots there is a moment
+// between the start of its heartbeat and that of its scheduler.
+func (w *Watch) conclude(cmdline []byte, now threads, list []proc.Thread) (Status, error) {
+	title, errTitle := ParseTitle(cmdline) // empty if it cannot be read: no title
 	left := w.processorsLeft(now, list)
 	s := Status{Title: title, HasTitle: errTitle == nil}
 	// A job that gave its thread another name before the first check is one of the others.
 	mayHide := s.HasTitle && len(w.processors) < title.Concurrency && now.others > 0
-	idleThreads := w.idleTwice(!now.scheduler && left == 0 && !mayHide)
-	if idleThreads && w.p.IsExiting() {
-		return Status{}, proc.ErrEnding
-	}
+	before := w.idle
+	w.idle = !now.scheduler && left == 0 && !mayHide
 	switch {
 	case title.Stopping && title.Busy == 0:
 		s.Idle, s.Evidence = true, "title"
-	case idleThreads:
+	case before && w.idle:
 		s.Idle, s.Evidence, s.Stopping, s.Busy = true, "threads", true, 0
 	case s.HasTitle:
 		s.Evidence = "title"
@@ -135,15 +145,6 @@ func (w *Watch) processorsLeft(now threads, list []proc.Thread) (n int) {
 		}
 	}
 	return n
-}
-
-// idleTwice tells whether the threads showed, at this check and the one before,
-// that no job can run. Once is not enough: while Sidekiq boots there is a moment
-// between the start of its heartbeat and that of its scheduler.
-func (w *Watch) idleTwice(now bool) bool {
-	before := w.idle
-	w.idle = now
-	return before && now
 }
 
 // interval is the time between two checks, each of which is some reads of /proc.
