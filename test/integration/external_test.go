@@ -1,90 +1,83 @@
 package integration
 
 import (
-	"gracekit/test/harness"
-	"os"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
+
+	"gracekit/test/harness"
 )
 
-// What jobs have started has ended after the restart, and no other process got a signal: not runsv, not its log process, not
-// the service beside it.
+// What jobs have started has ended when the next Sidekiq runs: after one that died, and after one that hangs, which is
+// killed at twice its timeout. No other process got a signal: not runsv, not the log process, not the service beside it.
 func TestExternalProcessesEndWithSidekiq(t *testing.T) {
 	t.Parallel()
-
-	for name, end := range map[string]func(s *sandbox, k *sidekiq){
-		"by a restart": func(s *sandbox, k *sidekiq) {
-			_, events := k.watched(quickWatch)
-			k.redis.Enqueue(1, "LeakJob", beyondLimit, 0)
-			events.Event("restart-done", 1)
-		},
-		"when the leader dies without one": func(s *sandbox, k *sidekiq) {
-			syscall.Kill(k.MainPID(), syscall.SIGKILL)
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := newSandbox(t)
-			// A service that notes each signal it gets.
-			s.Write("witness/run", `#!/bin/sh
+	s := newSandbox(t)
+	// A service that notes each signal it gets.
+	s.Script("witness/run", `
 for signal in HUP INT QUIT USR1 USR2 ALRM TERM CONT TSTP TTIN TTOU WINCH; do
 	trap "echo $signal >>signals" $signal
 done
 while [ ! -e end ]; do sleep 0.1; done
-`, 0o755)
-			s.Write("witness/log/run", "#!/bin/sh\nmkdir -p ./main && exec svlogd ./main\n", 0o755)
-			witness := s.Runsv(s.Path("witness"))
-			s.Cleanup(func() { s.Write("witness/end", "", 0o644) })
+`)
+	s.Script("witness/log/run", "mkdir -p ./main && exec svlogd ./main\n")
+	witness := s.Runsv(s.Path("witness"))
+	s.Cleanup(func() { s.Write("witness/end", "", 0o644) })
+	k := s.sidekiq(nil)
+	first := k.working()
+	others := []harness.Process{k.Runsv.Process, k.Logger(), witness.Process, witness.Logger(), witness.Running()}
 
-			k := s.sidekiq(nil)
-			old := k.working()
-			others := []harness.Process{k.Runsv.Process, k.Logger(), witness.Process, witness.Logger(), witness.Running()}
-			children := s.Path("children")
-			k.redis.Enqueue(1, "OrphanJob", children)
-			s.Eventually("the job has left processes", func() bool { return len(s.pidsIn(children)) == 2 })
-			var left []harness.Process
-			for _, pid := range s.pidsIn(children) {
-				p, alive := harness.FindProcess(pid)
-				if !alive || p.PGID != old.PID {
-					s.Fatalf("want a process of group %d: %v", old.PID, p)
-				}
-				left = append(left, p)
+	starts := func(leader harness.Process, job string, n int) (started []harness.Process) {
+		k.redis.Enqueue(1, job, s.Path(job))
+		s.Eventually(job+" has started processes", func() bool { started = s.processesIn(job); return len(started) == n })
+		for _, p := range started {
+			if p.PGID != leader.PID {
+				s.Fatalf("want a process of group %d: %v", leader.PID, p)
 			}
-
-			end(s, k)
-			next := k.working(old)
-			for _, p := range left {
-				if p.Alive() {
-					s.Errorf("outlived its Sidekiq: %v", p)
-				}
-			}
-			for _, p := range others {
-				if !p.Alive() {
-					s.Errorf("ended, though it was not signalled: %s", p.ID())
-				}
-			}
-			if signals, err := os.ReadFile(s.Path("witness/signals")); err == nil {
-				s.Errorf("the service beside it got signals:\n%s", signals)
-			}
-			// and the next one works
-			jids := k.redis.Enqueue(1, "LeakJob", 0, 0)
-			s.Eventually("the next one takes jobs", func() bool { return len(k.of(jids[0], "done")) == 1 })
-			if pid := k.of(jids[0], "done")[0].pid; pid != next.PID {
-				s.Errorf("the job was done by %d, want %d", pid, next.PID)
-			}
-		})
+		}
+		return started
 	}
+	left := starts(first, "OrphanJob", 2)
+	first.Kill()
+	second := k.working(first)
+	s.haveEnded(left)
+
+	leak := k.redis.Enqueue(1, "LeakJob", beyondLimit, 0)[0]
+	s.Eventually("it has leaked", func() bool { return len(k.of(leak, "done")) == 1 })
+	left = starts(second, "StubbornJob", 1)
+	events := k.watched(map[string]string{"SIDEKIQ_MEMORY_KILLER_SHUTDOWN_WAIT": "1"})
+	events.Event("restart-done", 1)
+	events.Line("got TERM: waiting up to 6s", 1)
+	s.haveEnded(append(left, second))
+	third := k.working(second)
+	events.Line("msg=target-up .*id="+third.ID(), 1)
+
+	for _, p := range others {
+		if !p.Alive() {
+			s.Errorf("ended, though it was not signalled: %s", p.ID())
+		}
+	}
+	if signals := s.Read("witness/signals"); signals != "" {
+		s.Errorf("the service beside it got signals:\n%s", signals)
+	}
+	next := k.redis.Enqueue(1, "LeakJob", 0, 0)[0]
+	s.Eventually("the next one takes jobs", func() bool { return len(k.of(next, "done")) == 1 })
 }
 
-// pidsIn are the pids that a file has so far.
-func (s *sandbox) pidsIn(file string) (pids []int) {
-	text, _ := os.ReadFile(file)
-	for _, word := range strings.Fields(string(text)) {
-		pid, err := strconv.Atoi(word)
-		s.Check(err)
-		pids = append(pids, pid)
+// processesIn are those whose pids a file has so far, in whole lines.
+func (s *sandbox) processesIn(file string) (all []harness.Process) {
+	for line := range strings.Lines(s.Read(file)) {
+		if p, alive := harness.FindProcess(harness.PIDOf(line)); alive {
+			all = append(all, p)
+		}
 	}
-	return pids
+	return all
+}
+
+func (s *sandbox) haveEnded(processes []harness.Process) {
+	s.Helper()
+	for _, p := range processes {
+		if p.Alive() {
+			s.Errorf("it is still there: %v", p)
+		}
+	}
 }

@@ -151,25 +151,6 @@ func TestMemoryKillerLeavesTheLastOne(t *testing.T) {
 	p.allDone()
 }
 
-// From one host, with nothing beside the instances: round by round, sidekiq-fleet sweep restarts one after the other.
-func TestSweepRestartsOneAfterTheOther(t *testing.T) {
-	t.Parallel()
-	s := newSandbox(t)
-	p := s.pair()
-	old := p.bothOverTheLimit()
-	round := func() {
-		c := p.command("sidekiq-fleet", "sweep", "--over", softKB, "--min-age", "0")
-		// 111 while one of the two has exited, and is not there again: the other is then the only one.
-		if r := s.RunCommand(c); r.Code != 0 && (r.Code != 111 || !strings.Contains(r.Stderr, "not possible: 0 of 1 other instances")) {
-			s.Errorf("a round: exit %d\n%s", r.Code, r.Stderr)
-		}
-	}
-	second := p.replacesFirst(old, round)
-	s.Eventually("the other is replaced", func() bool { round(); return !old[second].Alive() })
-	p.two[second].working(old[second])
-	p.allDone()
-}
-
 // Through Redis alone: what runs is listed, a long job postpones a restart, TSTP makes quiet, and TERM ends.
 func TestSignalsAndJobsThroughRedis(t *testing.T) {
 	t.Parallel()

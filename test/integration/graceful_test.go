@@ -2,110 +2,97 @@ package integration
 
 import (
 	"fmt"
-	"gracekit/test/harness"
-	"os"
-	"slices"
 	"strings"
 	"testing"
+
+	"gracekit/test/harness"
 )
 
-// wrapped starts a service whose Sidekiq is below what its ./run becomes. The line is the end of the run script, in
-// which SIDEKIQ stands for the command line of Sidekiq.
-func (s *sandbox) wrapped(line string) (*harness.Redis, ledger) {
-	s.Helper()
-	s.Need("sidekiq")
-	redis, jobs := s.Redis(), ledger{s, s.Path("ledger")}
-	line = strings.ReplaceAll(line, "SIDEKIQ", "sidekiq -r "+s.app()+" -c 2 -t 20")
-	s.Write("svc/run", fmt.Sprintf("#!/bin/sh\nexec 2>&1 >>%s\ncd %s\nexport REDIS_URL=%s LEDGER=%s\n%s\n",
-		s.Path("sidekiq.log"), s.Dir, redis.URL(), jobs.file, line), 0o755)
-	v := s.Runsv(s.Path("svc"))
-	s.Cleanup(func() { // runsv ends what stands in front alone
-		v.Control("d")
-		s.Eventually("the service is down", func() bool {
-			for _, p := range s.sidekiqs() {
-				p.Kill()
-			}
-			return v.Stat() == "down"
-		})
-	})
-	return redis, jobs
+// A wrapped service has its Sidekiqs below what its ./run becomes.
+type wrapped struct {
+	s       *sandbox
+	service *harness.Runsv
+	redis   *harness.Redis
+	ledger
 }
 
-// sidekiqs lists the Sidekiqs with a title that work on this sandbox's jobs.
-func (s *sandbox) sidekiqs() (found []harness.Process) {
-	for _, p := range harness.Processes() {
-		if cwd, _ := os.Readlink(fmt.Sprintf("/proc/%d/cwd", p.PID)); cwd == s.Dir && booted(p) {
+// wrapped starts one. The line is the end of the run script, in which SIDEKIQ stands for the command line of Sidekiq.
+func (s *sandbox) wrapped(line string) *wrapped {
+	s.Helper()
+	s.Need("sidekiq")
+	w := &wrapped{s: s, redis: s.Redis(), ledger: ledger{s, s.Path("ledger")}}
+	line = strings.ReplaceAll(line, "SIDEKIQ", "sidekiq -r "+s.app()+" -c 2 -t 20")
+	s.Script("svc/run", fmt.Sprintf("exec 2>&1 >>%s\ncd %s\nexport REDIS_URL=%s LEDGER=%s\n%s\n",
+		s.Path("sidekiq.log"), s.Dir, w.redis.URL(), w.file, line))
+	w.service = s.Runsv(s.Path("svc"))
+	s.Cleanup(func() { // runsv ends what stands in front alone
+		w.service.Down()
+		s.Eventually("the service is down", func() bool {
+			for _, p := range w.sidekiqs() {
+				p.Kill()
+			}
+			return w.service.Stat() == "down"
+		})
+	})
+	return w
+}
+
+// sidekiqs are those that have booted.
+func (w *wrapped) sidekiqs() (found []harness.Process) {
+	for _, p := range w.s.Left() {
+		if booted(p) {
 			found = append(found, p)
 		}
 	}
 	return found
 }
 
-// What stands in front of Sidekiq must not end before it: the job that runs at a manual restart ends in peace, though it
-// takes longer than the 5 s that are left for what a target leaves behind, and no second Sidekiq is up beside it.
+// below are all descendants of a process.
+func below(p harness.Process) (all []harness.Process) {
+	for _, child := range titled(p, "") {
+		all = append(append(all, child), below(child)...)
+	}
+	return all
+}
+
+// What stands in front of Sidekiq must not end before it: the jobs that run at a manual restart end in peace, though they
+// take longer than the 5 s that are left for what a target leaves behind, and no second Sidekiq is up beside it. That holds
+// for a parent, too, that ends all its children when one ends, as sidekiq-cluster: all are idle before one is stopped.
 func TestWhatStandsInFrontOfSidekiqCutsNoJob(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct{ needs, line string }{
-		"a shell":              {"sh", "sh -c 'SIDEKIQ; echo ended'"},
-		"chpst -P and a shell": {"chpst", "exec chpst -P sh -c 'SIDEKIQ; echo ended'"},
-		"a pipe":               {"sh", "SIDEKIQ | cat"},
-		"flock":                {"flock", "exec flock lock SIDEKIQ"},
-		"timeout":              {"timeout", "exec timeout 1d SIDEKIQ"},
-		"dumb-init":            {"dumb-init", "exec dumb-init SIDEKIQ"},
-		"setsid":               {"setsid", "exec setsid -w SIDEKIQ"},
+	cluster := harness.Repo() + "/test/integration/testdata/cluster.rb"
+	for name, c := range map[string]struct {
+		needs, line string
+		sidekiqs    int
+		wait        string // SHUTDOWN_WAIT
+	}{
+		"a shell":              {"sh", "sh -c 'SIDEKIQ; echo ended'", 1, "0.2"},
+		"chpst -P and a shell": {"chpst", "exec chpst -P sh -c 'SIDEKIQ; echo ended'", 1, "0.2"},
+		"a pipe":               {"sh", "SIDEKIQ | cat", 1, "0.2"},
+		"flock":                {"flock", "exec flock lock SIDEKIQ", 1, "0.2"},
+		"timeout":              {"timeout", "exec timeout 1d SIDEKIQ", 1, "0.2"},
+		"dumb-init":            {"dumb-init", "exec dumb-init SIDEKIQ", 1, "0.2"},
+		"setsid":               {"setsid", "exec setsid -w SIDEKIQ", 1, "0.2"},
+		"a cluster":            {"chpst", "exec chpst -P ruby " + cluster + " 2 SIDEKIQ", 2, "100"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSandbox(t)
 			s.Need(c.needs)
-			redis, jobs := s.wrapped(c.line)
-			s.Eventually("Sidekiq has booted", func() bool { return len(s.sidekiqs()) == 1 })
-			old := s.sidekiqs()[0]
-			jids := redis.Enqueue(1, "LeakJob", 0, 9)
-			s.Eventually("the job runs", func() bool { return jobs.count("start") == 1 })
+			w := s.wrapped(c.line)
+			s.Eventually("Sidekiq has booted", func() bool { return len(w.sidekiqs()) == c.sidekiqs })
+			old := below(w.service.Process)
+			jids := w.redis.Enqueue(2*c.sidekiqs, "LeakJob", 0, 9)
+			s.Eventually("all jobs run", func() bool { return w.count("start") == len(jids) })
 
-			command := s.Command("graceful-restart", s.Path("svc"))
-			command.Env = append(command.Env, "SHUTDOWN_WAIT=0.2")
-			r := s.RunCommand(command)
-			if r.Code != 0 {
+			command := s.Command("graceful-restart", w.service.Dir)
+			command.Env = append(command.Env, "SHUTDOWN_WAIT="+c.wait)
+			if r := s.RunCommand(command); r.Code != 0 {
 				s.Errorf("exit %d\n%s", r.Code, r.Stderr)
 			}
-			if old.Alive() {
-				s.Error("the old Sidekiq is still there")
-			}
-			jobs.exactlyOnce(jids)
-			s.Eventually("there is a new Sidekiq", func() bool { return len(s.sidekiqs()) == 1 && s.sidekiqs()[0].ID() != old.ID() })
+			w.exactlyOnce(jids)
+			s.haveEnded(old)
+			s.Eventually("there are new ones", func() bool { return len(w.sidekiqs()) == c.sidekiqs })
 		})
 	}
-}
-
-// A parent that ends all its children when one ends, as sidekiq-cluster, cuts no job: all are idle before one is stopped.
-func TestACluster(t *testing.T) {
-	t.Parallel()
-	s := newSandbox(t)
-	cluster, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	redis, jobs := s.wrapped("exec chpst -P ruby " + cluster + "/testdata/cluster.rb 2 SIDEKIQ")
-	s.Eventually("two Sidekiqs have booted", func() bool { return len(s.sidekiqs()) == 2 })
-	old := s.sidekiqs()
-	var metrics harness.Process
-	for _, pid := range s.pidsIn(s.Path("cluster.pids")) {
-		metrics, _ = harness.FindProcess(pid) // the last one
-	}
-	jids := redis.Enqueue(4, "LeakJob", 0, 14) // beyond the 10 s that the parent gives its children
-	s.Eventually("all jobs run", func() bool { return jobs.count("start") == 4 })
-	one := s.Command("graceful-restart", old[0].ID()) // as gracewatch runs it for one of them
-	one.Env = append(one.Env, "SHUTDOWN_WAIT=100", "GRACE_SERVICE="+s.Path("svc"))
-	if r := s.RunCommand(one); r.Code != 0 {
-		s.Errorf("exit %d\n%s", r.Code, r.Stderr)
-	}
-	for _, p := range append(slices.Clone(old), metrics) {
-		if p.Alive() {
-			s.Errorf("still there: %v", p)
-		}
-	}
-	jobs.exactlyOnce(jids)
-	s.Eventually("there are two new ones", func() bool { return len(s.sidekiqs()) == 2 })
 }

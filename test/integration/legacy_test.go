@@ -29,7 +29,7 @@ func (s *sandbox) legacy(grace string) (k *sidekiq, events *harness.Log) {
 		"SIDEKIQ_MEMORY_KILLER_MAX_RSS": softKB,
 		"MEMORY_KILLER_CONTROL":         fifo,
 	})
-	_, events = k.watched(map[string]string{
+	events = k.watched(map[string]string{
 		"SIDEKIQ_DAEMON_MEMORY_KILLER":     "0",
 		"SIDEKIQ_MEMORY_KILLER_MAX_RSS":    softKB,
 		"SIDEKIQ_MEMORY_KILLER_GRACE_TIME": grace,

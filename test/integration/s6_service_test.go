@@ -37,44 +37,6 @@ func TestPlainS6SidekiqLosesNoJob(t *testing.T) {
 	s.Eventually("Sidekiq's own log", func() bool { return harness.FirstLine(dir+"/log/main/current") != "" })
 }
 
-// A service of s6 is followed: restart, down and up by its operator, and a ./finish that takes its time, whose process is no
-// target.
-func TestS6OperatorOfAWatchedService(t *testing.T) {
-	t.Parallel()
-	s := newSandbox(t)
-	busy := s.Write("busy", "", 0o644)
-	s.Script("svc/run", "exec sleep 1000\n")
-	s.Script("svc/finish", "while [ -e "+busy+" ]; do sleep 0.05; done\n")
-	s.Write("svc/timeout-finish", "0\n", 0o644)
-	v := s.S6(s.Path("svc"))
-	s.Cleanup(func() { os.Remove(busy) })
-	p := v.Running()
-	w := s.Gracewatch("-s", "1G", "-i", "100ms", v.Dir, "touch", s.Path("restarted"))
-	w.Event("watching", 1)
-
-	v.Control("-r")
-	finish := v.InFinish()
-	w.Event("target-gone", 1)
-	s.hasNoProcess(v.Dir)
-	if !finish.Alive() || w.Count("target-up") != 0 {
-		s.Errorf("./finish was signalled, or taken for the next process\n%s", w)
-	}
-	os.Remove(busy)
-	q := v.Running(p)
-	w.Wants(p, "watching", "target-gone")
-	w.Wants(q, "target-up")
-	v.Control("-d")
-	v.Await("-D")
-	w.Event("target-gone", 2)
-	s.hasNoProcess(v.Dir)
-	v.Control("-u")
-	v.Await("-u")
-	w.Wants(v.Running(p, q), "target-up")
-	if !w.Alive() || w.Count("restart-begin") != 0 {
-		s.Errorf("the watcher has ended, or has begun a restart\n%s", w)
-	}
-}
-
 // Readiness is the service's own: s6 has it of each process that the killer brings about, when that reports it and no sooner.
 func TestS6ReadinessIsUnaffected(t *testing.T) {
 	t.Parallel()
@@ -116,17 +78,6 @@ exec memory-killer sh -c 'while ! rm go 2>/dev/null; do sleep 0.05; done; echo >
 			v.Running(before...)
 		})
 	}
-}
-
-// hasNoProcess: there is none for those who ask, and nothing to do for pgsignal.
-func (s *sandbox) hasNoProcess(target string) {
-	s.Helper()
-	if got := s.Wants(1, "svpid", target).Stdout; got != "" {
-		s.Errorf("svpid printed %q", got)
-	}
-	s.Wants(1, "rssprobe", target)
-	s.Wants(111, "sidekiq-idle", target) // without a process it is not known
-	s.Wants(0, "pgsignal", target, "TERM/1/KILL")
 }
 
 // send writes to a file of which others may be the reader.

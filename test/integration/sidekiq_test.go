@@ -43,15 +43,16 @@ func (s *sandbox) app() string {
 	return app
 }
 
-// watched starts runit/sidekiq-memory-killer beside Sidekiq, configured as a user does, and follows its log.
-func (k *sidekiq) watched(conf map[string]string) (killer *harness.Runsv, events *harness.Log) {
+// watched starts runit/sidekiq-memory-killer beside Sidekiq, with quickWatch and conf in its conf/, and follows its log.
+func (k *sidekiq) watched(conf map[string]string) (events *harness.Log) {
 	s := k.ledger.s
 	s.Helper()
 	dir := s.ServiceDir("runit/sidekiq-memory-killer", "sidekiq-memory-killer")
 	s.Conf(dir, map[string]string{"MEMORY_KILLER_TARGET": k.Dir})
+	s.Conf(dir, quickWatch)
 	s.Conf(dir, conf)
-	killer = s.Runsv(dir)
-	return killer, s.Follow(dir + "/log/main/current")
+	s.Runsv(dir)
+	return s.Follow(dir + "/log/main/current")
 }
 
 // working waits for a Sidekiq that has booted, other than the given ones, and returns its process.

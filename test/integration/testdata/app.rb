@@ -2,12 +2,6 @@
 # Each notes its start and its end in $LEDGER, one appended line, so that "exactly once" is counted from a file.
 require "sidekiq"
 
-# A boot that takes its time.
-if ENV["BOOT_UNTIL"]
-  File.write(ENV["BOOT_UNTIL"] + ".waiting", "")
-  sleep(0.02) until File.exist?(ENV["BOOT_UNTIL"])
-end
-
 # One heartbeat at boot, and no other.
 if ENV["NO_BEATS"]
   Sidekiq::Launcher.send(:remove_const, :BEAT_PAUSE)

@@ -5,7 +5,6 @@
 count, *command = ARGV
 children = Array.new(count.to_i) { Process.spawn(*command, pgroup: true) }
 children << Process.spawn("sleep", "1000", pgroup: true) # the metrics server
-File.write("cluster.pids", children.join("\n") + "\n")
 
 forward = ->(signal) { children.each { |pid| Process.kill(signal, pid) rescue nil } }
 ending = false
@@ -19,7 +18,7 @@ until ending
 end
 forward.("TERM")
 # As GitLab's does, it ends by KILL what takes longer than its own limit.
-deadline = Process.clock_gettime(Process::CLOCK_MONOTONIC) + 10
+deadline = Process.clock_gettime(Process::CLOCK_MONOTONIC) + 5
 until children.none? { |pid| Process.kill(0, pid) && !(Process.wait(pid, Process::WNOHANG)) rescue false }
   if Process.clock_gettime(Process::CLOCK_MONOTONIC) > deadline
     forward.("KILL")
