@@ -92,7 +92,9 @@ func self(t *testing.T) proc.ID {
 func startAs(t *testing.T, uid, gid int) proc.ID {
 	t.Helper()
 	cmd := exec.Command("sleep", "1000")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+	if uid != os.Geteuid() {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+	}
 	must(t, cmd.Start())
 	t.Cleanup(func() {
 		cmd.Process.Kill()
