@@ -1,61 +1,87 @@
 package schedule
 
 import (
-	"slices"
+	"fmt"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"gracekit/lib/proc"
-	"gracekit/lib/units"
 )
 
-func waits(text string) units.Duration {
-	d, err := units.ParseDuration(text)
-	if err != nil {
-		panic(err)
+// describeSteps is a schedule in words: signals, their scopes, the waits after them, and what is repeated.
+func describeSteps(s Schedule) string {
+	var words []string
+	for i, step := range s.Steps {
+		if i == s.Repeat {
+			words = append(words, "forever")
+		}
+		words = append(words, Name(step.Signal))
+		if step.Scoped {
+			words = append(words, "@"+step.Scope.String())
+		}
+		if step.Waits {
+			words = append(words, step.Wait.String())
+		}
 	}
-	return d
+	return strings.Join(words, " ")
 }
 
 func TestAScheduleIsSignalsAndWaits(t *testing.T) {
-	term := Step{Signal: unix.SIGTERM}
-	for text, want := range map[string]Schedule{
-		"TERM":    {[]Step{term}, 1},
-		"SIGTERM": {[]Step{term}, 1},
-		"term":    {[]Step{term}, 1},
-		"15":      {[]Step{term}, 1},
-		"-TERM":   {[]Step{term}, 1},
-		"TERM/27/KILL/5": {[]Step{
-			{Signal: unix.SIGTERM, Waits: true, Wait: waits("27")}, {Signal: unix.SIGKILL, Waits: true, Wait: waits("5")}}, 2},
-		"15/27/9":  {[]Step{{Signal: unix.SIGTERM, Waits: true, Wait: waits("27")}, {Signal: unix.SIGKILL}}, 2},
-		"-15":      {[]Step{term}, 1},
-		"-15/5/-9": {[]Step{{Signal: unix.SIGTERM, Waits: true, Wait: waits("5")}, {Signal: unix.SIGKILL}}, 2},
-		"IOT":      {[]Step{{Signal: unix.SIGABRT}}, 1},
-		"HUP/TERM": {[]Step{{Signal: unix.SIGHUP}, term}, 2},
-		"TERM/0":   {[]Step{{Signal: unix.SIGTERM, Waits: true}}, 1},
-		"TERM/1.5": {[]Step{{Signal: unix.SIGTERM, Waits: true, Wait: waits("1500ms")}}, 1},
-		"TERM/inf": {[]Step{{Signal: unix.SIGTERM, Waits: true, Wait: units.Never}}, 1},
-		"TSTP@process/30/KILL@group": {[]Step{
-			{Signal: unix.SIGTSTP, Scope: proc.ScopeProcess, Scoped: true, Waits: true, Wait: waits("30")},
-			{Signal: unix.SIGKILL, Scope: proc.ScopeGroup, Scoped: true}}, 2},
-		"KILL@all/5":            {[]Step{{Signal: unix.SIGKILL, Scope: proc.ScopeAll, Scoped: true, Waits: true, Wait: waits("5")}}, 1},
-		"TERM@tree":             {[]Step{{Signal: unix.SIGTERM, Scope: proc.ScopeTree, Scoped: true}}, 1},
-		"TERM/5/forever/KILL/1": {[]Step{{Signal: unix.SIGTERM, Waits: true, Wait: waits("5")}, {Signal: unix.SIGKILL, Waits: true, Wait: waits("1")}}, 1},
+	for text, want := range map[string]string{
+		"TERM":                       "TERM",
+		"SIGTERM":                    "TERM",
+		"term":                       "TERM",
+		"15":                         "TERM",
+		"-TERM":                      "TERM",
+		"-15":                        "TERM",
+		"IOT":                        "ABRT",
+		"HUP/TERM":                   "HUP TERM",
+		"TERM/0":                     "TERM 0s",
+		"TERM/1.5":                   "TERM 1.5s",
+		"TERM/inf":                   "TERM inf",
+		"TERM/27/KILL/5":             "TERM 27s KILL 5s",
+		"15/27/9":                    "TERM 27s KILL",
+		"-15/5/-9":                   "TERM 5s KILL",
+		"TSTP@process/30/KILL@group": "TSTP @process 30s KILL @group",
+		"TERM@tree":                  "TERM @tree",
+		"KILL@all/5":                 "KILL @all 5s",
+		"TERM/5/forever/KILL/1":      "TERM 5s forever KILL 1s",
+		"forever/TERM/1":             "forever TERM 1s",
 	} {
-		s, err := Parse(text)
-		if err != nil || !slices.Equal(s.Steps, want.Steps) || s.Repeat != want.Repeat {
-			t.Errorf("%s: %+v, %v; want %+v", text, s, err, want)
+		if s, err := Parse(text); err != nil || describeSteps(s) != want {
+			t.Errorf("%s: %q, %v; want %q", text, describeSteps(s), err, want)
 		}
 	}
 }
 
 func TestAnInvalidScheduleIsNamed(t *testing.T) {
-	for _, text := range []string{"", "/", "TERM/", "/5", "TERM/5/", "TERM/-5", "TERM/9/9/", "0", "65", "FOO", "SIG", "TERM@", "TERM@cgroup", "TERM@children",
-		"TERM/5x", "TERM 5", "forever", "forever/TERM", "TERM/forever/5", "forever/forever/TERM/1", "forever/TERM/0", "TERM/1/forever"} {
-		if s, err := Parse(text); err == nil || !strings.Contains(err.Error(), "invalid schedule") {
-			t.Errorf("%q: %+v, %v", text, s, err)
+	for text, want := range map[string]string{
+		"":                       `invalid signal ""`,
+		"/":                      `invalid signal ""`,
+		"/5":                     `invalid signal ""`,
+		"0":                      `invalid signal "0"`,
+		"65":                     `invalid signal "65"`,
+		"SIG":                    `invalid signal "SIG"`,
+		"TERM 5":                 `invalid signal "TERM 5"`,
+		"TERM/5/":                `invalid signal ""`,
+		"TERM/5/KILLL":           `invalid signal "KILLL"`,
+		"TERM/9/9999":            `invalid signal "9999"`,
+		"TERM/forever/5":         "the steps after forever need a wait",
+		"TERM/":                  `invalid duration ""`,
+		"TERM/-5":                `invalid duration "-5"`,
+		"TERM/5x":                `invalid duration "5x"`,
+		"TERM@":                  `invalid scope ""`,
+		"TERM@children":          `invalid scope "children"`,
+		"forever":                "the steps after forever need a wait",
+		"forever/TERM/0":         "the steps after forever need a wait",
+		"TERM/1/forever":         "the steps after forever need a wait",
+		"forever/forever/TERM/1": `invalid signal "forever"`,
+	} {
+		_, err := Parse(text)
+		if err == nil || !strings.HasPrefix(err.Error(), fmt.Sprintf("invalid schedule %q", text)) || !strings.Contains(err.Error(), ": "+want) {
+			t.Errorf("%q: %v; want %q", text, err, want)
 		}
 	}
 }
