@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,96 +21,120 @@ import (
 // fakeWorld is a machine whose clock moves only while the loop waits: to the
 // first thing that happens.
 type fakeWorld struct {
-	t         *testing.T
-	now       time.Duration
-	set       time.Duration // by how much the time of day was set
-	target    *fakeProcess  // nil: down
-	children  []*fakeProcess
-	largest   int64 // KB, of what is below the target
-	refused   error
-	wanted    service.WantedState
-	script    []fakeEvent // what happens, in order of time
-	prog      func() run  // what the next prog does
-	progs     []string    // environments of the progs that ran, with the time
-	running   *fakeProg
-	state     string              // the state file
-	successor func() *fakeProcess // what the supervisor starts, a second after an exit
-	ended     time.Duration       // when the watch ends
+	now      time.Duration
+	set      time.Duration // by how much the time of day was set
+	ended    time.Duration // when the watch ends
+	script   []event       // what happens, in order of time
+	target   *fakeProcess
+	children []*fakeProcess
+	next     sizes // of the process that the supervisor starts when the target has exited; nil: none
+	titledAt time.Duration
+	largest  int64 // KB, of what is below the target
+	refused  error
+	wanted   service.WantedState
+	prog     run // what the next prog does
+	running  *fakeProg
+	progs    []string // environments of the progs that ran
+	state    string   // the state file
+	history  *history // nil: none
 }
 
-// fakeEvent is something that happens at a time.
-type fakeEvent struct {
+// event is something that happens at a time.
+type event struct {
 	at       time.Duration
 	commands string
-	do       func()
+	do       func(*fakeWorld)
 }
+
+func at(second int, do func(*fakeWorld)) event {
+	return event{at: start + time.Duration(second)*time.Second, do: do}
+}
+
+func command(second int, letters string) event {
+	return event{at: start + time.Duration(second)*time.Second, commands: letters}
+}
+
+// start is when the tests begin.
+const start = 1000 * time.Second
 
 // run is what a prog does.
 type run struct {
-	takes time.Duration
-	code  int    // with which it exits
-	kills bool   // the target ends with it
-	does  func() // when it exits
+	takes  time.Duration // a second at least
+	code   int           // with which it exits
+	spares bool          // the process does not end with it
+	after  func()        // when it has exited
 }
 
-type fakeProcess struct {
-	w         *fakeWorld
-	id        proc.ID
-	size      func(age time.Duration) int64
-	titledAt  time.Duration // age at which its title appears; 0: never
-	available int64
-	quiet     bool
-	idle      bool
-	frozen    bool
-	err       error
-	dead      bool
-}
+// sizes is how large a process is, in KB, by its age.
+type sizes func(age time.Duration) int64
 
-const tick = 10 * time.Millisecond // a clock tick, of start times
-
-// start makes a process that starts now.
-func (w *fakeWorld) start(pid int, size func(age time.Duration) int64) *fakeProcess {
-	return &fakeProcess{w: w, id: proc.ID{PID: pid, Start: uint64(w.now / tick)}, size: size, available: 1 << 20}
-}
-
-func constant(kb int64) func(time.Duration) int64 { return func(time.Duration) int64 { return kb } }
+func constant(kb int64) sizes { return func(time.Duration) int64 { return kb } }
 
 // growing is kb at the start and perSecond more each second.
-func growing(kb, perSecond int64) func(time.Duration) int64 {
+func growing(kb, perSecond int64) sizes {
 	return func(age time.Duration) int64 { return kb + int64(age.Seconds()*float64(perSecond)) }
 }
 
-func (p *fakeProcess) ID() proc.ID { return p.id }
-func (p *fakeProcess) Ended() bool { return p.dead }
-func (p *fakeProcess) Close()      {}
-func (p *fakeProcess) age() time.Duration {
-	return p.w.now - p.id.StartTime()
-}
-func (p *fakeProcess) PollFd() unix.PollFd { return unix.PollFd{} }
-func (p *fakeProcess) Read(*BootNotes) (reading, error) {
-	if p.err != nil {
-		return reading{}, p.err
+// between is one size for some seconds, and another from then on.
+func between(before int64, seconds float64, after int64) sizes {
+	return func(age time.Duration) int64 {
+		if age.Seconds() < seconds {
+			return before
+		}
+		return after
 	}
-	return reading{kb: p.size(p.age()), titled: p.titledAt > 0 && p.age() >= p.titledAt}, nil
 }
+
+type fakeProcess struct {
+	w                         *fakeWorld
+	id                        proc.ID
+	size                      sizes
+	titledAt                  time.Duration // age at which its title appears; 0: never
+	available                 int64
+	err                       error // of a reading
+	quiet, idle, frozen, dead bool
+}
+
+// start makes a process that starts now.
+func (w *fakeWorld) start(pid int, size sizes) *fakeProcess {
+	const tick = 10 * time.Millisecond // of start times
+	return &fakeProcess{w: w, id: proc.ID{PID: pid, Start: uint64(w.now / tick)}, size: size, titledAt: w.titledAt, available: 1 << 20}
+}
+
+func (p *fakeProcess) ID() proc.ID               { return p.id }
+func (p *fakeProcess) PollFd() unix.PollFd       { return unix.PollFd{} }
+func (p *fakeProcess) Ended() bool               { return p.dead }
+func (p *fakeProcess) Close()                    {}
 func (p *fakeProcess) Available() (int64, error) { return p.available, nil }
 func (p *fakeProcess) Quiet() (quiet, idle bool) { return p.quiet, p.idle }
 func (p *fakeProcess) Frozen() bool              { return p.frozen }
+func (p *fakeProcess) Read(notes *BootNotes) (reading, error) {
+	age := p.w.now - p.id.StartTime()
+	return reading{kb: p.size(age), titled: notes != nil && p.titledAt > 0 && age >= p.titledAt}, p.err
+}
 
 type fakeProg struct {
 	w    *fakeWorld
 	id   proc.ID
 	ends time.Duration
+	of   string // GRACE_TARGET
 	run
-	signals []unix.Signal
+}
+
+func (r *fakeProg) end() {
+	for _, p := range append(r.w.children, r.w.target) {
+		p.dead = p.dead || !r.spares && r.of == "GRACE_TARGET="+p.id.String()
+	}
+	if r.after != nil {
+		r.after()
+	}
 }
 
 func (r *fakeProg) ID() proc.ID         { return r.id }
 func (r *fakeProg) PollFd() unix.PollFd { return unix.PollFd{} }
 func (r *fakeProg) Ended() bool         { return r.w.now >= r.ends }
 func (r *fakeProg) SignalGroup(sig unix.Signal) error {
-	r.signals = append(r.signals, sig)
-	r.ends, r.code = r.w.now, 128+int(sig)
+	r.ends, r.code, r.spares = r.w.now, 128+int(sig), true
 	return nil
 }
 func (r *fakeProg) Reap() exit {
@@ -130,8 +153,8 @@ func (w *fakeWorld) Wait(on waits) (now woken, err error) {
 	if len(w.script) > 0 {
 		next = min(next, w.script[0].at)
 	}
-	if r, ok := on.prog.(*fakeProg); ok {
-		next = min(next, r.ends)
+	if on.prog != nil {
+		next = min(next, w.running.ends)
 	}
 	if next == grace.Never {
 		return now, errors.New("nothing will ever happen")
@@ -139,9 +162,7 @@ func (w *fakeWorld) Wait(on waits) (now woken, err error) {
 	w.now = max(w.now, next)
 	if r := w.running; r != nil && r.Ended() {
 		w.running = nil
-		if r.does != nil {
-			r.does()
-		}
+		r.end()
 	}
 	if w.now >= w.ended {
 		return woken{stop: true}, nil
@@ -150,7 +171,7 @@ func (w *fakeWorld) Wait(on waits) (now woken, err error) {
 		event := w.script[0]
 		w.script = w.script[1:]
 		if event.do != nil {
-			event.do()
+			event.do(w)
 		}
 		now.commands, now.hook = []byte(event.commands), event.commands != ""
 	}
@@ -158,16 +179,16 @@ func (w *fakeWorld) Wait(on waits) (now woken, err error) {
 }
 
 func (w *fakeWorld) Target() (process, error) {
-	switch {
-	case w.refused != nil:
+	if w.refused != nil {
 		return nil, w.refused
-	case w.target != nil && w.target.dead && w.successor != nil:
-		w.target = w.successor()
-		fallthrough
-	case w.target != nil && !w.target.dead:
-		return w.target, nil
 	}
-	return nil, &service.GoneError{Why: "the service is down"}
+	if w.target.dead && w.next != nil {
+		w.target = w.start(w.target.id.PID+1, w.next)
+	}
+	if w.target.dead {
+		return nil, &service.GoneError{Why: "the service is down"}
+	}
+	return w.target, nil
 }
 
 func (w *fakeWorld) Wanted() (service.WantedState, error) { return w.wanted, nil }
@@ -194,7 +215,22 @@ func (w *fakeWorld) LargestBelow(process) (proc.ID, int64) {
 	return proc.ID{PID: 101, Start: 1}, w.largest
 }
 
-func (w *fakeWorld) History() *history { return nil }
+func (w *fakeWorld) Start(argv, environ []string) (running, error) {
+	w.progs = append(w.progs, strings.Join(environ, " "))
+	id := proc.ID{PID: 5000 + len(w.progs), Start: 1}
+	w.running = &fakeProg{w: w, id: id, ends: w.now + max(w.prog.takes, time.Second), of: environ[0], run: w.prog}
+	return w.running, nil
+}
+
+func (w *fakeWorld) Resume(_ proc.ID, noted string) running {
+	if w.running != nil && !w.running.Ended() && w.running.id.String() == noted {
+		return w.running
+	}
+	return nil
+}
+
+func (w *fakeWorld) History() *history { return w.history }
+
 func (w *fakeWorld) Store() (*store, error) {
 	open := func() (*service.Dir, error) {
 		dir, _, err := service.OpenParent(w.state)
@@ -203,49 +239,44 @@ func (w *fakeWorld) Store() (*store, error) {
 	return &store{path: w.state, name: filepath.Base(w.state), open: open, boot: "boot", self: "1:1", control: "fifo"}, nil
 }
 
-func (w *fakeWorld) Start(argv, environ []string) (running, error) {
-	w.progs = append(w.progs, fmt.Sprintf("%v %s", w.now-start, strings.Join(environ, " ")))
-	o := w.prog()
-	if o.kills {
-		id := strings.TrimPrefix(environ[0], "GRACE_TARGET=")
-		before := o.does
-		o.does = func() {
-			for _, p := range append(w.children, w.target) {
-				if p.id.String() == id {
-					p.dead = true
-				}
-			}
-			if before != nil {
-				before()
-			}
-		}
-	}
-	w.running = &fakeProg{w: w, id: proc.ID{PID: 5000 + len(w.progs), Start: 1}, ends: w.now + o.takes, run: o}
-	return w.running, nil
+// newWorld is a world with one process.
+func newWorld(t *testing.T, size sizes) *fakeWorld {
+	w := &fakeWorld{now: start, ended: grace.Never, wanted: service.WantedState{Up: true}, state: filepath.Join(t.TempDir(), "state")}
+	w.target = w.start(100, size)
+	return w
 }
 
-func (w *fakeWorld) Resume(target proc.ID, noted string) running {
-	if w.running != nil && !w.running.Ended() && w.running.id.String() == noted {
-		return w.running
-	}
-	return nil
+// config is a watch of a pid with a check each second.
+func config(t *testing.T, soft, hard int64) Config {
+	return Config{Target: target(t, "100"), Prog: []string{"prog"}, File: "/prog", Soft: units.KB(soft), Hard: units.KB(hard), Measure: proc.RSS,
+		Grace: 10 * time.Second, Interval: time.Second, Retry: time.Minute, ControlGID: -1}
 }
 
-// start is when the tests begin.
-const start = 1000 * time.Second
+func target(t *testing.T, text string) service.Target {
+	target, err := service.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return target
+}
 
-// journal is what was logged: each event with its time since the start.
+// ofService makes the target a service, whose next process has that size.
+func (w *fakeWorld) ofService(t *testing.T, cfg *Config, next sizes) {
+	cfg.Target, w.next = target(t, t.TempDir()), next
+}
+
+// journal is what was logged: the name of each event, or the level of each other message, with its time since the start.
 type journal struct {
-	w     *fakeWorld
-	lines []string
-	full  bytes.Buffer
+	w    *fakeWorld
+	text strings.Builder
+	full bytes.Buffer
 }
 
 func (j *journal) Write(line []byte) (int, error) {
 	j.full.Write(line)
 	_, rest, _ := strings.Cut(string(line), "msg=")
 	name, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
-	j.lines = append(j.lines, fmt.Sprintf("%v %s", (j.w.now-start).Round(10*time.Millisecond), name))
+	fmt.Fprintf(&j.text, "%v %s, ", (j.w.now - start).Round(10*time.Millisecond), name)
 	return len(line), nil
 }
 
@@ -253,64 +284,37 @@ func (j *journal) Error(format string, args ...any) {
 	fmt.Fprintf(j, "msg=ERROR "+format+"\n", args...)
 }
 func (j *journal) Warn(format string, args ...any) { fmt.Fprintf(j, "msg=WARN "+format+"\n", args...) }
-func (j *journal) Info(string, ...any)             {}
-func (j *journal) Note(string, ...any)             {}
+func (j *journal) Info(format string, args ...any) { fmt.Fprintf(j, "msg=INFO "+format+"\n", args...) }
+func (j *journal) Note(format string, args ...any) { j.Info(format, args...) }
 
-// newWorld is a world with one process, and a prog that ends it in a second.
-func newWorld(t *testing.T, size func(age time.Duration) int64) *fakeWorld {
-	w := &fakeWorld{t: t, now: start, state: filepath.Join(t.TempDir(), "state"), ended: grace.Never, wanted: service.WantedState{Up: true}}
-	w.target = w.start(100, size)
-	w.prog = func() run { return run{takes: time.Second, kills: true} }
-	return w
+func (j *journal) String() string { return strings.TrimSuffix(j.text.String(), ", ") }
+
+// watched is the journal without its first line, which is watching.
+func (j *journal) watched() string {
+	_, rest, _ := strings.Cut(j.String(), "watching")
+	return strings.TrimPrefix(rest, ", ")
 }
 
-// config is a watch of a pid with a check each second.
-func config(t *testing.T, soft, hard int64) Config {
-	target, err := service.Parse("100")
-	if err != nil {
-		t.Fatal(err)
+// timesOf are the times of an event.
+func (j *journal) timesOf(event string) (times []time.Duration) {
+	for _, line := range strings.Split(j.String(), ", ") {
+		if at, name, _ := strings.Cut(line, " "); name == event {
+			d, _ := time.ParseDuration(at)
+			times = append(times, d)
+		}
 	}
-	return Config{Target: target, Prog: []string{"prog"}, File: "/prog", Soft: units.KB(soft), Hard: units.KB(hard), Measure: proc.RSS,
-		Grace: 10 * time.Second, Interval: time.Second, Retry: time.Minute, ControlGID: -1}
-}
-
-// follow makes the target a service, whose process has a successor.
-func follow(t *testing.T, cfg *Config, w *fakeWorld, successor func(pid int) *fakeProcess) {
-	target, err := service.Parse(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg.Target = target
-	pid := 100
-	w.successor = func() *fakeProcess {
-		pid++
-		return successor(pid)
-	}
+	return times
 }
 
 // watchFor runs a watch, for most at most, and returns what it logged.
 func watchFor(w *fakeWorld, cfg Config, most time.Duration) (*journal, error) {
 	j := &journal{w: w}
 	w.ended = w.now + most
-	cfg.Log = slog.New(slog.NewTextHandler(j, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-		if a.Key == slog.TimeKey {
-			return slog.Attr{}
-		}
-		return a
-	}}))
-	cfg.Messages = j
+	cfg.Log, cfg.Messages = slog.New(slog.NewTextHandler(j, &slog.HandlerOptions{ReplaceAttr: withoutTime})), j
 	l := newLoop(&cfg, w)
 	defer l.close()
 	if err := l.start(); err != nil {
 		return j, err
 	}
 	return j, l.run()
-}
-
-// expect compares the journal, without its first line, which is watching.
-func expect(t *testing.T, name string, j *journal, want ...string) {
-	t.Helper()
-	if len(j.lines) == 0 || !slices.Equal(j.lines[1:], want) {
-		t.Errorf("%s:\n got %q\nwant %q\n%s", name, j.lines, want, j.full.String())
-	}
 }

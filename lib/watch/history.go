@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"os"
@@ -89,23 +90,18 @@ type history struct {
 	fault fault
 }
 
+// openHistory continues a history file. One that is truncated, or of something
+// else, is replaced.
 func openHistory(dir *service.Dir, name string) (*history, error) {
 	f, err := dir.OpenFile(name, unix.O_RDWR|unix.O_CREAT, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	return newHistory(f)
-}
-
-// newHistory continues a history file, open to read and write. One that is
-// truncated, or of something else, is replaced.
-func newHistory(f *os.File) (*history, error) {
-	header := make([]byte, HistoryHeader)
+	header, have := make([]byte, HistoryHeader), make([]byte, HistoryHeader)
 	copy(header, HistoryMagic)
-	have := make([]byte, HistoryHeader)
 	f.ReadAt(have, 0)
 	info, err := f.Stat()
-	if err == nil && (info.Size() != HistorySize || string(have) != string(header)) {
+	if err == nil && (info.Size() != HistorySize || !bytes.Equal(have, header)) {
 		err = f.Truncate(0)
 		if err == nil {
 			_, err = f.WriteAt(header, 0)
@@ -115,6 +111,7 @@ func newHistory(f *os.File) (*history, error) {
 		}
 	}
 	if err != nil {
+		f.Close()
 		return nil, err
 	}
 	return &history{file: f}, nil
