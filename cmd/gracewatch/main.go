@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gracekit/lib/cli"
-	"gracekit/lib/proc"
 	"gracekit/lib/service"
 	"gracekit/lib/units"
 	"gracekit/lib/watch"
@@ -48,7 +47,7 @@ func run(cmd *cli.Command) error {
 
 // parse reads the arguments.
 func parse(cmd *cli.Command) (*watch.Config, error) {
-	cfg := &watch.Config{Measure: proc.RSS, MeasureName: "rss", ControlGID: -1, Messages: cmd,
+	cfg := &watch.Config{Measure: "rss", ControlGID: -1, Messages: cmd,
 		Grace: 15 * time.Minute, Interval: 3 * time.Second, Retry: time.Minute}
 	json := false
 	cmd.Var(&cfg.Soft, "soft", "s")

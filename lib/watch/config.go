@@ -28,10 +28,9 @@ type Config struct {
 	MaxAge      time.Duration // 0: none
 	ProgTimeout time.Duration // 0: none
 
-	Measure     proc.Field
-	MeasureName string // rss, pss, uss, anon, rss+swap
-	Scope       proc.Scope
-	Match       string // each process of the tree that matches, instead of Scope; empty: none
+	Measure string // rss, pss, uss, anon, rss+swap
+	Scope   proc.Scope
+	Match   string // each process of the tree that matches, instead of Scope; empty: none
 
 	Legacy  bool // once over the soft limit, the restart can no longer be cancelled
 	InPlace bool // prog shrinks the process, and does not end it
@@ -91,16 +90,15 @@ func (c *Config) warn() {
 	}
 }
 
-// measures are the sizes that can be held against the limits.
+// measures are the sizes that can be held against the limits, by their names.
 var measures = map[string]proc.Field{"rss": proc.RSS, "pss": proc.PSS, "uss": proc.USS, "anon": proc.Anon, "rss+swap": proc.RSS | proc.Swap}
 
 // SetMeasure reads the name of a measure.
 func (c *Config) SetMeasure(text string) error {
-	field, ok := measures[text]
-	if !ok {
+	if measures[text] == 0 {
 		return fmt.Errorf("invalid measure %q (want rss, pss, uss, anon or rss+swap)", text)
 	}
-	c.Measure, c.MeasureName = field, text
+	c.Measure = text
 	return nil
 }
 

@@ -248,7 +248,7 @@ func newWorld(t *testing.T, size sizes) *fakeWorld {
 
 // config is a watch of a pid with a check each second.
 func config(t *testing.T, soft, hard int64) Config {
-	return Config{Target: target(t, "100"), Prog: []string{"prog"}, File: "/prog", Soft: units.KB(soft), Hard: units.KB(hard), Measure: proc.RSS,
+	return Config{Target: target(t, "100"), Prog: []string{"prog"}, File: "/prog", Soft: units.KB(soft), Hard: units.KB(hard), Measure: "rss",
 		Grace: 10 * time.Second, Interval: time.Second, Retry: time.Minute, ControlGID: -1}
 }
 

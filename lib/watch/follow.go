@@ -18,19 +18,19 @@ import (
 // except what is a matter of time: a supervisor that has not started yet.
 func (l *loop) start() error {
 	p, err := l.world.Target()
-	switch gone := errors.Is(err, proc.ErrGone); {
-	case err != nil && !gone && (l.cfg.Once || !mayAppear(l.cfg.Target, err)):
-		return err
-	case gone && (!l.mayBeReplaced() || l.cfg.Once):
+	gone := errors.Is(err, proc.ErrGone)
+	switch {
+	case gone && (l.cfg.Once || !l.cfg.Target.IsDirectory()):
 		l.cfg.Messages.Warn("%v", err)
 		return ErrEnded
-	case err != nil && !gone:
-		l.targetErr = err.Error()
-		l.event(ReadFailed, nil, slog.Any("err", err), slog.String("why", "waiting for its supervisor"))
-		l.checkAt = l.world.Now()
-		return nil
+	case gone, err == nil:
+		return l.resumeWatch(p, l.world.Now())
+	case l.cfg.Once || !mayAppear(l.cfg.Target, err):
+		return err
 	}
-	return l.resumeWatch(p, l.world.Now())
+	l.checkAt, l.targetErr = l.world.Now(), err.Error()
+	l.event(ReadFailed, nil, slog.Any("err", err), slog.String("why", "waiting for its supervisor"))
+	return nil
 }
 
 // resumeWatch opens the state file and goes on where the last gracewatch was, with
@@ -50,7 +50,7 @@ func (l *loop) resumeWatch(p process, at time.Duration) error {
 	}
 	l.reportExited()
 	if !l.cfg.Once {
-		l.logWatching()
+		l.event(Watching, nil, append(l.limitAttrs(), slog.Any("interval_s", seconds(l.cfg.Interval)))...)
 	}
 	if l.kept.Paused {
 		l.event(Paused, nil)
@@ -69,15 +69,14 @@ func mayAppear(target service.Target, err error) bool {
 	return errors.Is(err, fs.ErrNotExist) && strings.Contains(target.Text, "/")
 }
 
-// logWatching logs the limits; those that are a share are known when there is a
-// process.
-func (l *loop) logWatching() {
-	limits := l.cfg.limits(proc.ID{}, 0)
-	if l.target != nil {
-		available, _ := l.target.Available()
-		limits = l.cfg.limits(l.target.ID(), available)
+// limitAttrs are the limits of the target; those that are a share are known when
+// there is a process.
+func (l *loop) limitAttrs() []slog.Attr {
+	if l.target == nil {
+		return limitAttrs(l.cfg.limits(proc.ID{}, 0), -1)
 	}
-	l.event(Watching, nil, append(limitAttrs(limits, -1), slog.Any("interval_s", seconds(l.cfg.Interval)))...)
+	available, _ := l.target.Available()
+	return limitAttrs(l.cfg.limits(l.target.ID(), available), -1)
 }
 
 // attach starts to watch the target.
@@ -145,7 +144,7 @@ func (l *loop) close() {
 // soon.
 func (l *loop) detach() error {
 	var attrs []slog.Attr
-	if l.mayBeReplaced() {
+	if l.cfg.Target.IsDirectory() {
 		if wanted, err := l.world.Wanted(); err == nil && !wanted.Up {
 			attrs = append(attrs, slog.String("why", "the service is wanted down"))
 		}
@@ -156,7 +155,7 @@ func (l *loop) detach() error {
 	l.event(TargetGone, nil, attrs...)
 	l.release()
 	l.checkAt = l.world.Now()
-	if !l.mayBeReplaced() {
+	if !l.cfg.Target.IsDirectory() {
 		return ErrEnded
 	}
 	return nil
@@ -174,8 +173,7 @@ func (l *loop) searchTarget(at time.Duration) error {
 		err = l.attach(p, at)
 	}
 	if err == nil {
-		available, _ := p.Available()
-		l.event(TargetUp, nil, limitAttrs(l.cfg.limits(p.ID(), available), -1)...)
+		l.event(TargetUp, nil, l.limitAttrs()...)
 		return nil
 	}
 	const soonest, latest = 100 * time.Millisecond, 3 * time.Second

@@ -39,8 +39,8 @@ type controlFIFO struct {
 	hook bool // that of --control
 }
 
-func newHost(cfg *Config, stop int, score *oomScore) *host {
-	return &host{cfg: cfg, machine: machineKB(), stop: stop, scan: proc.NewScanner(), lister: sidekiq.NewLister(), oomScore: score}
+func newHost(cfg *Config, stop int) *host {
+	return &host{cfg: cfg, machine: machineKB(), stop: stop, scan: proc.NewScanner(), lister: sidekiq.NewLister(), oomScore: &oomScore{}}
 }
 
 func (h *host) close() {
@@ -185,8 +185,9 @@ func (p *machineProcess) size() (int64, error) {
 	case cfg.hasSeveral():
 		scope = proc.ScopeProcess
 	}
-	usage, err := p.host.scan.Usage(p.real, scope, cfg.Measure)
-	return cfg.Measure.Sum(usage), err
+	measure := measures[cfg.Measure]
+	usage, err := p.host.scan.Usage(p.real, scope, measure)
+	return measure.Sum(usage), err
 }
 
 func (p *machineProcess) readTitle(r *reading, notes *BootNotes) {

@@ -48,15 +48,6 @@ type loop struct {
 	onceErr     error // how --once ends
 }
 
-// fault is something that fails, perhaps for long: it is logged when it begins.
-type fault bool
-
-func (f *fault) begins(err error) bool {
-	before := *f
-	*f = err != nil
-	return bool(*f && !before)
-}
-
 func newLoop(cfg *Config, w world) *loop {
 	l := &loop{cfg: cfg, world: w, instances: map[proc.ID]*instance{}, silenceAt: grace.Never,
 		kept: Snapshot{Counts: Counts{Done: map[grace.Reason]int64{}}}}
@@ -181,9 +172,6 @@ func (l *loop) step(now woken) error {
 	}
 	return err
 }
-
-// mayBeReplaced tells whether another process of the target may come.
-func (l *loop) mayBeReplaced() bool { return l.cfg.Target.IsDirectory() }
 
 // checkAll is one check, asked for by a command or by the clock. It allocates
 // nothing for one process as long as nothing changes.

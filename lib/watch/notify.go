@@ -18,13 +18,12 @@ import (
 // notifier runs a program for events: one at a time, the same event at most once
 // a minute, and each for ten seconds at most.
 type notifier struct {
-	prog       string
-	messages   Messages
+	cfg        *Config
 	score      *oomScore
 	queue      chan []string            // environments
 	last       map[string]time.Duration // when each event was sent
 	suppressed map[string]int           // since then
-	idle       chan struct{}            // closed when the last one has run
+	done       chan struct{}            // closed when the last one has run
 	ctx        context.Context          // cancelled when gracewatch ends
 	cancel     context.CancelFunc
 }
@@ -39,11 +38,11 @@ func newNotifier(cfg *Config, score *oomScore) *notifier {
 	if cfg.Notify == "" {
 		return nil
 	}
-	n := &notifier{prog: cfg.Notify, messages: cfg.Messages, score: score, queue: make(chan []string, notifyQueue),
-		last: map[string]time.Duration{}, suppressed: map[string]int{}, idle: make(chan struct{})}
+	n := &notifier{cfg: cfg, score: score, queue: make(chan []string, notifyQueue), last: map[string]time.Duration{},
+		suppressed: map[string]int{}, done: make(chan struct{})}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	go func() {
-		defer close(n.idle)
+		defer close(n.done)
 		for environ := range n.queue {
 			n.run(environ)
 		}
@@ -58,12 +57,9 @@ func (n *notifier) close() {
 		return
 	}
 	close(n.queue)
-	select {
-	case <-n.idle:
-	case <-time.After(notifyTime):
-	}
+	time.AfterFunc(notifyTime, n.cancel)
+	<-n.done
 	n.cancel()
-	<-n.idle
 }
 
 // send has the program run for an event, some time soon.
@@ -94,7 +90,7 @@ func notifyEnviron(event string, suppressed int, attrs []slog.Attr) []string {
 func (n *notifier) run(environ []string) {
 	ctx, cancel := context.WithTimeout(n.ctx, notifyTime)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, n.prog)
+	cmd := exec.CommandContext(ctx, n.cfg.Notify)
 	cmd.Env = append(proc.WithoutMark(os.Environ()), environ...)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -107,6 +103,6 @@ func (n *notifier) run(environ []string) {
 		err = fmt.Errorf("killed after %v", notifyTime)
 	}
 	if err != nil {
-		n.messages.Warn("--notify %s: %v", n.prog, err)
+		n.cfg.Messages.Warn("--notify %s: %v", n.cfg.Notify, err)
 	}
 }

@@ -11,7 +11,6 @@ import (
 
 	"gracekit/lib/grace"
 	"gracekit/lib/proc"
-	"gracekit/lib/service"
 )
 
 // Run watches a target until ctx ends, or, if the target is one process, until
@@ -24,25 +23,25 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer closeStop()
+	h := newHost(&cfg, stop)
+	defer h.close()
 	if !cfg.limited() {
 		cfg.Log.LogAttrs(ctx, Disabled.Level, Disabled.Name, slog.String("target", cfg.Target.Text), slog.String("why", "no limit is above 0"))
 		if cfg.Once {
 			return nil
 		}
-		return waitDisabled(cfg.Target, stop)
+		return h.waitDisabled()
 	}
 	cfg.warn()
 	makeThreads()
-	score := lowerOOMScore(&cfg)
-	h := newHost(&cfg, stop, score)
-	defer h.close()
+	h.oomScore = lowerOOMScore(&cfg)
 	if cfg.Control != "" {
 		if err := h.openControl(cfg.Control, cfg.ControlGID); err != nil {
 			return err
 		}
 	}
 	l := newLoop(&cfg, h)
-	l.notifier = newNotifier(&cfg, score)
+	l.notifier = newNotifier(&cfg, h.oomScore)
 	defer l.notifier.close()
 	l.turns = newTurns(&cfg)
 	defer l.close()
@@ -71,24 +70,22 @@ const lockEvery = 100 * time.Millisecond
 // waitDisabled waits as Run does, for stop or the end of a target that is one
 // process, without a check: a watcher without a limit stays up, so that its
 // supervisor does not start it over and over.
-func waitDisabled(target service.Target, stop int) error {
-	wait := []unix.PollFd{{Fd: int32(stop), Events: unix.POLLIN}}
-	p, err := target.Open()
-	switch {
-	case target.IsDirectory() || err != nil && mayAppear(target, err):
-		if p != nil {
-			p.Close()
+func (h *host) waitDisabled() error {
+	on := waits{until: grace.Never}
+	if !h.cfg.Target.IsDirectory() {
+		p, err := h.Target()
+		switch {
+		case errors.Is(err, proc.ErrGone):
+			return ErrEnded
+		case err == nil:
+			defer p.Close()
+			on.process = p
+		case !mayAppear(h.cfg.Target, err):
+			return err
 		}
-		_, err = proc.Poll(wait, -1)
-		return err
-	case errors.Is(err, proc.ErrGone):
-		return ErrEnded
-	case err != nil:
-		return err
 	}
-	defer p.Close()
-	_, err = proc.Poll(append(wait, p.PollFd()), -1)
-	if err == nil && p.Ended() {
+	now, err := h.Wait(on)
+	if err == nil && !now.stop {
 		err = ErrEnded
 	}
 	return err

@@ -44,7 +44,7 @@ func (l *loop) resumeState() error {
 		c.Messages.Warn("%s: not resumed: %v", s.path, err)
 	}
 	l.kept = Snapshot{Version: SnapshotVersion, Boot: s.boot, Target: c.Target.Text, Directory: s.directory, Watcher: s.self,
-		Scope: c.scopeName(), Match: c.Match, Measure: c.MeasureName, Soft: c.Soft.String(), Hard: c.Hard.String(),
+		Scope: c.scopeName(), Match: c.Match, Measure: c.Measure, Soft: c.Soft.String(), Hard: c.Hard.String(),
 		Grace: c.Grace, Interval: c.Interval, Retry: c.Retry, Legacy: c.Legacy, Control: s.control,
 		Paused: left.Paused && s.control != "", Backoff: left.Backoff, Restarts: left.Restarts, Counts: left.Counts}
 	if left.Paused && !l.kept.Paused {

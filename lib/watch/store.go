@@ -29,6 +29,15 @@ type store struct {
 	left                []InstanceSnapshot // by an earlier gracewatch, and not resumed yet
 }
 
+// fault is something that fails, perhaps for long: it is logged when it begins.
+type fault bool
+
+func (f *fault) begins(err error) bool {
+	before := *f
+	*f = err != nil
+	return bool(*f && !before)
+}
+
 // ErrLocked is the error of a state file that another gracewatch has.
 var ErrLocked = errors.New("locked by another gracewatch")
 

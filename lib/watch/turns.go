@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"time"
@@ -24,7 +25,7 @@ type turns struct {
 	cfg    *Config
 	path   string // of the file; empty: not known yet
 	treeKB func(process) int64
-	failed bool // that the file cannot be used was logged
+	fault  fault
 }
 
 // turnsFile is what the file has, in JSON.
@@ -94,18 +95,17 @@ func treeKB(target process) int64 {
 
 // update changes the file under its lock. A watcher that cannot acts alone.
 func (t *turns) update(target process, change func(*turnsFile)) turnsFile {
-	content := turnsFile{Watchers: map[string]turnEntry{}}
+	var content turnsFile
 	f, err := t.open(target)
 	if err == nil {
 		defer f.Close()
 		text, _ := io.ReadAll(io.LimitReader(f, 1<<16))
 		json.Unmarshal(text, &content)
-		for id, entry := range content.Watchers {
-			if now := proc.Now(); now-entry.At > time.Hour || entry.At > now {
-				delete(content.Watchers, id)
-			}
-		}
 	}
+	maps.DeleteFunc(content.Watchers, func(_ string, w turnEntry) bool { // others have ended, or are of another boot
+		now := proc.Now()
+		return now-w.At > time.Hour || w.At > now
+	})
 	if content.Watchers == nil {
 		content.Watchers = map[string]turnEntry{}
 	}
@@ -116,10 +116,9 @@ func (t *turns) update(target process, change func(*turnsFile)) turnsFile {
 			_, err = f.WriteAt(text, 0)
 		}
 	}
-	if err != nil && !t.failed {
+	if t.fault.begins(err) {
 		t.cfg.Messages.Warn("cannot take turns with other watchers of its cgroup: %v", err)
 	}
-	t.failed = err != nil
 	return content
 }
 
