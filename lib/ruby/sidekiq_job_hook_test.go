@@ -112,6 +112,46 @@ func TestOverTheLimitOneCollectionAMinuteComesFirst(t *testing.T) {
 	}
 }
 
+func TestAJobNeitherFailsNorWaitsWhateverTheFIFOIs(t *testing.T) {
+	out := ruby(t, `
+		Dir.chdir(ENV["FOLDER"])
+		File.chmod(0o777, ".")
+		def fifo
+			File.mkfifo("fifo")
+			File.chmod(0o666, "fifo")
+			File.open("fifo", File::RDWR | File::NONBLOCK)
+		end
+		{
+			"none" => -> { nil },
+			"a FIFO" => -> { fifo },
+			"full" => -> { f = fifo; nil while f.write_nonblock("x", exception: false) == 1; f },
+			"no reader" => -> { fifo.close },
+			"no permission" => -> { f = fifo; File.chmod(0, "fifo"); f },
+			"a link" => -> { f = fifo; File.rename("fifo", "other"); File.symlink("other", "fifo"); f },
+			"a file" => -> { File.write("fifo", ""); File.chmod(0o666, "fifo"); File.open("fifo") },
+			"a directory" => -> { Dir.mkdir("fifo", 0o777); nil },
+		}.each do |name, make|
+			reader, root = make.call, Process.euid == 0
+			Process::Sys.seteuid(65534) if root # whom permissions count for
+			done = GracekitJobHook.new.call { "done" }
+			Process::Sys.seteuid(0) if root
+			puts "#{name}: #{done}, read: #{reader&.read_nonblock(1 << 20, exception: false).to_s.squeeze}"
+			FileUtils.rm_rf(%w[fifo other])
+		end`, "FOLDER="+t.TempDir(), "MEMORY_KILLER_CONTROL=fifo", "SIDEKIQ_MEMORY_KILLER_MAX_RSS=1")
+	const want = `none: done, read: 
+a FIFO: done, read: c
+full: done, read: x
+no reader: done, read: 
+no permission: done, read: wait_readable
+a link: done, read: wait_readable
+a file: done, read: 
+a directory: done, read: 
+`
+	if out != want {
+		t.Errorf("%s, want %s", out, want)
+	}
+}
+
 // What sidekiq-fleet reads (lib/fleet/note.go).
 func TestTheNoteHasTheRunningJobs(t *testing.T) {
 	notes := t.TempDir()

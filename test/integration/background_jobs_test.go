@@ -1,54 +1,40 @@
 package integration
 
 import (
-	"gracekit/test/harness"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
+
+	"gracekit/test/harness"
 )
 
-// An app is a folder with bin/background_jobs, a link as its page has it, and a Redis.
+// An app is a folder with bin/background_jobs, a link as its page has it.
 type app struct {
-	s *sandbox
-	ledger
-	redis *harness.Redis
-	dir   string
-	env   []string
-	hide  string // programs that are not there, as where they are not installed
+	*jobs
+	dir  string
+	env  []string
+	hide string // programs that are not there, as where they are not installed
 }
 
-// background makes an app whose service directories come from this checkout: share/gracekit is beside the programs' folder.
+// background makes an app whose programs and service directories are as installed: bin beside share/gracekit.
 func (s *sandbox) background(env ...string) *app {
 	s.Helper()
-	s.Need("sidekiq")
 	s.Need("runsvdir")
 	program, err := exec.LookPath("background_jobs")
-	if err != nil {
-		s.Fatal(err)
-	}
-	// As installed: bin beside share/gracekit.
-	s.Mkdir("usr/share", "shop/bin", "shop/config")
-	s.Must("cp", "-a", strings.TrimSuffix(program, "/background_jobs"), s.Path("usr/bin"))
-	s.Mkdir("usr/share/gracekit")
-	for _, kind := range []string{"runit", "s6"} {
-		s.Must("cp", "-a", repo+"/"+kind, s.Path("usr/share/gracekit", kind))
-	}
+	s.Check(err)
+	s.Mkdir("usr/share/gracekit", "shop/bin", "shop/config")
+	s.Must("cp", "-a", filepath.Dir(program), s.Path("usr/bin"))
+	s.Must("cp", "-a", harness.Repo()+"/runit", harness.Repo()+"/s6", s.Path("usr/share/gracekit"))
 	s.Link(s.Path("usr/bin/background_jobs"), "shop/bin/background_jobs")
-	a := &app{s: s, redis: s.Redis(), ledger: ledger{s, s.Path("ledger")}, dir: s.Path("shop")}
-	a.env = append([]string{"REDIS_URL=" + a.redis.URL(), "LEDGER=" + a.file, "SIDEKIQ_TIMEOUT=3", "SIDEKIQ_USER=root",
-		"SIDEKIQ_COMMAND=sidekiq -c 2 -r " + s.app()}, env...)
-	s.Cleanup(func() {
-		if r := a.do("stop"); r.Code != 0 {
-			s.Errorf("stop at the end: exit %d: %s", r.Code, r.Stderr)
-		}
-		if log, _ := os.ReadFile(a.path("log/sidekiq.log")); s.Failed() {
-			s.Logf("log/sidekiq.log:\n%s", log)
-		}
-	})
+	a := &app{jobs: s.jobs(), dir: s.Path("shop")}
+	a.env = slices.Concat(a.environment(), []string{"SIDEKIQ_TIMEOUT=3", "SIDEKIQ_USER=root", "SIDEKIQ_COMMAND=sidekiq -c 2 -r " + testdata("app.rb")}, env)
+	s.Show("shop/log/sidekiq.log")
+	s.Cleanup(func() { a.wants(0, "stop") })
 	return a
 }
 
@@ -62,19 +48,12 @@ func (a *app) call(args ...string) *exec.Cmd {
 		hide := `for program in ` + a.hide + `; do mount --bind /dev/null "$(command -v "$program")"; done; exec "$@"`
 		args = append([]string{"unshare", "--mount", "sh", "-ec", hide, "sh"}, args...)
 	}
-	c := a.s.Command(args[0], args[1:]...)
-	c.Dir, c.Env = "/", append(c.Env, a.env...)
-	return c
-}
-
-func (a *app) do(args ...string) harness.Result {
-	a.s.Helper()
-	return a.s.RunCommand(a.call(args...))
+	return a.s.Command("env", slices.Concat([]string{"-C", "/"}, a.env, args)...)
 }
 
 func (a *app) wants(code int, args ...string) harness.Result {
 	a.s.Helper()
-	r := a.do(args...)
+	r := a.s.RunCommand(a.call(args...))
 	if r.Code != code {
 		a.s.Fatalf("background_jobs %v: exit %d, want %d\nstdout: %sstderr: %s", args, r.Code, code, r.Stdout, r.Stderr)
 	}
@@ -86,7 +65,7 @@ func (a *app) running(service string, not ...harness.Process) (p harness.Process
 	a.s.Helper()
 	a.s.Eventually("another "+service+" has booted", func() bool {
 		var alive bool
-		p, alive = harness.FindProcess(harness.PIDOf(harness.FirstLine(a.path("tmp/pids/"+service+".pid")) + ":"))
+		p, alive = harness.FindProcess(harness.PIDOf(harness.FirstLine(a.path("tmp/pids/" + service + ".pid"))))
 		return alive && booted(p) && !slices.ContainsFunc(not, func(old harness.Process) bool { return old.ID() == p.ID() })
 	})
 	a.s.Adopt(p)
@@ -103,20 +82,28 @@ func (a *app) left() (left []harness.Process) {
 	return left
 }
 
+// stop ends all of it.
+func (a *app) stop() {
+	a.s.Helper()
+	a.wants(0, "stop")
+	a.nothingLeft()
+}
+
 func (a *app) nothingLeft() {
 	a.s.Helper()
 	a.s.Eventually("nothing of it is left", func() bool { return len(a.left()) == 0 })
-	if _, err := os.Stat(a.path("tmp/pids/sidekiq.pid")); err == nil {
+	if a.s.Exists("shop/tmp/pids/sidekiq.pid") {
 		a.s.Error("tmp/pids/sidekiq.pid is left")
 	}
 }
 
-// Start, status, restart and stop do what they say; of many starts at once one wins; a Sidekiq that dies comes back, and no job
-// is lost.
+// Start, status, restart and stop do what they say; of many starts at once one wins; a Sidekiq that dies comes back, one over
+// the limit is restarted gracefully by the killer beside it, and no job is lost. SIDEKIQ_WORKERS is how many there are.
 func TestBackgroundJobs(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
-	a := s.background()
+	a := s.background("SIDEKIQ_DAEMON_MEMORY_KILLER=1", "SIDEKIQ_MEMORY_KILLER_MAX_RSS="+softKB,
+		"SIDEKIQ_MEMORY_KILLER_GRACE_TIME=1", "SIDEKIQ_MEMORY_KILLER_CHECK_INTERVAL=1")
 	a.wants(1, "status")
 	a.wants(0, "stop")
 	var all sync.WaitGroup
@@ -130,43 +117,32 @@ func TestBackgroundJobs(t *testing.T) {
 		s.Errorf("three starts exit %v, want one 0, else 1", codes)
 	}
 	first := a.running("sidekiq")
-	if r := a.wants(0, "status"); r.Stdout != "sidekiq "+first.ID()+"\n"+strings.SplitN(r.Stdout, "\n", 2)[1] {
+	if r := a.wants(0, "status"); !strings.HasPrefix(r.Stdout, "sidekiq "+first.ID()+"\n") {
 		s.Errorf("status: %q, want %s", r.Stdout, first.ID())
 	}
 	first.Kill()
 	second := a.running("sidekiq", first)
-	jids := a.redis.Enqueue(2, "LeakJob", 1, 0)
-	s.Eventually("jobs are done", func() bool { return a.count("done") == 2 })
-	a.exactlyOnce(jids)
-	a.wants(0, "restart")
+	a.enqueue(1, "LeakJob", beyondLimit, 3)
+	a.await("start", 1)
+	a.enqueue(4, "LeakJob", 1, 0.1)
 	third := a.running("sidekiq", first, second)
-	if second.Alive() {
-		s.Error("restart has left the old process")
-	}
-	a.wants(0, "stop")
-	if third.Alive() {
-		s.Error("it runs after stop")
-	}
-	a.nothingLeft()
+	a.allDone()
+	a.wants(0, "restart")
+	s.haveEnded(second, third)
+	fourth := a.running("sidekiq")
+	a.stop()
+	s.haveEnded(fourth)
 	a.wants(1, "status")
-}
 
-// The killer that comes with it restarts it gracefully.
-func TestBackgroundJobsWithTheMemoryKiller(t *testing.T) {
-	t.Parallel()
-	s := newSandbox(t)
-	a := s.background("SIDEKIQ_DAEMON_MEMORY_KILLER=1", "SIDEKIQ_MEMORY_KILLER_MAX_RSS="+softKB,
-		"SIDEKIQ_MEMORY_KILLER_GRACE_TIME=1", "SIDEKIQ_MEMORY_KILLER_CHECK_INTERVAL=1")
+	a.env = append(a.env, "SIDEKIQ_WORKERS=2")
 	a.wants(0, "start")
-	first := a.running("sidekiq")
-	jids := a.redis.Enqueue(1, "LeakJob", beyondLimit, 3)
-	s.Eventually("the job is running", func() bool { return a.count("start") == 1 })
-	jids = append(jids, a.redis.Enqueue(4, "LeakJob", 1, 0.1)...)
-	a.running("sidekiq", first)
-	s.Eventually("all jobs are done", func() bool { return a.count("done") == len(jids) })
-	a.exactlyOnce(jids)
-	a.wants(0, "stop")
-	a.nothingLeft()
+	if one, two := a.running("sidekiq"), a.running("sidekiq-2"); one.PID == two.PID {
+		s.Errorf("one process: %v", one)
+	}
+	if r := a.wants(0, "status"); strings.Count(r.Stdout, "\n") != 4 {
+		s.Errorf("status: %q, want two Sidekiqs and two killers", r.Stdout)
+	}
+	a.stop()
 }
 
 // If any process of it is killed, there is one Sidekiq afterwards, and stop ends everything. On s6 where runit is not installed.
@@ -203,8 +179,7 @@ func TestBackgroundJobsKilled(t *testing.T) {
 			killer, _ := harness.FindProcess(harness.PIDOf(harness.FirstLine(a.path("tmp/pids/sv/sidekiq-memory-killer/supervise/pgid"))))
 			parent, _ = harness.FindProcess(killer.PPID)
 			parent.Kill()
-			a.wants(0, "stop")
-			a.nothingLeft()
+			a.stop()
 			if third.Alive() {
 				s.Error("it runs after stop")
 			}
@@ -251,24 +226,7 @@ func TestStopUsesTheTimeoutOfStart(t *testing.T) {
 	a := s.background("SIDEKIQ_TIMEOUT=1", "SIDEKIQ_COMMAND="+hung)
 	a.wants(0, "start")
 	a.env = append(a.env, "SIDEKIQ_TIMEOUT=100")
-	a.wants(0, "stop")
-	a.nothingLeft()
-}
-
-// SIDEKIQ_WORKERS processes, each with a killer and a pidfile.
-func TestManyBackgroundWorkers(t *testing.T) {
-	t.Parallel()
-	s := newSandbox(t)
-	a := s.background("SIDEKIQ_WORKERS=2")
-	a.wants(0, "start")
-	if first, second := a.running("sidekiq"), a.running("sidekiq-2"); first.PID == second.PID {
-		s.Errorf("one process: %v", first)
-	}
-	if r := a.wants(0, "status"); strings.Count(r.Stdout, "\n") != 4 {
-		s.Errorf("status: %q, want two Sidekiqs and two killers", r.Stdout)
-	}
-	a.wants(0, "stop")
-	a.nothingLeft()
+	a.stop()
 }
 
 // Wrong settings are refused before anything is started, and a program that fails at once is not left to be tried again.
@@ -304,7 +262,7 @@ func TestRootInTheAppOfAnOrdinaryUser(t *testing.T) {
 	s.Must("chmod", "755", s.Dir)
 	s.Must("chmod", "777", a.redis.Socket)
 	s.Write("ledger", "", 0o666)
-	s.Must("cp", s.app(), s.Path("shop/app.rb")) // the checkout may be where others cannot read
+	s.Must("cp", testdata("app.rb"), s.Path("shop/app.rb")) // the checkout may be where others cannot read
 	s.Must("chown", "-Rh", "nobody", a.dir)
 	a.env = append(a.env, "SIDEKIQ_USER=", "SIDEKIQ_COMMAND=sidekiq -c 2 -r ./app.rb")
 	a.wants(0, "start")
@@ -320,8 +278,7 @@ func TestRootInTheAppOfAnOrdinaryUser(t *testing.T) {
 			s.Errorf("runs as root: %v", q)
 		}
 	}
-	a.wants(0, "stop")
-	a.nothingLeft()
+	a.stop()
 }
 
 // In the foreground it becomes Sidekiq, and start does not start a second one beside it.

@@ -2,10 +2,8 @@ package integration
 
 import (
 	"fmt"
-	"gracekit/test/harness"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -14,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"gracekit/test/harness"
 )
 
 // watcherOf waits for the gracewatch that memory-killer has started for a process.
@@ -31,12 +31,6 @@ func (s *sandbox) watcherOf(p harness.Process) (watcher harness.Process) {
 	return watcher
 }
 
-// children are those that have not been reaped, zombies too.
-func children(pid int) string {
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", pid))
-	return strings.TrimSpace(string(text))
-}
-
 // openFiles are those of a process, by descriptor.
 func openFiles(p harness.Process) map[string]string {
 	files := map[string]string{}
@@ -52,16 +46,14 @@ func TestAWatcherSharesNothingButStderrWithItsProgram(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
 	lock, err := os.Create(s.Path("lock"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	s.Check(err)
 	s.Check(unix.Flock(int(lock.Fd()), unix.LOCK_EX))
 	ready, readyWriter := s.pipe()
 	high, highWriter := s.pipe()
 	logger, stdout := s.pipe()
 
-	c := s.Command("pgexec", "-s", "memory-killer", "sh", "-c", `trap "" HUP; exec sleep 1000`)
-	c.Env = append(c.Env, "SIDEKIQ_DAEMON_MEMORY_KILLER=1", "SIDEKIQ_MEMORY_KILLER_MAX_RSS=100000000")
+	c := s.Command("env", "SIDEKIQ_DAEMON_MEMORY_KILLER=1", "SIDEKIQ_MEMORY_KILLER_MAX_RSS=100000000",
+		"pgexec", "-s", "memory-killer", "sh", "-c", `trap "" HUP; exec sleep 1000`)
 	c.Stdin, c.Stdout = logger, stdout
 	_, c.Stderr = s.Output("stderr")
 	c.ExtraFiles = make([]*os.File, 198)
@@ -91,12 +83,10 @@ func TestAWatcherSharesNothingButStderrWithItsProgram(t *testing.T) {
 	if watcher.SID != watcher.PID || watcher.PGID != watcher.PID || watcher.PPID == prog.PID {
 		s.Errorf("no session of its own: %v", watcher)
 	}
-	if left := children(prog.PID); left != "" {
+	if left := strings.TrimSpace(prog.File(fmt.Sprintf("task/%d/children", prog.PID))); left != "" { // zombies, too
 		s.Errorf("the program has children that it knows nothing of: %s", left)
 	}
-	if err := syscall.Kill(-prog.PID, syscall.SIGHUP); err != nil { // as from a terminal that is closed
-		t.Fatal(err)
-	}
+	s.Check(syscall.Kill(-prog.PID, syscall.SIGHUP)) // as from a terminal that is closed
 
 	// What the program had open is closed when it ends, even if its watcher cannot exit.
 	syscall.Kill(watcher.PID, syscall.SIGSTOP)
@@ -120,19 +110,4 @@ func (s *sandbox) pipe() (r, w *os.File) {
 	s.Check(err)
 	s.Cleanup(func() { r.Close(); w.Close() })
 	return r, w
-}
-
-// Pid 1 is never signalled: memory-killer warns when it starts, and not when the program has grown too large at night.
-func TestPid1IsWarnedOf(t *testing.T) {
-	t.Parallel()
-	s := newSandbox(t)
-	if out, err := exec.Command("unshare", "--pid", "--fork", "--mount-proc", "true").CombinedOutput(); err != nil {
-		t.Skipf("no pid namespaces here: %s", out)
-	}
-	if r := s.Wants(0, "unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "memory-killer", "true"); !strings.Contains(r.Stderr, "memory-killer: warning: this is pid 1") {
-		s.Errorf("no warning: %s", r.Stderr)
-	}
-	if r := s.Wants(0, "memory-killer", "true"); strings.Contains(r.Stderr, "pid 1") {
-		s.Errorf("a warning where it is not pid 1: %s", r.Stderr)
-	}
 }

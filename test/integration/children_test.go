@@ -2,21 +2,13 @@ package integration
 
 import (
 	"fmt"
-	"gracekit/test/harness"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
-)
 
-// testdata is the absolute path of a file of testdata.
-func (s *sandbox) testdata(name string) string {
-	s.Helper()
-	file, err := filepath.Abs("testdata/" + name)
-	s.Check(err)
-	return file
-}
+	"gracekit/test/harness"
+)
 
 // parent starts a command that has children. Its whole group is killed at the end of the test.
 func (s *sandbox) parent(c *exec.Cmd) *harness.Child {

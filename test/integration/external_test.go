@@ -27,7 +27,7 @@ while [ ! -e end ]; do sleep 0.1; done
 	others := []harness.Process{k.Runsv.Process, k.Logger(), witness.Process, witness.Logger(), witness.Running()}
 
 	starts := func(leader harness.Process, job string, n int) (started []harness.Process) {
-		k.redis.Enqueue(1, job, s.Path(job))
+		k.enqueue(1, job, s.Path(job))
 		s.Eventually(job+" has started processes", func() bool { started = s.processesIn(job); return len(started) == n })
 		for _, p := range started {
 			if p.PGID != leader.PID {
@@ -39,15 +39,15 @@ while [ ! -e end ]; do sleep 0.1; done
 	left := starts(first, "OrphanJob", 2)
 	first.Kill()
 	second := k.working(first)
-	s.haveEnded(left)
+	s.haveEnded(left...)
 
-	leak := k.redis.Enqueue(1, "LeakJob", beyondLimit, 0)[0]
+	leak := k.enqueue(1, "LeakJob", beyondLimit, 0)[0]
 	s.Eventually("it has leaked", func() bool { return len(k.of(leak, "done")) == 1 })
 	left = starts(second, "StubbornJob", 1)
 	events := k.watched(map[string]string{"SIDEKIQ_MEMORY_KILLER_SHUTDOWN_WAIT": "1"})
 	events.Event("restart-done", 1)
 	events.Line("got TERM: waiting up to 6s", 1)
-	s.haveEnded(append(left, second))
+	s.haveEnded(append(left, second)...)
 	third := k.working(second)
 	events.Line("msg=target-up .*id="+third.ID(), 1)
 
@@ -59,7 +59,7 @@ while [ ! -e end ]; do sleep 0.1; done
 	if signals := s.Read("witness/signals"); signals != "" {
 		s.Errorf("the service beside it got signals:\n%s", signals)
 	}
-	next := k.redis.Enqueue(1, "LeakJob", 0, 0)[0]
+	next := k.enqueue(1, "LeakJob", 0, 0)[0]
 	s.Eventually("the next one takes jobs", func() bool { return len(k.of(next, "done")) == 1 })
 }
 
@@ -71,13 +71,4 @@ func (s *sandbox) processesIn(file string) (all []harness.Process) {
 		}
 	}
 	return all
-}
-
-func (s *sandbox) haveEnded(processes []harness.Process) {
-	s.Helper()
-	for _, p := range processes {
-		if p.Alive() {
-			s.Errorf("it is still there: %v", p)
-		}
-	}
 }

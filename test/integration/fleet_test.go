@@ -2,127 +2,24 @@ package integration
 
 import (
 	"fmt"
-	"gracekit/test/harness"
-	"os"
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"gracekit/test/harness"
 )
 
-// A pair is two instances of Sidekiq that do the same jobs.
-type pair struct {
-	s      *sandbox
-	redis  *harness.Redis
-	two    [2]*sidekiq
-	ledger ledger
-	jids   []string // of the jobs that were enqueued by enqueue
-}
-
-func (s *sandbox) pair() *pair {
+// pair starts two instances of Sidekiq that do the same jobs.
+func (s *sandbox) pair() (*jobs, [2]*sidekiq) {
 	s.Helper()
-	s.Need("sidekiq")
-	p := &pair{s: s, redis: s.Redis(), ledger: ledger{s, s.Path("ledger")}}
-	p.two = [2]*sidekiq{p.instance("a"), p.instance("b")}
-	return p
+	j := s.jobs()
+	return j, [2]*sidekiq{j.service("a", nil), j.service("b", nil)}
 }
 
-// instance starts a Sidekiq as a service of that name.
-func (p *pair) instance(name string) *sidekiq {
-	p.s.Helper()
-	dir := p.s.ServiceDir("runit/sidekiq", name)
-	p.s.Conf(dir, sidekiqConf(p.s, p.redis, p.ledger))
-	return &sidekiq{p.s.Runsv(dir), p.redis, p.ledger}
-}
-
-// fleet runs sidekiq-fleet.
-func (p *pair) fleet(args ...string) harness.Result {
-	p.s.Helper()
-	return p.s.RunCommand(p.command("sidekiq-fleet", args...))
-}
-
-func (p *pair) command(name string, args ...string) *exec.Cmd {
-	c := p.s.Command(name, args...)
-	c.Env = append(c.Env, "REDIS_URL="+p.redis.URL(), "SIDEKIQ_TIMEOUT=3", "SIDEKIQ_MEMORY_KILLER_MIN_PEERS=1")
-	return c
-}
-
-// fleetWants runs sidekiq-fleet, and compares its exit code and a part of what it prints.
-func (p *pair) fleetWants(code int, text string, args ...string) harness.Result {
-	p.s.Helper()
-	r := p.fleet(args...)
-	if r.Code != code || !strings.Contains(r.Stdout+r.Stderr, text) {
-		p.s.Errorf("sidekiq-fleet %v: exit %d, want %d and %q\n%s%s", args, r.Code, code, text, r.Stdout, r.Stderr)
-	}
-	return r
-}
-
-// is waits until Redis has a process in that state, and returns its identity there.
-func (p *pair) is(of harness.Process, state string) (id string) {
-	p.s.Helper()
-	p.s.Eventually(fmt.Sprintf("sidekiq-fleet ps shows %d as %s", of.PID, state), func() bool {
-		for line := range strings.Lines(p.fleetWants(0, "", "ps").Stdout) {
-			f := strings.Fields(line)
-			if id = f[0]; strings.Contains(id, fmt.Sprintf(":%d:", of.PID)) && f[4] == state {
-				return true
-			}
-		}
-		return false
-	})
-	return id
-}
-
-// enqueue enqueues a job that leaks.
-func (p *pair) enqueue(megabytes int, seconds float64) {
-	p.jids = append(p.jids, p.redis.Enqueue(1, "LeakJob", megabytes, seconds)...)
-}
-
-// bothOverTheLimit has both leak until they are.
-func (p *pair) bothOverTheLimit() (old [2]harness.Process) {
-	p.s.Helper()
-	limit, err := strconv.Atoi(softKB)
-	p.s.Check(err)
-	for i, k := range p.two {
-		old[i] = k.working()
-	}
-	for slices.ContainsFunc(old[:], func(o harness.Process) bool { return p.s.KB(o) < limit*12/10 }) {
-		p.enqueue(beyondLimit, 0.3)
-		p.s.Eventually("it is done", func() bool { return p.ledger.count("done") == len(p.jids) })
-	}
-	return old
-}
-
-// replacesFirst waits until one of the two old processes has exited and its successor does jobs, which come in all the
-// while, and step is taken each time. Until then the other must take jobs, too.
-func (p *pair) replacesFirst(old [2]harness.Process, step func()) (second int) {
-	p.s.Helper()
-	takesJobs := func(o harness.Process) bool { return o.Alive() && !strings.HasSuffix(o.Title(), "stopping") }
-	p.s.Eventually("one is replaced", func() bool {
-		step()
-		p.enqueue(0, 0)
-		time.Sleep(50 * time.Millisecond) // as jobs come
-		first := slices.IndexFunc(old[:], func(o harness.Process) bool { return !takesJobs(o) })
-		if first < 0 {
-			return false
-		}
-		second = 1 - first
-		done := slices.ContainsFunc(p.ledger.pids(), func(pid int) bool { return pid != old[0].PID && pid != old[1].PID })
-		if !done && !takesJobs(old[second]) {
-			p.s.Fatalf("neither of the two takes jobs: %v, %v", old[0], old[1])
-		}
-		return done && !old[first].Alive()
-	})
-	return second
-}
-
-// allDone waits until all jobs are done, each exactly once.
-func (p *pair) allDone() {
-	p.s.Helper()
-	p.s.Eventually("all jobs are done", func() bool { return p.ledger.count("done") >= len(p.jids) })
-	p.ledger.exactlyOnce(p.jids)
-}
+// takesJobs: it is neither quiet nor has it exited.
+func takesJobs(p harness.Process) bool { return p.Alive() && !strings.HasSuffix(p.Title(), "stopping") }
 
 // Both instances are over the limit at the same time: with SIDEKIQ_MEMORY_KILLER_MIN_PEERS they are restarted one after the
 // other, one of them takes jobs at every moment, no job is lost and none is done twice. A restart that was postponed is tried
@@ -130,70 +27,102 @@ func (p *pair) allDone() {
 func TestMemoryKillerLeavesTheLastOne(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
-	p := s.pair()
-	old := p.bothOverTheLimit()
-	var watch [2]*harness.Log
-	for i, k := range p.two {
-		c := p.command("memory-killer", "-t", k.Dir)
-		c.Env = append(c.Env, "SIDEKIQ_DAEMON_MEMORY_KILLER=1", "SIDEKIQ_MEMORY_KILLER_MIN_PEERS=1", "MEMORY_KILLER_CONTROL="+k.Dir+"/fifo",
-			"SIDEKIQ_MEMORY_KILLER_MAX_RSS="+softKB, "SIDEKIQ_MEMORY_KILLER_GRACE_TIME=0", "SIDEKIQ_MEMORY_KILLER_CHECK_INTERVAL=1")
-		watch[i] = s.Watch(c)
+	j, two := s.pair()
+	limit, err := strconv.Atoi(softKB)
+	s.Check(err)
+	old := []harness.Process{two[0].working(), two[1].working()}
+	for slices.ContainsFunc(old, func(p harness.Process) bool { return s.KB(p) < limit*12/10 }) {
+		j.enqueue(1, "LeakJob", beyondLimit, 0.3)
+		j.await("done", len(j.jids))
 	}
-	second := p.replacesFirst(old, func() {})
-	watch[1-second].Event("restart-done", 1)
+	var watch [2]*harness.Log
+	for i, k := range two {
+		watch[i] = s.Watch(s.Command("env", "REDIS_URL="+j.redis.URL(), "SIDEKIQ_TIMEOUT=3", "SIDEKIQ_DAEMON_MEMORY_KILLER=1",
+			"SIDEKIQ_MEMORY_KILLER_MIN_PEERS=1", "SIDEKIQ_MEMORY_KILLER_MAX_RSS="+softKB, "SIDEKIQ_MEMORY_KILLER_GRACE_TIME=0",
+			"SIDEKIQ_MEMORY_KILLER_CHECK_INTERVAL=1", "MEMORY_KILLER_CONTROL="+k.Dir+"/fifo", "memory-killer", "-t", k.Dir))
+	}
+	// Until the successor of one does jobs, the other must take them.
+	first := -1
+	s.Eventually("one is replaced", func() bool {
+		j.enqueue(1, "LeakJob", 0, 0)
+		time.Sleep(50 * time.Millisecond) // as jobs come
+		if first = slices.IndexFunc(old, func(p harness.Process) bool { return !takesJobs(p) }); first < 0 {
+			return false
+		}
+		replaced := slices.ContainsFunc(j.pids(), func(pid int) bool { return pid != old[0].PID && pid != old[1].PID })
+		if !replaced && !takesJobs(old[1-first]) {
+			s.Fatalf("neither of the two takes jobs: %v, %v", old[0], old[1])
+		}
+		return replaced && !old[first].Alive()
+	})
+	watch[first].Event("restart-done", 1)
+	second := 1 - first
 	watch[second].Event("restart-postponed", 1)
-	s.Check(os.WriteFile(p.two[second].Dir+"/fifo", []byte("t"), 0))
+	s.send(two[second].Dir+"/fifo", "t")
 	watch[second].Event("restart-done", 1)
-	p.two[second].working(old[second])
+	two[second].working(old[second])
 	for _, w := range watch {
 		w.WantLines("msg=restart-failed", 0)
 	}
-	p.allDone()
+	j.allDone()
 }
 
 // Through Redis alone: what runs is listed, a long job postpones a restart, TSTP makes quiet, and TERM ends.
 func TestSignalsAndJobsThroughRedis(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
-	p := s.pair()
-	busy, other := p.two[0], p.two[1]
-	busy.working()
-	other.working()
-	release := s.Path("release")
-	jid := p.redis.Enqueue(1, "WaitJob", release)[0]
-	s.Eventually("the job runs", func() bool { return len(p.ledger.of(jid, "start")) == 1 })
-	if p.ledger.of(jid, "start")[0].pid == other.working().PID {
-		busy, other = other, busy
+	j, two := s.pair()
+	fleet := func(code int, text string, args ...string) harness.Result {
+		t.Helper()
+		r := s.Wants(code, "env", append([]string{"REDIS_URL=" + j.redis.URL(), "SIDEKIQ_TIMEOUT=3", "SIDEKIQ_MEMORY_KILLER_MIN_PEERS=1",
+			"LONG_WORKERS=Wait*", "sidekiq-fleet"}, args...)...)
+		if !strings.Contains(r.Stdout+r.Stderr, text) {
+			s.Errorf("sidekiq-fleet %v: want %q\n%s%s", args, text, r.Stdout, r.Stderr)
+		}
+		return r
 	}
-	old := busy.working()
-	id := p.is(old, "running")
+	shows := func(p harness.Process, state string) (id string) {
+		t.Helper()
+		s.Eventually(fmt.Sprintf("sidekiq-fleet ps shows %d as %s", p.PID, state), func() bool {
+			for line := range strings.Lines(fleet(0, "", "ps").Stdout) {
+				f := strings.Fields(line)
+				if id = f[0]; strings.Contains(id, fmt.Sprintf(":%d:", p.PID)) && f[4] == state {
+					return true
+				}
+			}
+			return false
+		})
+		return id
+	}
+	busy, other := two[0], two[1]
+	old, idle := busy.working(), other.working()
+	jid := j.enqueue(1, "WaitJob", s.Path("release"))[0]
+	j.await("start", 1)
+	if j.pids()[0] == idle.PID {
+		busy, other, old = other, busy, idle
+	}
+	id := shows(old, "running")
 	running := id + " " + jid + " WaitJob default "
-	s.Eventually("the job is listed", func() bool { return strings.HasPrefix(p.fleetWants(0, "", "jobs").Stdout, running) })
-	p.fleetWants(0, running, "jobs", busy.Dir)
-	p.fleetWants(0, running, "jobs", id)
-	p.fleetWants(1, running, "jobs", "--idle", "--class", "Import* Wait*", busy.Dir)
-	if r := p.fleetWants(0, "", "jobs", "--idle", "--class", "Import*", busy.Dir); r.Stdout != "" {
-		s.Errorf("jobs of another class: %s", r.Stdout)
+	s.Eventually("the job is listed", func() bool { return strings.HasPrefix(fleet(0, "", "jobs").Stdout, running) })
+	fleet(0, running, "jobs", busy.Dir)
+	fleet(0, running, "jobs", id)
+	fleet(1, running, "jobs", "--idle", "--class", "Import* Wait*", busy.Dir)
+	for _, none := range [][]string{{"jobs", "--idle", "--class", "Import*", busy.Dir}, {"jobs", "--idle", other.Dir}} {
+		if r := fleet(0, "", none...); r.Stdout != "" {
+			s.Errorf("%v: %s, want no jobs", none, r.Stdout)
+		}
 	}
-	if r := p.fleetWants(0, "", "jobs", "--idle", other.Dir); r.Stdout != "" {
-		s.Errorf("jobs of the other instance: %s", r.Stdout)
-	}
+	fleet(75, "jid="+jid+" class=WaitJob", "restart", busy.Dir)
+	shows(old, "running") // neither ended nor claimed
 
-	c := p.command("sidekiq-fleet", "restart", busy.Dir)
-	c.Env = append(c.Env, "LONG_WORKERS=Wait*")
-	if r := s.RunCommand(c); r.Code != 75 || !old.Alive() || !strings.Contains(r.Stderr, "jid="+jid+" class=WaitJob") {
-		s.Errorf("restart while one of LONG_WORKERS runs: exit %d, it lives: %v\n%s", r.Code, old.Alive(), r.Stderr)
-	}
-	p.is(old, "running") // not claimed
-
-	p.fleetWants(0, "", "signal", "-w", "600", id, "TSTP")
-	p.is(old, "quiet")
-	p.fleetWants(75, "0 of 1 other instances needed are available; waiting for "+id+" (quiet)", "claim", other.Dir)
-	p.fleetWants(1, running, "jobs", "--idle", id)
+	fleet(0, "", "signal", "-w", "600", id, "TSTP")
+	shows(old, "quiet")
+	fleet(75, "0 of 1 other instances needed are available; waiting for "+id+" (quiet)", "claim", other.Dir)
+	fleet(1, running, "jobs", "--idle", id)
 	s.Write("release", "", 0o644)
-	p.fleetWants(0, "", "jobs", "--idle", "-w", "600", id)
-	p.ledger.exactlyOnce([]string{jid})
-	p.fleetWants(0, "", "signal", "-w", "600", id, "TERM")
-	p.is(busy.working(old), "running")
-	p.fleetWants(1, "no such instance", "signal", "host:1:0123456789ab", "TERM")
+	fleet(0, "", "jobs", "--idle", "-w", "600", id)
+	j.exactlyOnce(jid)
+	fleet(0, "", "signal", "-w", "600", id, "TERM")
+	shows(busy.working(old), "running")
+	fleet(1, "no such instance", "signal", "host:1:0123456789ab", "TERM")
 }

@@ -1,45 +1,35 @@
 package integration
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 
 	"gracekit/test/harness"
 )
 
-// A wrapped service has its Sidekiqs below what its ./run becomes.
-type wrapped struct {
-	s       *sandbox
-	service *harness.Runsv
-	redis   *harness.Redis
-	ledger
-}
-
-// wrapped starts one. The line is the end of the run script, in which SIDEKIQ stands for the command line of Sidekiq.
-func (s *sandbox) wrapped(line string) *wrapped {
+// wrapped starts a service with Sidekiqs below what its ./run becomes. The line is the end of the run script, in which
+// SIDEKIQ stands for the command line of Sidekiq.
+func (s *sandbox) wrapped(line string) *sidekiq {
 	s.Helper()
-	s.Need("sidekiq")
-	w := &wrapped{s: s, redis: s.Redis(), ledger: ledger{s, s.Path("ledger")}}
-	line = strings.ReplaceAll(line, "SIDEKIQ", "sidekiq -r "+s.app()+" -c 2 -t 20")
-	s.Script("svc/run", fmt.Sprintf("exec 2>&1 >>%s\ncd %s\nexport REDIS_URL=%s LEDGER=%s\n%s\n",
-		s.Path("sidekiq.log"), s.Dir, w.redis.URL(), w.file, line))
-	w.service = s.Runsv(s.Path("svc"))
+	j := s.jobs()
+	line = strings.ReplaceAll(line, "SIDEKIQ", "sidekiq -r "+testdata("app.rb")+" -c 2 -t 20")
+	s.Script("svc/run", "cd "+s.Dir+" && exec 2>&1 >>sidekiq.log\n"+line+"\n")
+	v := s.Runsv(s.Path("svc"), j.environment()...)
 	s.Cleanup(func() { // runsv ends what stands in front alone
-		w.service.Down()
+		v.Down()
 		s.Eventually("the service is down", func() bool {
-			for _, p := range w.sidekiqs() {
+			for _, p := range s.booted() {
 				p.Kill()
 			}
-			return w.service.Stat() == "down"
+			return v.Stat() == "down"
 		})
 	})
-	return w
+	return &sidekiq{v, j}
 }
 
-// sidekiqs are those that have booted.
-func (w *wrapped) sidekiqs() (found []harness.Process) {
-	for _, p := range w.s.Left() {
+// booted are the Sidekiqs that have booted.
+func (s *sandbox) booted() (found []harness.Process) {
+	for _, p := range s.Left() {
 		if booted(p) {
 			found = append(found, p)
 		}
@@ -49,7 +39,7 @@ func (w *wrapped) sidekiqs() (found []harness.Process) {
 
 // below are all descendants of a process.
 func below(p harness.Process) (all []harness.Process) {
-	for _, child := range titled(p, "") {
+	for _, child := range children(p, "") {
 		all = append(append(all, child), below(child)...)
 	}
 	return all
@@ -60,7 +50,6 @@ func below(p harness.Process) (all []harness.Process) {
 // for a parent, too, that ends all its children when one ends, as sidekiq-cluster: all are idle before one is stopped.
 func TestWhatStandsInFrontOfSidekiqCutsNoJob(t *testing.T) {
 	t.Parallel()
-	cluster := harness.Repo() + "/test/integration/testdata/cluster.rb"
 	for name, c := range map[string]struct {
 		needs, line string
 		sidekiqs    int
@@ -73,26 +62,21 @@ func TestWhatStandsInFrontOfSidekiqCutsNoJob(t *testing.T) {
 		"timeout":              {"timeout", "exec timeout 1d SIDEKIQ", 1, "0.2"},
 		"dumb-init":            {"dumb-init", "exec dumb-init SIDEKIQ", 1, "0.2"},
 		"setsid":               {"setsid", "exec setsid -w SIDEKIQ", 1, "0.2"},
-		"a cluster":            {"chpst", "exec chpst -P ruby " + cluster + " 2 SIDEKIQ", 2, "100"},
+		"a cluster":            {"chpst", "exec chpst -P ruby " + testdata("cluster.rb") + " 2 SIDEKIQ", 2, "100"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSandbox(t)
 			s.Need(c.needs)
-			w := s.wrapped(c.line)
-			s.Eventually("Sidekiq has booted", func() bool { return len(w.sidekiqs()) == c.sidekiqs })
-			old := below(w.service.Process)
-			jids := w.redis.Enqueue(2*c.sidekiqs, "LeakJob", 0, 9)
-			s.Eventually("all jobs run", func() bool { return w.count("start") == len(jids) })
-
-			command := s.Command("graceful-restart", w.service.Dir)
-			command.Env = append(command.Env, "SHUTDOWN_WAIT="+c.wait)
-			if r := s.RunCommand(command); r.Code != 0 {
-				s.Errorf("exit %d\n%s", r.Code, r.Stderr)
-			}
-			w.exactlyOnce(jids)
-			s.haveEnded(old)
-			s.Eventually("there are new ones", func() bool { return len(w.sidekiqs()) == c.sidekiqs })
+			k := s.wrapped(c.line)
+			s.Eventually("Sidekiq has booted", func() bool { return len(s.booted()) == c.sidekiqs })
+			old := below(k.Process)
+			k.enqueue(2*c.sidekiqs, "LeakJob", 0, 9)
+			k.await("start", len(k.jids))
+			s.Wants(0, "env", "SHUTDOWN_WAIT="+c.wait, "graceful-restart", k.Dir)
+			k.exactlyOnce(k.jids...)
+			s.haveEnded(old...)
+			s.Eventually("there are new ones", func() bool { return len(s.booted()) == c.sidekiqs })
 		})
 	}
 }

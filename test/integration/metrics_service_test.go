@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"os"
 	"strings"
 	"testing"
 
@@ -21,8 +20,7 @@ func TestMetricsServices(t *testing.T) {
 			t.Parallel()
 			s := newSandbox(t)
 			metrics := s.ServiceDir(supervisor+"/gracestat-metrics", "gracestat-metrics")
-			file := s.Path("gracekit.prom")
-			s.Conf(metrics, map[string]string{"METRICS_FILE": file, "METRICS_INTERVAL": "1s"})
+			s.Conf(metrics, map[string]string{"METRICS_FILE": s.Path("gracekit.prom"), "METRICS_INTERVAL": "1s"})
 			s.Mkdir("sv")
 			start(s, metrics, "SVDIR="+s.Path("sv"))
 			s.Eventually("the log", func() bool {
@@ -31,8 +29,7 @@ func TestMetricsServices(t *testing.T) {
 			s.Script("sv/app/run", "exec sleep 1000\n")
 			s.Runsv(s.Path("sv/app"))
 			s.Eventually("the metrics", func() bool {
-				text, _ := os.ReadFile(file)
-				return strings.Contains(string(text), `gracekit_watcher_up{service="app",instance=""} 0`)
+				return strings.Contains(s.Read("gracekit.prom"), `gracekit_watcher_up{service="app",instance=""} 0`)
 			})
 		})
 	}

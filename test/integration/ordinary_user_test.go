@@ -2,10 +2,6 @@ package integration
 
 import (
 	"fmt"
-	"gracekit/test/harness"
-	"os"
-	"os/exec"
-	"syscall"
 	"testing"
 )
 
@@ -14,39 +10,30 @@ func TestOrdinaryUser(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
 	s.NeedRoot()
-	s.Check(os.Chmod(s.Dir, 0o755))
-	asNobody := func(name string, args ...string) *exec.Cmd {
-		c := s.Command(name, args...)
-		c.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: &syscall.Credential{Uid: harness.Nobody, Gid: harness.Nobody}}
-		return c
-	}
-	wants := func(code int, name string, args ...string) {
-		t.Helper()
-		r := s.RunCommand(asNobody(name, args...))
-		if r.Code != code {
-			s.Errorf("%s %v: exit %d, want %d\nstdout: %sstderr: %s", name, args, r.Code, code, r.Stdout, r.Stderr)
-		}
-	}
-
-	// its own process
-	pid := fmt.Sprint(s.Start(asNobody("sleep", "1000")).PID)
-	wants(0, "svpid", pid)
-	wants(0, "rssprobe", pid)
-
-	// somebody else's
-	s.Write("svc/run", "#!/bin/sh\nexec sleep 1000\n", 0o755)
+	s.Need("chpst")
+	s.Must("chmod", "755", s.Dir)
+	own := s.Start(s.Command("chpst", "-u", "nobody", "sleep", "1000"))
+	s.Script("svc/run", "exec sleep 1000\n")
 	v := s.Runsv(s.Path("svc"))
 	theirs := v.Running()
 	pidfile := s.Write("pidfile", fmt.Sprintln(theirs.PID), 0o644)
-	for _, target := range []string{theirs.ID(), pidfile} {
-		wants(0, "svpid", target)
-		wants(0, "rssprobe", target)
-		wants(111, "pgsignal", "-p", target, "TERM/1/KILL")
+	for _, c := range []struct {
+		code    int
+		command []string
+	}{
+		{0, []string{"svpid", own.ID()}},
+		{0, []string{"rssprobe", own.ID()}},
+		{0, []string{"svpid", theirs.ID()}},
+		{0, []string{"rssprobe", theirs.ID()}},
+		{111, []string{"pgsignal", "-p", theirs.ID(), "TERM/1/KILL"}},
+		{0, []string{"svpid", pidfile}},
+		{111, []string{"pgsignal", "-p", pidfile, "TERM/1/KILL"}},
+		{111, []string{"svpid", v.Dir}}, // supervise is 0700
+		{0, []string{"pgsignal", own.ID(), "TERM/120"}},
+	} {
+		s.Wants(c.code, "chpst", append([]string{"-u", "nobody"}, c.command...)...)
 	}
-	wants(111, "svpid", v.Dir) // supervise is 0700
 	if !theirs.Alive() {
 		s.Error("signalled")
 	}
-
-	wants(0, "pgsignal", pid, "TERM/120")
 }

@@ -2,12 +2,13 @@ package integration
 
 import (
 	"fmt"
-	"gracekit/test/harness"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"gracekit/test/harness"
 )
 
 // A worker of Celery or Delayed Job that is over the limit, with its tree, ends its running job, is started again by its
@@ -15,7 +16,7 @@ import (
 func TestOtherWorkersWithTheDocumentedSettings(t *testing.T) {
 	t.Parallel()
 	const python, ruby = "/usr/bin/python3", "/usr/bin/ruby" // Debian's, which have Debian's packages
-	delayedJob := harness.Repo() + "/test/integration/testdata/delayed_job.rb"
+	delayedJob := testdata("delayed_job.rb")
 	for name, c := range map[string]struct {
 		check    []string // works where it is installed
 		packages string
@@ -43,19 +44,15 @@ func TestOtherWorkersWithTheDocumentedSettings(t *testing.T) {
 				"PYTHONPATH=" + filepath.Dir(delayedJob), "PYTHONDONTWRITEBYTECODE=1", "C_FORCE_ROOT=1"}
 			push := func(job ...string) {
 				t.Helper()
-				command := s.Command(c.push[0], slices.Concat(c.push[1:], job)...)
-				command.Env = append(command.Env, env...)
-				if r := s.RunCommand(command); r.Code != 0 {
-					s.Fatal(r.Stderr)
-				}
+				s.Wants(0, "env", slices.Concat(env, c.push, job)...)
 			}
 			push("1", "1", "0")
 			s.Script("svc/run", "exec 2>&1\nexec pgexec -s -f supervise/pgid "+c.run+"\n")
 			v := s.Runsv(s.Path("svc"), env...)
-			s.Eventually(name+" works", func() bool { return ledger.count("done") == 1 })
+			ledger.await("done", 1)
 			old := v.Running()
 			size := s.KB(old)
-			for _, child := range titled(old, "") {
+			for _, child := range children(old, "") {
 				size += s.KB(child)
 			}
 			w := s.killerAsDocumented(c.settings, v.Dir, size+100*1024)
@@ -67,62 +64,44 @@ func TestOtherWorkersWithTheDocumentedSettings(t *testing.T) {
 				s.Errorf("the job that ran at the restart was done %d times before its worker exited, want once", done)
 			}
 			v.Running(old)
-			s.Eventually("the job that waited is done", func() bool { return ledger.count("done") == 3 })
-			ledger.exactlyOnce([]string{"1", "2", "3"})
+			ledger.await("done", 3)
+			ledger.exactlyOnce("1", "2", "3")
 		})
 	}
 }
 
 // Pattern 1 of docs/setup/kubernetes.md: tini is pid 1, memory-killer stands before Sidekiq. The container ends with a Sidekiq
-// that has finished its jobs, and what the page runs inside works.
+// that has finished its jobs, and what the page runs inside works. Without tini, memory-killer warns: pid 1 is never signalled.
 func TestTiniAsPid1(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
-	for _, name := range []string{"sidekiq", "tini", "nsenter"} {
-		s.Need(name)
+	container := []string{"--pid", "--fork", "--kill-child", "--mount-proc"}
+	s.NeedThat("unshare", append(container, "true")...)
+	s.Need("tini")
+	const warning = "memory-killer: warning: this is pid 1"
+	if r := s.Wants(0, "unshare", append(container, "memory-killer", "true")...); !strings.Contains(r.Stderr, warning) {
+		s.Errorf("no warning: %s", r.Stderr)
 	}
-	if out, err := exec.Command("unshare", "--pid", "--fork", "--mount-proc", "true").CombinedOutput(); err != nil {
-		t.Skipf("no pid namespaces here: %s", out)
-	}
-	redis := s.Redis()
-	ledger := ledger{s, s.Path("ledger")}
-	c := s.Command("unshare", "--pid", "--fork", "--kill-child", "--mount-proc",
-		"tini", "--", "memory-killer", "sidekiq", "-c", "2", "-t", "3", "-r", s.app())
-	c.Env = append(c.Env, "REDIS_URL="+redis.URL(), "LEDGER="+ledger.file, "SIDEKIQ_DAEMON_MEMORY_KILLER=1", "SIDEKIQ_MEMORY_KILLER_MAX_RSS=250M",
-		"SIDEKIQ_MEMORY_KILLER_GRACE_TIME=0.5", "SIDEKIQ_MEMORY_KILLER_CHECK_INTERVAL=200ms")
-	w := s.Watch(c)
+	j := s.jobs()
+	settings := []string{"SIDEKIQ_DAEMON_MEMORY_KILLER=1", "SIDEKIQ_MEMORY_KILLER_MAX_RSS=250M", "SIDEKIQ_MEMORY_KILLER_GRACE_TIME=0.5",
+		"SIDEKIQ_MEMORY_KILLER_CHECK_INTERVAL=200ms"}
+	w := s.Watch(s.Command("env", slices.Concat(j.environment(), settings, []string{"unshare"}, container,
+		[]string{"tini", "--", "memory-killer", "sidekiq", "-c", "2", "-t", "3", "-r", testdata("app.rb")})...))
+	j.enqueue(1, "LeakJob", 1, 0)
+	j.await("done", 1)
 	inside := func(command ...string) harness.Result {
-		s.Helper()
-		tini := titled(w.Process, "tini")
-		if len(tini) != 1 {
-			s.Fatalf("%d processes tini", len(tini))
-		}
-		c := s.Command("nsenter", append([]string{"--target", fmt.Sprint(tini[0].PID), "--pid", "--mount", "--"}, command...)...)
-		c.Env = append(c.Env, "SIDEKIQ_DAEMON_MEMORY_KILLER=1", "SIDEKIQ_MEMORY_KILLER_MAX_RSS=250M")
-		return s.RunCommand(c)
+		t.Helper()
+		enter := append(settings, "nsenter", "--target", fmt.Sprint(children(w.Process, "tini")[0].PID), "--pid", "--mount", "--")
+		return s.Wants(0, "env", append(enter, command...)...)
 	}
-	jids := redis.Enqueue(1, "LeakJob", 1, 0)
-	s.Eventually("a job is done", func() bool { return ledger.count("done") == 1 })
-	for _, command := range [][]string{
-		{"memory-killer", "--check"},
-		{"rssprobe", "-q", "-S", "sidekiq", "-l", "95%", "1"}, // the page's liveness probe
-	} {
-		if r := inside(command...); r.Code != 0 {
-			s.Errorf("%v: exit %d: %s%s", command, r.Code, r.Stdout, r.Stderr)
-		}
-	}
+	inside("memory-killer", "--check")
+	inside("rssprobe", "-q", "-S", "sidekiq", "-l", "95%", "1") // the page's liveness probe
 	if mb := strings.TrimSpace(inside("rssprobe", "-m", "-S", "sidekiq", "1").Stdout); len(mb) < 2 {
 		s.Errorf("rssprobe prints that Sidekiq has %q MB, want at least 10", mb)
 	}
-	if text := w.String(); strings.Contains(text, "pid 1") {
-		s.Errorf("a warning of pid 1 below tini:\n%s", text)
-	}
-	jids = append(jids, redis.Enqueue(1, "LeakJob", 300, 4)...)
-	s.Eventually("the container has ended", func() bool { return !w.Alive() })
-	<-w.Done
-	if w.Code != 0 {
-		s.Errorf("the container exits %d, want 0", w.Code)
-	}
-	ledger.exactlyOnce(jids)
+	j.enqueue(1, "LeakJob", 300, 4)
+	s.Exits(w.Child, 0) // and the container with it
+	j.allDone()
 	w.Event("restart-begin", 1)
+	w.WantLines(warning, 0)
 }

@@ -1,22 +1,21 @@
 package integration
 
 import (
-	"gracekit/test/harness"
 	"os"
 	"os/exec"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"gracekit/test/harness"
 )
 
 // The main job in a container of s6-overlay: each GitLab name counts as it is given to docker run -e, the leaking Sidekiq
 // is restarted gracefully, and no job is lost.
 func TestOverlaySidekiqLosesNoJob(t *testing.T) {
 	s, k := inContainer(t)
-	s.Need("sidekiq")
-	redis, jobs := s.Redis(), ledger{s, s.Path("ledger")}
-	k.sets(sidekiqConf(s, redis, jobs))
+	j := s.jobs()
+	k.sets(j.conf())
 	k.sets(quickWatch)
 	k.sets(map[string]string{
 		"SIDEKIQ_MEMORY_KILLER_HARD_LIMIT_RSS": "1000000",
@@ -31,31 +30,19 @@ func TestOverlaySidekiqLosesNoJob(t *testing.T) {
 			s.Errorf("%s is %q, want %q: %s", field, watching.Fields[field], want, watching.Line)
 		}
 	}
-	jobs.leaks(redis, 0.1, func() bool { return scan.Count("restart-done") >= 2 })
+	j.leak(0.1, func() bool { return scan.Count("restart-done") >= 2 })
 	scan.Line("graceful-restart.*got TSTP: waiting up to 29s", 1)
 	scan.Line("graceful-restart.*got TERM: waiting up to 6s", 1) // SIDEKIQ_TIMEOUT is 3
 	p := sidekiq.Running()
-	s.Eventually("Sidekiq has booted", func() bool { return booted(p) })
-	health := strings.ReplaceAll(s.healthcheck(), "svc-sidekiq", scan.Dir+"/svc-sidekiq")
+	s.boots(p)
+	_, health, _ := strings.Cut(s.block("docs/setup/s6-overlay.md", "HEALTHCHECK"), " CMD ")
+	health = strings.ReplaceAll(health, "svc-sidekiq", scan.Dir+"/svc-sidekiq")
 	s.Wants(0, "sh", "-c", health)
-	s.Wants(1, "sh", "-c", strings.Replace(health, "-l 3G", "-l 1M", 1))
+	s.Wants(1, "sh", "-c", strings.Replace(health, "-l 3G ", "-l 1M ", 1))
 	sidekiq.Control("-d")
 	sidekiq.Await("-D")
-	if p.Alive() {
-		s.Error("down, and still there")
-	}
+	s.haveEnded(p)
 	s.Wants(1, "sh", "-c", health)
-}
-
-// healthcheck is the command of the page for images.
-func (s *sandbox) healthcheck() string {
-	s.Helper()
-	text, err := os.ReadFile(repo + "/docs/setup/s6-overlay.md")
-	m := regexp.MustCompile(`(?m)^HEALTHCHECK .*CMD (.*)$`).FindSubmatch(text)
-	if err != nil || m == nil || !strings.Contains(string(m[1]), "-l 3G ") {
-		s.Fatalf("no HEALTHCHECK: %v", err)
-	}
-	return string(m[1])
 }
 
 // A service whose settings are wrong logs that in one line, and stays down: a container's environment does not change by
@@ -63,7 +50,7 @@ func (s *sandbox) healthcheck() string {
 func TestOverlayWrongSetting(t *testing.T) {
 	s, k := inContainer(t)
 	good := map[string]string{"SIDEKIQ_APP": s.Dir, "SIDEKIQ_USER": "root", "SIDEKIQ_TIMEOUT": "5", "SIDEKIQ_MEMORY_KILLER_MAX_RSS": "1000000",
-		"SIDEKIQ_COMMAND":      k.program("exec sleep 1000\n"),
+		"SIDEKIQ_COMMAND":      s.Script("program", "exec sleep 1000\n"),
 		"MEMORY_KILLER_TARGET": s.Path("service/svc-sidekiq")}
 	k.sets(good)
 	scan := k.starts(k.overlay("svc-sidekiq"), k.overlay("svc-sidekiq-memory-killer"))
@@ -106,7 +93,7 @@ func (s *sandbox) isLeftDown(v *harness.S6) {
 func TestTimeoutKillFollowsSidekiqTimeout(t *testing.T) {
 	s, k := inContainer(t)
 	k.sets(map[string]string{"SIDEKIQ_APP": s.Dir, "SIDEKIQ_USER": "root", "SIDEKIQ_TIMEOUT": "300",
-		"SIDEKIQ_COMMAND": k.program("trap '' TERM\necho ready >ready\nwhile :; do sleep 0.1; done\n")})
+		"SIDEKIQ_COMMAND": s.Script("program", "trap '' TERM\necho ready >ready\nwhile :; do sleep 0.1; done\n")})
 	dir := k.overlay("svc-sidekiq")
 	if harness.FirstLine(dir+"/timeout-kill") != "60000" {
 		s.Errorf("timeout-kill is %q as shipped, want 60000 for 25 s", harness.FirstLine(dir+"/timeout-kill"))
@@ -124,9 +111,7 @@ func TestTimeoutKillFollowsSidekiqTimeout(t *testing.T) {
 	p := v.Running()
 	v.Control("-d")
 	v.Await("-D")
-	if p.Alive() {
-		s.Error("down, and still there")
-	}
+	s.haveEnded(p)
 	if stat := v.Stat("exitcode,signal"); len(stat) != 2 || stat[1] != "SIGKILL" {
 		s.Errorf("ended by %v, want SIGKILL", stat)
 	}
@@ -138,7 +123,7 @@ func TestOverlayAsAnOrdinaryUser(t *testing.T) {
 	s.NeedRoot()
 	k.sets(map[string]string{"SIDEKIQ_APP": s.Dir, "SIDEKIQ_USER": "root", "SIDEKIQ_TIMEOUT": "6", "MEMORY_KILLER_TARGET": s.Path("service/svc-sidekiq"),
 		"SIDEKIQ_MEMORY_KILLER_MAX_RSS": "1", "SIDEKIQ_MEMORY_KILLER_GRACE_TIME": "0", "QUIET_SIGNAL": "",
-		"SIDEKIQ_COMMAND": k.program("sleep 1000 &\nexec sleep 1000\n")})
+		"SIDEKIQ_COMMAND": s.Script("program", "sleep 1000 &\nexec sleep 1000\n")})
 	dirs := []string{k.overlay("svc-sidekiq"), k.overlay("svc-sidekiq-memory-killer")}
 	s.Mkdir("service")
 	s.Must("chown", "-R", "nobody", s.Dir)

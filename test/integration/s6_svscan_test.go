@@ -2,10 +2,11 @@ package integration
 
 import (
 	"fmt"
-	"gracekit/test/harness"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"gracekit/test/harness"
 )
 
 // A container stands in for one of s6-overlay's: its environment, and with-contenv in the first line of the run scripts.
@@ -53,12 +54,6 @@ func (k container) interprets(folder string) {
 func (k container) overlay(name string) string {
 	k.Helper()
 	return k.service("s6/s6-overlay/etc/s6-overlay/s6-rc.d/"+name, "servicedirs/"+name)
-}
-
-// program is what stands in for Sidekiq.
-func (k container) program(text string) string {
-	k.Helper()
-	return k.Script("program", text)
 }
 
 // starts starts its services.

@@ -6,14 +6,28 @@ import (
 	"testing"
 )
 
+// sidekiq-run completes the command, and names the FIFO of the job hook after the service, as memory-killer does
+// (legacy.txtar), and not after the app.
+func TestWhatSidekiqRunBecomes(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	command := s.Script("command", `echo "$MEMORY_KILLER_CONTROL $*"`)
+	s.Mkdir("web/supervise", "app")
+	for given, want := range map[string]string{"": "--timeout 25 --environment production", " -e staging": "-e staging --timeout 25"} {
+		r := s.Wants(0, "env", "-C", s.Path("web"), "SIDEKIQ_APP="+s.Path("app"), "SIDEKIQ_USER=root", "SIDEKIQ_COMMAND="+command+given, "sidekiq-run")
+		if want = "/run/gracekit/web.control " + want + "\n"; r.Stdout != want {
+			s.Errorf("%q, want %q", r.Stdout, want)
+		}
+	}
+}
+
 // Root becomes the user that SIDEKIQ_USER or the folder's owner names; what cannot be understood is never root.
 func TestWhoSidekiqRunsAs(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
 	s.NeedRoot()
 	s.Need("chpst")
-	s.Mkdir("app")
-	s.Mkdir("nameless")
+	s.Mkdir("app", "nameless")
 	s.Check(os.Chown(s.Path("nameless"), 12345, 12346))
 	for _, c := range []struct{ app, user, want string }{
 		{"app", "root", "pgid bundle exec sidekiq --timeout 25 --environment production\n"},

@@ -1,7 +1,7 @@
 package integration
 
 import (
-	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -20,71 +20,51 @@ import (
 type webServer struct {
 	s       *sandbox
 	service *harness.Runsv
-	socket  string
+	master  harness.Process
 	title   string // how those of its workers begin
+	client  *http.Client
 }
 
 const webWorkers = 3
 
 func (s *sandbox) puma(preload string) *webServer {
-	return s.webServer("puma", "puma: cluster worker", "exec puma -C "+s.testdata("puma.rb"), "PRELOAD="+preload)
+	return s.webServer("puma", "puma: cluster worker", "exec puma -C "+testdata("puma.rb"), "PRELOAD="+preload)
 }
 
 func (s *sandbox) unicorn() *webServer {
-	return s.webServer("unicorn", "unicorn worker", "exec unicorn -E none -c "+s.testdata("unicorn.rb"))
+	return s.webServer("unicorn", "unicorn worker", "exec unicorn -E none -c "+testdata("unicorn.rb"))
 }
 
 func (s *sandbox) webServer(program, title, command string, env ...string) *webServer {
 	s.Helper()
 	s.Need(program)
-	s.Script("web/run", "exec 2>&1\n"+command+" "+s.testdata("puma.ru")+"\n")
-	web := &webServer{s: s, socket: s.Path("socket"), title: title}
-	web.service = s.Runsv(s.Path("web"), append(env, "WEB_SOCKET="+web.socket)...)
-	return web
+	s.Script("web/run", "exec 2>&1\n"+command+" "+testdata("puma.ru")+"\n")
+	service := s.Runsv(s.Path("web"), append(env, "WEB_SOCKET="+s.Path("socket"))...)
+	connect := func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", s.Path("socket")) }
+	transport := &http.Transport{DialContext: connect, DisableKeepAlives: true} // each request once, on a connection of its own
+	return &webServer{s, service, service.Running(), title, &http.Client{Transport: transport, Timeout: harness.Patience}}
 }
 
-// workers waits until a master has all its workers, and none of the given ones.
-func (web *webServer) workers(master harness.Process, not ...harness.Process) (all []harness.Process) {
+// workers waits until the master has all its workers, and none of the given ones.
+func (web *webServer) workers(not ...harness.Process) (all []harness.Process) {
 	web.s.Helper()
+	isOld := func(p harness.Process) bool {
+		return slices.ContainsFunc(not, func(old harness.Process) bool { return old.ID() == p.ID() })
+	}
 	web.s.Eventually("all workers are there", func() bool {
-		all = titled(master, web.title)
-		return len(all) == webWorkers && !slices.ContainsFunc(all, func(p harness.Process) bool { return slices.Contains(ids(not), p.ID()) })
+		all = children(web.master, web.title)
+		return len(all) == webWorkers && !slices.ContainsFunc(all, isOld)
 	})
 	return all
 }
 
-func ids(processes []harness.Process) (ids []string) {
-	for _, p := range processes {
-		ids = append(ids, p.ID())
-	}
-	return ids
-}
-
-// titled are the children of a process whose title begins with a text.
-func titled(parent harness.Process, prefix string) (found []harness.Process) {
-	for _, p := range harness.Processes() {
-		if p.PPID == parent.PID && strings.HasPrefix(p.Title(), prefix) {
-			found = append(found, p)
-		}
-	}
-	return found
-}
-
-// get makes a request on a connection of its own, once, and returns the pid that answered.
+// get makes a request and returns the pid that answered.
 func (web *webServer) get(path string) (pid int, err error) {
-	c, err := net.Dial("unix", web.socket)
+	answer, err := web.client.Get("http://web" + path)
 	if err != nil {
 		return 0, err
 	}
-	defer c.Close()
-	c.SetDeadline(time.Now().Add(harness.Patience))
-	if _, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: puma\r\nConnection: close\r\n\r\n", path); err != nil {
-		return 0, err
-	}
-	answer, err := http.ReadResponse(bufio.NewReader(c), nil)
-	if err != nil {
-		return 0, err
-	}
+	defer answer.Body.Close()
 	text, err := io.ReadAll(answer.Body)
 	if err != nil || answer.StatusCode != http.StatusOK {
 		return 0, fmt.Errorf("%s: %q, %v", answer.Status, text, err)
@@ -92,70 +72,51 @@ func (web *webServer) get(path string) (pid int, err error) {
 	return strconv.Atoi(string(text))
 }
 
-// A crowd makes requests without a pause until it is stopped, and keeps those that failed.
+// A crowd makes requests without a pause until it is stopped.
 type crowd struct {
-	stop     chan struct{}
 	all      sync.WaitGroup
-	mu       sync.Mutex
+	mu       sync.Mutex // of all below
+	stopped  bool
 	answered map[int]int // by pid
-	failed   []error
+	failed   error       // the first
 }
 
 func (web *webServer) crowd() *crowd {
-	c := &crowd{stop: make(chan struct{}), answered: map[int]int{}}
+	c := &crowd{answered: map[int]int{}}
 	for range 3 {
 		c.all.Go(func() {
-			for {
-				select {
-				case <-c.stop:
-					return
-				default:
-				}
-				pid, err := web.get("/")
-				c.mu.Lock()
-				c.answered[pid]++
-				if err != nil {
-					c.failed = append(c.failed, fmt.Errorf("%s: %w", time.Now().Format("05.000"), err))
-				}
-				c.mu.Unlock()
+			for !c.request(web) {
 			}
 		})
 	}
-	web.s.Cleanup(c.end)
+	web.s.Cleanup(c.stop)
 	return c
 }
 
-func (c *crowd) end() {
-	select {
-	case <-c.stop:
-	default:
-		close(c.stop)
+// request makes one, and returns whether it was the last.
+func (c *crowd) request(web *webServer) (last bool) {
+	pid, err := web.get("/")
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.answered[pid]++
+	if c.failed == nil && err != nil {
+		c.failed = fmt.Errorf("%s: %w", time.Now().Format("05.000"), err)
 	}
+	return c.stopped
+}
+
+func (c *crowd) stop() {
+	c.mu.Lock()
+	c.stopped = true
+	c.mu.Unlock()
 	c.all.Wait()
 }
 
-// check ends the crowd; none of its requests may have failed.
-func (c *crowd) check(s *sandbox) {
-	s.Helper()
-	c.end()
-	n := 0
-	for _, answers := range c.answered {
-		n += answers
-	}
-	s.Logf("%d requests, answered by %d workers", n, len(c.answered))
-	if len(c.failed) > 0 {
-		s.Errorf("%d of %d requests failed, the first at %v", len(c.failed), n, c.failed[0])
-	}
-}
-
-// answers waits until a worker has answered a request.
-func (c *crowd) answers(s *sandbox, w harness.Process) {
-	s.Helper()
-	s.Eventually(fmt.Sprintf("%d answers", w.PID), func() bool {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return c.answered[w.PID] > 0
-	})
+// hasAnswered: a worker has answered a request.
+func (c *crowd) hasAnswered(worker harness.Process) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.answered[worker.PID] > 0
 }
 
 // leak has a worker grow by 64 MB.
@@ -175,10 +136,9 @@ func (web *webServer) leak(worker harness.Process) {
 // has a word, but with a limit and times for a test.
 func (s *sandbox) killerAsDocumented(word, target string, soft int) *harness.Log {
 	s.Helper()
-	c := s.Command("memory-killer", "-t", target)
-	c.Env = append(c.Env, strings.Split(strings.TrimSpace(s.block("docs/other-workers.md", word)), "\n")...)
-	c.Env = append(c.Env, fmt.Sprintf("MEMORY_KILLER_MAX_RSS=%d", soft), "MEMORY_KILLER_GRACE_TIME=0.3", "MEMORY_KILLER_CHECK_INTERVAL=100ms")
-	return s.Watch(c)
+	settings := strings.Split(strings.TrimSpace(s.block("docs/other-workers.md", word)), "\n")
+	return s.Watch(s.Command("env", append(settings, fmt.Sprintf("MEMORY_KILLER_MAX_RSS=%d", soft), "MEMORY_KILLER_GRACE_TIME=0.3",
+		"MEMORY_KILLER_CHECK_INTERVAL=100ms", "memory-killer", "-t", target)...))
 }
 
 // Workers that leak are restarted one at a time by memory-killer with the documented settings, the parent and the other
@@ -197,57 +157,57 @@ func TestWorkersOfAWebServerAreRestartedAndNoRequestFails(t *testing.T) {
 			t.Parallel()
 			s := newSandbox(t)
 			web := c.server(s)
-			master := web.service.Running()
-			first := web.workers(master)
+			first := web.workers()
 			w := s.killerAsDocumented(c.settings, web.service.Dir, s.KB(first[0])+45*1024)
 			w.Event("target-up", webWorkers)
 			load := web.crowd()
 			web.leak(first[0])
 			web.leak(first[1])
 			w.Event("restart-done", 2)
-			for _, worker := range web.workers(master, first[:2]...) {
-				load.answers(s, worker)
+			for _, worker := range web.workers(first[:2]...) {
+				s.Eventually(worker.ID()+" answers", func() bool { return load.hasAnswered(worker) })
 			}
-			load.check(s)
-			if !master.Alive() || !first[2].Alive() {
-				s.Errorf("the parent lives: %v, the worker that did not leak: %v", master.Alive(), first[2].Alive())
+			load.stop()
+			if s.Logf("requests, by worker: %v", load.answered); load.failed != nil {
+				s.Errorf("requests failed, the first at %v", load.failed)
 			}
-			s.wantInTurn(w, 2)
+			if !web.master.Alive() || !first[2].Alive() {
+				s.Errorf("the parent lives: %v, the worker that did not leak: %v", web.master.Alive(), first[2].Alive())
+			}
+			s.wantInTurn(w)
 			web.service.Control("t")
-			for _, worker := range web.workers(web.service.Running(master)) {
+			web.master = web.service.Running(web.master)
+			for _, worker := range web.workers() {
 				w.Wants(worker, "target-up")
 			}
 		})
 	}
 }
 
-// wantInTurn: the restarts were one at a time, each of another worker, and each was replaced before the next.
-func (s *sandbox) wantInTurn(w *harness.Log, restarts int) {
+// wantInTurn: the two restarts were one at a time, each of another worker, and each was replaced before the next.
+func (s *sandbox) wantInTurn(w *harness.Log) {
 	s.Helper()
-	var seen []string
-	restarted := map[string]bool{}
-	children := 0
+	var order, ids []string
+	workers := 0
 	for _, e := range w.Seen() {
 		switch e.Name {
 		case "target-up":
-			children++
+			workers++
 		case "target-gone":
-			children--
-		case "restart-begin":
-			if children != webWorkers {
-				s.Errorf("begun with %d workers: %s", children, e.Line)
+			workers--
+		case "restart-begin", "restart-done":
+			order = append(order, e.Name)
+			ids = append(ids, e.Fields["id"])
+			if e.Name == "restart-begin" && workers != webWorkers {
+				s.Errorf("begun with %d workers: %s", workers, e.Line)
 			}
-			restarted[e.Fields["id"]] = true
-			seen = append(seen, e.Name)
-		case "restart-done":
-			seen = append(seen, e.Name)
 		case "restart-failed", "restart-postponed", "read-failed":
 			s.Error(e.Line)
 		}
 	}
-	want := slices.Repeat([]string{"restart-begin", "restart-done"}, restarts)
-	if !slices.Equal(seen, want) || len(restarted) != restarts {
-		s.Errorf("%v of %d workers, want %v of %d", seen, len(restarted), want, restarts)
+	want := []string{"restart-begin", "restart-done", "restart-begin", "restart-done"}
+	if !slices.Equal(order, want) || ids[0] != ids[1] || ids[1] == ids[2] || ids[2] != ids[3] {
+		s.Errorf("%v of %v, want two restarts, one after the other", order, ids)
 	}
 }
 
@@ -256,9 +216,8 @@ func TestPumaInPlaceAsDocumented(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
 	web := s.puma("0")
-	master := web.service.Running()
-	first := web.workers(master)
-	size := s.KB(master)
+	first := web.workers()
+	size := s.KB(web.master)
 	for _, worker := range first {
 		size += s.KB(worker)
 	}
@@ -269,8 +228,8 @@ func TestPumaInPlaceAsDocumented(t *testing.T) {
 	w.Event("watching", 1)
 	web.leak(first[0])
 	w.Event("restart-done", 1)
-	web.workers(master, first...)
-	if !master.Alive() {
+	web.workers(first...)
+	if !web.master.Alive() {
 		s.Error("the parent has exited")
 	}
 	w.WantLines("restart-failed", 0)

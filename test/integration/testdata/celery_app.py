@@ -14,7 +14,7 @@ KEPT = []
 
 def note(what, number):
     with open(os.environ["LEDGER"], "a") as ledger:
-        ledger.write(f"{what} {number} {os.getpid()} {time.monotonic()}\n")
+        ledger.write(f"{what} {number} {os.getpid()}\n")
 
 
 @app.task
