@@ -10,22 +10,22 @@ import (
 	"gracekit/lib/watch"
 )
 
+// options are the options that a regular expression finds: a letter, which may be missing, and a word.
+func options(text, pattern string) (found []string) {
+	for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
+		found = append(found, strings.TrimSpace(m[1]+" "+m[2]))
+	}
+	slices.Sort(found)
+	return found
+}
+
 func TestThePageAndTheUsageHaveTheSameOptions(t *testing.T) {
 	text, err := os.ReadFile("gracewatch.8")
 	if err != nil {
 		t.Fatal(err)
 	}
-	page := string(text)
-	var inUsage, inPage []string
-	for _, m := range regexp.MustCompile(`(?m)^  (?:-(.), |    )--([a-z-]+)`).FindAllStringSubmatch(usage, -1) {
-		inUsage = append(inUsage, strings.TrimPrefix(m[1]+" "+m[2], " "))
-	}
-	for _, m := range regexp.MustCompile(`(?m)^\.It Fl (?:(.) , )?-([a-z-]+)`).FindAllStringSubmatch(page, -1) {
-		inPage = append(inPage, strings.TrimPrefix(m[1]+" "+m[2], " "))
-	}
-	inPage = append(inPage, "q quiet", "v verbose", "h help", "version") // svpid(8) has what all share
-	slices.Sort(inUsage)
-	slices.Sort(inPage)
+	page := string(text) + ".It Fl q , -quiet\n.It Fl v , -verbose\n.It Fl h , -help\n.It Fl -version\n" // svpid(8) has what all share
+	inUsage, inPage := options(usage, `(?m)^  (?:-(.), |    )--([a-z-]+)`), options(page, `(?m)^\.It Fl (?:(.) , )?-([a-z-]+)`)
 	if !slices.Equal(inUsage, inPage) {
 		t.Errorf("usage %q\npage  %q", inUsage, inPage)
 	}

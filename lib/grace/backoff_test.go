@@ -106,29 +106,21 @@ func TestHowLongRestartsAreDelayed(t *testing.T) {
 	}
 }
 
-func TestAnInstanceThatWasOverTheLimitLateEndsTheStreak(t *testing.T) {
-	b := Backoff{Soft: Streak{Count: 2, Last: 990 * s, Over: 980 * s}}
-	late := due{Instance{Started: 1000 * s}, Soft, 900, 1061 * s, 1000}
-	if after := b.restarted(late, 1070*s); after != (Backoff{}) {
-		t.Errorf("%+v", after)
-	}
-}
-
 func TestAnotherChildOfTheSameParentIsNeitherCountedNorDelayed(t *testing.T) {
-	first := due{Instance{Started: 1000 * s}, Hard, 900, 1010 * s, 1000}
+	child := due{Instance{Started: 1000 * s}, Hard, 900, 1010 * s, 1000}
 	var b Backoff
-	for range 5 { // the children of a parent, all started at once
-		if v := b.decide(first, Sample{}); v.TooLow || v.NotBefore != 0 {
-			t.Errorf("delayed: %+v", v)
+	for range 5 { // all started at once
+		if v := b.decide(child, Sample{}); v != (Verdict{}) {
+			t.Errorf("%+v", v)
 		}
-		b = b.restarted(first, 1020*s)
+		b = b.restarted(child, 1020*s)
 	}
 	if b.Hard.Count != 1 {
 		t.Errorf("%d are counted", b.Hard.Count)
 	}
 }
 
-func TestAnInstanceThatStaysUnderTheLimitsEndsTheStreaks(t *testing.T) {
+func TestAnInstanceThatFitsEndsTheStreaks(t *testing.T) {
 	b := Backoff{Soft: Streak{Count: 3, Over: 100 * s}, Hard: Streak{Count: 2, Over: 100 * s}}
 	for name, c := range map[string]struct {
 		footprint   Footprint
@@ -144,26 +136,19 @@ func TestAnInstanceThatStaysUnderTheLimitsEndsTheStreaks(t *testing.T) {
 			t.Errorf("%s: %+v", name, after)
 		}
 	}
+	late := due{Instance{Started: 101 * s}, Soft, 900, 162 * s, 1000} // over the limit
+	if after := b.restarted(late, 170*s); after.Soft != (Streak{}) || after.Hard != b.Hard {
+		t.Errorf("over the limit late: %+v", after)
+	}
 }
 
 func TestTheNextOfSeveralWaitsForTheReplacementOfTheLast(t *testing.T) {
-	l := Limits{Retry: m}
-	wait := WaitForReplacement(3, l, 10*s)
-	for name, c := range map[string]struct {
-		count  int
-		at     time.Duration
-		active bool
-	}{
-		"not replaced":             {2, 11 * s, true},
-		"replaced":                 {3, 11 * s, false},
-		"for the retry time alone": {2, 70 * s, false},
-	} {
-		if after := wait.Update(c.count, c.at); after.Active() != c.active {
-			t.Errorf("%s: %+v", name, after)
-		}
+	wait := WaitForReplacement(3, Limits{Retry: m}, 10*s)
+	if !wait.Update(2, 11*s).Active() {
+		t.Error("it does not wait, and one is missing")
 	}
-	if (ReplacementWait{}).Active() || (ReplacementWait{}).Update(0, 0).Active() {
-		t.Error("the zero wait waits")
+	if wait.Update(3, 11*s).Active() || wait.Update(2, 70*s).Active() || (ReplacementWait{}).Active() {
+		t.Error("it waits, though there are as many as before, or the retry time has passed")
 	}
 }
 

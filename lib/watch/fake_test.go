@@ -30,7 +30,6 @@ type fakeWorld struct {
 	next     sizes // of the process that the supervisor starts when the target has exited; nil: none
 	titledAt time.Duration
 	largest  int64 // KB, of what is below the target
-	refused  error
 	wanted   service.WantedState
 	prog     run // what the next prog does
 	running  *fakeProg
@@ -179,9 +178,6 @@ func (w *fakeWorld) Wait(on waits) (now woken, err error) {
 }
 
 func (w *fakeWorld) Target() (process, error) {
-	if w.refused != nil {
-		return nil, w.refused
-	}
 	if w.target.dead && w.next != nil {
 		w.target = w.start(w.target.id.PID+1, w.next)
 	}
@@ -296,11 +292,10 @@ func (j *journal) watched() string {
 }
 
 // timesOf are the times of an event.
-func (j *journal) timesOf(event string) (times []time.Duration) {
+func (j *journal) timesOf(event string) (times []string) {
 	for _, line := range strings.Split(j.String(), ", ") {
-		if at, name, _ := strings.Cut(line, " "); name == event {
-			d, _ := time.ParseDuration(at)
-			times = append(times, d)
+		if at, ok := strings.CutSuffix(line, " "+event); ok {
+			times = append(times, at)
 		}
 	}
 	return times

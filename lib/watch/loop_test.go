@@ -207,17 +207,6 @@ func TestAServiceIsFollowed(t *testing.T) {
 	}
 }
 
-func TestASupervisorThatHasNotStartedIsWaitedForWithOneLine(t *testing.T) {
-	w, cfg := newWorld(t, constant(50)), config(t, 0, 200)
-	w.ofService(t, &cfg, nil)
-	w.refused = service.ErrUnsupervised
-	w.script = []event{at(600, func(w *fakeWorld) { w.refused = nil })}
-	j, err := watchFor(w, cfg, time.Hour)
-	if err != nil || !strings.HasPrefix(j.String(), "0s read-failed, 10m") || !strings.HasSuffix(j.String(), "s watching") {
-		t.Errorf("%v %s", err, j)
-	}
-}
-
 // Services whose processes, one like the other, are Sidekiqs that show their title after two seconds, or something else.
 func TestWhichLimitsAreTooLow(t *testing.T) {
 	for name, c := range map[string]struct {
