@@ -103,51 +103,34 @@ func (l *Log) Names() (names []string) {
 	return names
 }
 
-// Count is how many events of that name there were.
-func (l *Log) Count(name string) (n int) {
-	for _, e := range l.Names() {
-		if e == name {
-			n++
-		}
-	}
-	return n
-}
+// event is the expression of a line with an event.
+func event(name string) string { return `level=\w+ msg=` + name + "( |$)" }
 
-// Of are the names of the events of a process.
-func (l *Log) Of(p Process) (names []string) {
-	for _, e := range l.Seen() {
-		if e.Fields["id"] == p.ID() {
-			names = append(names, e.Name)
-		}
-	}
-	return names
+// Count is how many events of that name there were.
+func (l *Log) Count(name string) int { return len(l.Lines(event(name))) }
+
+// Event waits for the nth event (from 1) of a name.
+func (l *Log) Event(name string, nth int) Event {
+	l.w.Helper()
+	return ParseEvent(l.Line(event(name), nth))
 }
 
 // Wants waits until these events, and no others, are those of a process.
 func (l *Log) Wants(p Process, names ...string) {
 	l.w.Helper()
-	l.w.Eventually(fmt.Sprintf("%s: %v", p.ID(), names), func() bool { return len(l.Of(p)) >= len(names) })
-	if got := l.Of(p); !slices.Equal(got, names) {
-		l.w.Errorf("events of %s: %v, want %v", p.ID(), got, names)
-	}
-}
-
-// Event waits for the nth event (from 1) of a name.
-func (l *Log) Event(name string, nth int) (found Event) {
-	l.w.Helper()
-	l.w.Eventually(fmt.Sprintf("%s for the %d. time", name, nth), func() bool {
-		n := 0
+	var got []string
+	l.w.Eventually(fmt.Sprintf("%s: %v", p.ID(), names), func() bool {
+		got = nil
 		for _, e := range l.Seen() {
-			if e.Name == name {
-				if n++; n == nth {
-					found = e
-					return true
-				}
+			if e.Fields["id"] == p.ID() {
+				got = append(got, e.Name)
 			}
 		}
-		return false
+		return len(got) >= len(names)
 	})
-	return found
+	if !slices.Equal(got, names) {
+		l.w.Errorf("events of %s: %v, want %v", p.ID(), got, names)
+	}
 }
 
 // Lines are those so far that have the expression.

@@ -3,7 +3,6 @@ package harness
 import (
 	"os"
 	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -58,16 +57,6 @@ func (v *Runsv) Running(not ...Process) (p Process) {
 
 func (v *Runsv) Up()   { v.Control("u") }
 func (v *Runsv) Down() { v.Control("d") }
-
-func (v *Runsv) InFinish() (p Process) {
-	v.w.Helper()
-	// Its stat says finish a moment before ./finish has been started.
-	v.w.Eventually(v.Dir+" is in finish", func() (alive bool) {
-		p, alive = FindProcess(v.MainPID())
-		return alive && strings.HasPrefix(v.Stat(), "finish") && strings.Contains(p.Title(), "finish")
-	})
-	return p
-}
 
 // Logger is the process of log/run.
 func (v *Runsv) Logger() (p Process) {

@@ -56,16 +56,6 @@ func (v *S6) Running(not ...Process) (p Process) {
 func (v *S6) Up()   { v.Control("-u") }
 func (v *S6) Down() { v.Control("-d") }
 
-// InFinish finds ./finish among s6-supervise's children: s6-svstat prints no pid for it.
-func (v *S6) InFinish() (finish Process) {
-	v.w.Helper()
-	v.w.Eventually(v.Dir+" is in finish", func() (found bool) {
-		finish, found = childOf(v.Process, func(title string) bool { return strings.Contains(title, "finish") })
-		return found
-	})
-	return finish
-}
-
 // A Svscan is a real s6-svscan. Its log is that of all services without one of their own, as a container's is.
 type Svscan struct {
 	*Child
@@ -100,20 +90,14 @@ func (v *Svscan) Service(name string) *S6 {
 	v.w.Helper()
 	sv := &S6{supervisor{w: v.w, Dir: filepath.Join(v.Dir, name)}}
 	v.w.Eventually("s6-supervise "+name+" is there", func() bool {
-		p, found := childOf(v.Process, func(title string) bool { return title == "s6-supervise\x00"+name })
-		sv.Child = &Child{Process: p}
-		return found
+		for _, p := range Processes() {
+			if p.PPID == v.Child.PID && p.Title() == "s6-supervise\x00"+name {
+				sv.Child = &Child{Process: p}
+				return true
+			}
+		}
+		return false
 	})
 	sv.awaitReader("supervise/control")
 	return sv
-}
-
-// childOf finds a child by its title.
-func childOf(parent Process, is func(title string) bool) (p Process, found bool) {
-	for _, p := range Processes() {
-		if p.PPID == parent.PID && is(p.Title()) {
-			return p, true
-		}
-	}
-	return p, false
 }

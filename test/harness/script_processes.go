@@ -207,19 +207,6 @@ func waitPoll(ts *testscript.TestScript, neg bool, args []string) {
 	eventually(ts, args[0]+" in ppoll", p.polls())
 }
 
-// wait-tick PID waits until a process that starts now has a later start time than this one.
-func waitTick(ts *testscript.TestScript, neg bool, args []string) {
-	arguments(ts, args, 1, "wait-tick PID")
-	p, _ := find(args[0])
-	start, err := strconv.ParseInt(p.StartTime, 10, 64)
-	ts.Check(err)
-	eventually(ts, "a tick of the clock", func() bool {
-		var now unix.Timespec
-		ts.Check(unix.ClockGettime(unix.CLOCK_BOOTTIME, &now))
-		return now.Nano()/1e7 > start // 100 ticks a second, on all architectures that Go has
-	})
-}
-
 // peak NAME sets $NAME_kb, $NAME_b, $NAME_mb and $NAME_less_kb (one KB less) to VmHWM of the process $NAME, which doesn't
 // change while it sleeps.
 func peak(ts *testscript.TestScript, neg bool, args []string) {

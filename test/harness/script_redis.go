@@ -3,7 +3,6 @@ package harness
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -14,12 +13,6 @@ import (
 // redis [CONF...] starts a redis-server of the script's own; $REDIS_URL is where it is, and $redis its pid.
 func redis(ts *testscript.TestScript, neg bool, args []string) {
 	socket := ts.MkAbs("redis.sock")
-	if len(socket) > 100 {
-		dir, err := os.MkdirTemp("", "redis") // a path of a socket is short
-		ts.Check(err)
-		ts.Defer(func() { os.RemoveAll(dir) })
-		socket = dir + "/redis.sock"
-	}
 	ts.Setenv("REDIS_SOCKET", socket)
 	ts.Setenv("REDIS_URL", "unix://"+socket)
 	ts.Setenv("SIDEKIQ_FLEET_TIMEOUT", Patience.String())

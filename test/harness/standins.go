@@ -33,17 +33,6 @@ func endTarget() {
 	}
 }
 
-// joiner is a process that joins the process group whose number it reads.
-func joiner() {
-	fmt.Println("ready")
-	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
-		pgid, err := strconv.Atoi(in.Text())
-		check(err)
-		check(unix.Setpgid(0, pgid))
-		fmt.Println("joined")
-	}
-}
-
 // sidekiq is a process whose title and threads are set by lines on stdin; each is answered with a line:
 //
 //	title TEXT         writes its title as Ruby does

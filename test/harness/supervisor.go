@@ -8,36 +8,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
-
-// A Service is one under a real supervisor.
-type Service interface {
-	// Running waits for a process other than the given ones, and returns it.
-	Running(not ...Process) Process
-	Supervisor() Process
-	Up()
-	Down()
-	// InFinish waits until ./finish runs, and returns its process.
-	InFinish() Process
-}
-
-// Services runs a test with each supervisor, over a service directory that the test makes: svc.
-func Services(t *testing.T, test func(w *World, dir string, start func() Service)) {
-	for name, start := range map[string]func(w *World, dir string) Service{
-		"runsv":        func(w *World, dir string) Service { return w.Runsv(dir) },
-		"s6-supervise": func(w *World, dir string) Service { return w.S6(dir) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w := New(t)
-			test(w, w.Path("svc"), func() Service { return start(w, w.Path("svc")) })
-		})
-	}
-}
 
 // A supervisor is what runsv and s6-supervise have in common.
 type supervisor struct {
@@ -53,8 +27,6 @@ func (w *World) supervise(program, dir string, env []string) supervisor {
 	c.Stdout, c.Stderr = w.Output(filepath.Base(dir) + "." + program + ".log")
 	return supervisor{w.Start(c), w, dir}
 }
-
-func (v *supervisor) Supervisor() Process { return v.Process }
 
 // awaitReader waits until the supervisor reads a FIFO of its own: it is ready.
 func (v *supervisor) awaitReader(fifo string) {
