@@ -100,7 +100,7 @@ func (h *host) Target() (process, error) {
 func (h *host) Wanted() (service.WantedState, error) { return h.cfg.Target.WantedState() }
 
 func (h *host) Instances(target process) ([]proc.ID, error) {
-	p := target.(*machineProcess).real
+	p := target.(*machineProcess).Process
 	var list []proc.Stat
 	var err error
 	switch {
@@ -144,14 +144,11 @@ func enoughFiles(p *proc.Process) error {
 
 // machineProcess is a process of the machine.
 type machineProcess struct {
-	real *proc.Process
+	*proc.Process
 	host *host
 }
 
-func (p *machineProcess) ID() proc.ID         { return p.real.ID }
-func (p *machineProcess) PollFd() unix.PollFd { return p.real.PollFd() }
-func (p *machineProcess) Ended() bool         { return p.real.Ended() }
-func (p *machineProcess) Close()              { p.real.Close() }
+func (p *machineProcess) ID() proc.ID { return p.Process.ID }
 
 // Sizes that cannot be true.
 var (
@@ -181,19 +178,19 @@ func (p *machineProcess) size() (int64, error) {
 	scope := cfg.Scope
 	switch {
 	case cfg.Match == "" && scope == proc.ScopeCgroup:
-		return cgroup.WorkingSet(p.real.ID.PID)
+		return cgroup.WorkingSet(p.ID().PID)
 	case cfg.hasSeveral():
 		scope = proc.ScopeProcess
 	}
 	measure := measures[cfg.Measure]
-	usage, err := p.host.scan.Usage(p.real, scope, measure)
+	usage, err := p.host.scan.Usage(p.Process, scope, measure)
 	return measure.Sum(usage), err
 }
 
 func (p *machineProcess) readTitle(r *reading, notes *BootNotes) {
 	h := p.host
 	var err error
-	if h.text, err = p.real.AppendFile(h.text[:0], "cmdline"); err != nil {
+	if h.text, err = p.AppendFile(h.text[:0], "cmdline"); err != nil {
 		return
 	}
 	if _, err := sidekiq.ParseTitle(h.text); err != sidekiq.ErrNoTitle {
@@ -201,23 +198,23 @@ func (p *machineProcess) readTitle(r *reading, notes *BootNotes) {
 		return
 	}
 	notes.noteArgv(h.text)
-	if h.text, err = p.real.AppendFile(h.text[:0], "environ"); err == nil {
+	if h.text, err = p.AppendFile(h.text[:0], "environ"); err == nil {
 		notes.noteEnviron(h.text)
 	}
-	h.text, err = p.real.AppendFile(h.text[:0], "comm")
+	h.text, err = p.AppendFile(h.text[:0], "comm")
 	r.booting = err == nil && string(h.text) == "sidekiq\n"
 }
 
-func (p *machineProcess) Available() (int64, error) { return cgroup.Available(p.real.ID.PID) }
+func (p *machineProcess) Available() (int64, error) { return cgroup.Available(p.ID().PID) }
 
 func (p *machineProcess) Quiet() (quiet, idle bool) {
-	busy, err := sidekiq.NewWatch(p.real).Now()
+	busy, err := sidekiq.NewWatch(p.Process).Now()
 	return err == nil && busy.Stopping, err == nil && busy.Idle
 }
 
 // Frozen reads cgroup.freeze of v2 or freezer.state of v1, which docker pause
 // writes.
-func (p *machineProcess) Frozen() bool { return cgroup.Frozen(p.real.ID.PID) }
+func (p *machineProcess) Frozen() bool { return cgroup.Frozen(p.ID().PID) }
 
 // Start starts prog in a session of its own: it goes on if gracewatch ends. Its
 // pidfd comes from clone(2), so that there is no moment in which it could be
@@ -249,8 +246,7 @@ type childProg struct {
 	id    proc.ID
 }
 
-func (c *childProg) ID() proc.ID { return c.id }
-
+func (c *childProg) ID() proc.ID         { return c.id }
 func (c *childProg) PollFd() unix.PollFd { return unix.PollFd{Fd: int32(c.pidfd), Events: unix.POLLIN} }
 
 func (c *childProg) Ended() bool {
@@ -298,31 +294,29 @@ func (h *host) Resume(target proc.ID, noted string) running {
 
 // foundProg is a prog that an earlier gracewatch started. How it ends is not
 // known.
-type foundProg struct{ process *proc.Process }
+type foundProg struct{ *proc.Process }
 
-func (f *foundProg) ID() proc.ID         { return f.process.ID }
-func (f *foundProg) PollFd() unix.PollFd { return f.process.PollFd() }
-func (f *foundProg) Ended() bool         { return f.process.Ended() }
+func (f *foundProg) ID() proc.ID { return f.Process.ID }
 
 // SignalGroup signals its group in one step where the kernel can (6.9), else by
 // its number, which no other group can have while its leader was not reaped.
 func (f *foundProg) SignalGroup(sig unix.Signal) error {
-	err := f.process.SignalGroup(sig)
-	if errors.Is(err, proc.ErrNoGroupSignal) && !f.process.Ended() {
-		err = unix.Kill(-f.process.ID.PID, sig)
+	err := f.Process.SignalGroup(sig)
+	if errors.Is(err, proc.ErrNoGroupSignal) && !f.Ended() {
+		err = unix.Kill(-f.ID().PID, sig)
 	}
 	return err
 }
 
 func (f *foundProg) Reap() exit {
-	f.process.Close()
+	f.Close()
 	return exit{}
 }
 
 // LargestBelow is the largest process below the target; none while a Sidekiq boots
 // there.
 func (h *host) LargestBelow(target process) (id proc.ID, kb int64) {
-	real := target.(*machineProcess).real
+	real := target.(*machineProcess).Process
 	if h.lister.IsBooting(real) {
 		return proc.ID{}, 0
 	}

@@ -86,7 +86,7 @@ func (t *turns) restarted(target process, at time.Duration) {
 // treeKB is the size of the tree of a process, in KB; 0 if it cannot be read.
 func treeKB(target process) int64 {
 	p := target.(*machineProcess)
-	usage, err := p.host.scan.Usage(p.real, proc.ScopeTree, proc.RSS)
+	usage, err := p.host.scan.Usage(p.Process, proc.ScopeTree, proc.RSS)
 	if err != nil {
 		return 0
 	}
