@@ -12,8 +12,6 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-const everywhere = `"default","low"`
-
 func request(identity string) Request {
 	return Request{Identities: []string{identity}, Holder: "web-1", MinPeers: 1, TTL: time.Hour}
 }
@@ -22,7 +20,7 @@ func request(identity string) Request {
 func (s *server) claims(f *Fleet, r Request, want string) {
 	s.Helper()
 	_, err := f.Claim(r)
-	if got := fmt.Sprint(err); err == nil && want != "" || err != nil && (want == "" || got != want) {
+	if err == nil && want != "" || err != nil && err.Error() != want {
 		s.Errorf("%+v:\n got %v\nwant %s", r, err, want)
 	}
 	if err == nil && s.mark(r.Identities[0]) == "" {
@@ -34,94 +32,90 @@ func (s *server) claims(f *Fleet, r Request, want string) {
 func TestClaimDependsOnTheOthers(t *testing.T) {
 	s := startRedis(t)
 	f := s.fleet()
-	text := strings.NewReplacer("#1", identity(1), "#2", identity(2), "#3", identity(3), "#4", identity(4), "REDIS", f.Where(),
-		"START MORE", "start more, or need only", "BY NOBODY", ": start one that does, or set SIDEKIQ_MEMORY_KILLER_PRIVATE_QUEUES if these queues need no other server")
-	type others [][]any // of each: its queues, and what else is in its heartbeat, or how long ago that was
-	quiet := func(queues string) []any { return []any{queues, "quiet", "true"} }
-	claimed := func(queues string) []any { return []any{queues, claimField, "99999999999999 web-2"} }
-	atLeast := func(n int) func(*Request) { return func(r *Request) { r.MinPeers = n } }
-	anyQueue := func(n int) func(*Request) { return func(r *Request) { r.AnyQueue, r.MinPeers = true, n } }
-	for name, c := range map[string]struct {
-		queues string
-		others others
-		change func(*Request)
-		want   string
+	names := strings.NewReplacer("#1", identity(1), "#2", identity(2), "#3", identity(3), "#4", identity(4))
+	few := func(available, needed, ofOtherQueues int) string {
+		return fmt.Sprintf("#1: not possible: %d of %d other instances needed serve its queues in %s (of other queues: %d): start more, or need only %d "+
+			"(claim --min, SIDEKIQ_MEMORY_KILLER_MIN_PEERS)", available, needed, f.Where(), ofOtherQueues, available)
+	}
+	nobody := func(queues string) string {
+		return "#1: not possible: no other instance in " + f.Where() + " serves " + queues +
+			": start one that does, or set SIDEKIQ_MEMORY_KILLER_PRIVATE_QUEUES if these queues need no other server"
+	}
+	for _, c := range []struct {
+		queues, others string // those of each other, and what it is
+		minPeers       int
+		want           string
 	}{
-		"another can do its work":   {`"a"`, others{{`"a"`}}, nil, ""},
-		"so many as must stay":      {`"a"`, others{{`"a"`}, {`"a"`}}, atLeast(2), ""},
-		"fewer than must stay":      {`"a"`, others{{`"a"`}}, atLeast(2), "#1: not possible: 1 of 2 other instances needed serve its queues in REDIS (of other queues: 0): START MORE 1 (claim --min, SIDEKIQ_MEMORY_KILLER_MIN_PEERS)"},
-		"it is alone":               {`"a"`, nil, nil, "#1: not possible: 0 of 1 other instances needed serve its queues in REDIS (of other queues: 0): START MORE 0 (claim --min, SIDEKIQ_MEMORY_KILLER_MIN_PEERS)"},
-		"none must stay":            {`"a"`, nil, atLeast(0), ""},
-		"others are not available":  {`"a"`, others{quiet(`"a"`), claimed(`"a"`), {`"a"`, 31 * time.Second}}, nil, "#1: not now: 0 of 1 other instances needed are available; waiting for #2 (quiet), #3 (claimed), #4 (no heartbeat)"},
-		"a heartbeat is a bit late": {`"a"`, others{{`"a"`, 20 * time.Second}}, nil, ""},
+		{"a", "a", 1, ""},
+		{"a", "a a", 2, ""},
+		{"a", "a", 2, few(1, 2, 0)},
+		{"a", "", 1, few(0, 1, 0)},
+		{"a", "", 0, ""},
+		{"a", "a:quiet a:claimed a:31s", 1, "#1: not now: 0 of 1 other instances needed are available; waiting for #2 (quiet), #3 (claimed), #4 (no heartbeat)"},
+		{"a", "a:quiet a:quiet a:quiet a:quiet", 1, "#1: not now: 0 of 1 other instances needed are available; waiting for #2 (quiet), #3 (quiet), #4 (quiet) and 1 more"},
+		{"a", "a:20s", 1, ""},
 
-		"others serve other queues":        {`"a"`, others{{`"b"`}}, nil, "#1: not possible: 0 of 1 other instances needed serve its queues in REDIS (of other queues: 1): START MORE 0 (claim --min, SIDEKIQ_MEMORY_KILLER_MIN_PEERS)"},
-		"and that does not matter":         {`"a"`, others{{`"b"`}}, anyQueue(1), ""},
-		"but they are too few":             {`"a"`, others{{`"b"`}}, anyQueue(2), "#1: not possible: 1 of 2 other instances needed serve its queues in REDIS (of other queues: 0): START MORE 1 (claim --min, SIDEKIQ_MEMORY_KILLER_MIN_PEERS)"},
-		"its queues are served by several": {`"a","b","c"`, others{{`"a","x"`}, {`"x","y"`}, {`"c"`}, {`"c","b"`}}, atLeast(3), ""},
-		"queues that nobody serves":        {`"a","b","c"`, others{{`"a","x"`}, {`"x","y"`}}, nil, "#1: not possible: no other instance in REDIS serves b, cBY NOBODY"},
-		"nor are there so many":            {`"a","b","c"`, others{{`"a","x"`}, {`"x","y"`}, {`"c"`}}, atLeast(3), "#1: not possible: 2 of 3 other instances needed serve its queues in REDIS (of other queues: 1): START MORE 2 (claim --min, SIDEKIQ_MEMORY_KILLER_MIN_PEERS)"},
-		"the server of a queue is claimed": {`"a","b"`, others{{`"a"`}, claimed(`"b"`)}, nil, "#1: not now: no other instance that serves b is available; waiting for #3 (claimed)"},
-		"not: wait, and then never":        {`"a","b","c"`, others{claimed(`"a"`), claimed(`"b"`)}, nil, "#1: not possible: no other instance in REDIS serves cBY NOBODY"},
+		{"a", "b", 1, few(0, 1, 1)},
+		{"a --any-queue", "b", 1, ""},
+		{"a --any-queue", "b", 2, few(1, 2, 0)},
+		{"a,b,c", "a,x x,y c c,b", 3, ""},
+		{"a,b,c", "a,x x,y", 1, nobody("b, c")},
+		{"a,b,c", "a,x x,y c", 3, few(2, 3, 1)},
+		{"a,b", "a b:claimed", 1, "#1: not now: no other instance that serves b is available; waiting for #3 (claimed)"},
+		{"a,b,c", "a:claimed b:claimed", 1, nobody("c")}, // not: wait, and then never
 	} {
-		t.Run(name, func(t *testing.T) {
-			s := &server{T: t, redis: s.redis}
-			s.do("FLUSHALL")
-			s.beat(identity(1), c.queues)
-			for i, other := range c.others {
-				id, queues := identity(i+2), other[0].(string)
-				if since, ok := other[len(other)-1].(time.Duration); ok {
-					s.beat(id, queues, "beat", time.Now().Unix()+1000) // its clock does not matter
-					s.late(id, since)
-					continue
-				}
-				s.beat(id, queues, other[1:]...)
+		s.do("FLUSHALL")
+		r := request(identity(1))
+		r.MinPeers = c.minPeers
+		queues, _, anyQueue := strings.Cut(c.queues, " --any-queue")
+		r.AnyQueue = anyQueue
+		s.beat(identity(1), quoted(queues))
+		for i, other := range strings.Fields(c.others) {
+			queues, state, _ := strings.Cut(other, ":")
+			id := identity(i + 2)
+			s.beat(id, quoted(queues), "beat", time.Now().Unix()+1000) // its clock does not matter
+			switch since, err := time.ParseDuration(state); {
+			case state == "quiet":
+				s.do("HSET", id, "quiet", "true")
+			case state == "claimed":
+				s.do("HSET", id, claimField, "99999999999999 web-2")
+			case err == nil:
+				s.late(id, since)
 			}
-			r := request(identity(1))
-			if c.change != nil {
-				c.change(&r)
-			}
-			s.claims(f, r, text.Replace(c.want))
-			if c.want != "" && s.mark(identity(1)) != "" {
-				t.Error("marked, though it was refused")
-			}
-		})
-	}
-	s.do("FLUSHALL")
-	for i := range 5 {
-		s.beat(identity(i+1), everywhere, "quiet", "true")
-	}
-	if _, err := f.Claim(request(identity(1))); err == nil || !strings.HasSuffix(err.Error(), " (quiet) and 1 more") {
-		t.Error("more are waited for than are named:", err)
+		}
+		s.claims(f, r, names.Replace(c.want))
+		if c.want != "" && s.mark(identity(1)) != "" {
+			t.Errorf("%+v: marked, though it was refused", c)
+		}
 	}
 }
+
+// quoted are names as in a list of JSON.
+func quoted(names string) string { return `"` + strings.ReplaceAll(names, ",", `","`) + `"` }
 
 // A claim is that of one holder. It can be renewed and released, expires, and goes with the instance.
 func TestClaimOfAHolder(t *testing.T) {
 	s := startRedis(t)
 	f := s.fleet()
-	ids := s.beats(2, everywhere)
-	mine, web2 := request(ids[0]), request(ids[0])
+	ids := s.beats(2)
+	mine, web2, other := request(ids[0]), request(ids[0]), request(ids[1])
 	web2.Holder = "web-2"
 	s.claims(f, mine, "")
 	s.do("SCRIPT", "FLUSH") // as when Redis was restarted
 	s.claims(f, mine, "")   // the same holder may again
-	_, err := f.Claim(web2)
-	if !errors.Is(err, ErrNotNow) || !strings.HasPrefix(err.Error(), ids[0]+": not now: claimed by web-1, for another ") || !strings.HasSuffix(s.mark(ids[0]), " web-1") {
+	if _, err := f.Claim(web2); !errors.Is(err, ErrNotNow) || !strings.HasPrefix(err.Error(), ids[0]+": not now: claimed by web-1, for another ") || !strings.HasSuffix(s.mark(ids[0]), " web-1") {
 		t.Error(err, s.mark(ids[0]))
 	}
-	waiting := ids[1] + ": not now: 0 of 1 other instances needed are available; waiting for " + ids[0] + " (claimed)"
-	s.claims(f, request(ids[1]), waiting)
-
-	before := s.mark(ids[0])
-	if ours, err := f.Renew(ids[0], "web-2", time.Hour); ours || err != nil || s.mark(ids[0]) != before {
-		t.Error("the claim of another is renewed:", err)
-	}
-	if ours, err := f.Renew(ids[0], "web-1", 2*time.Hour); !ours || err != nil || s.mark(ids[0]) == before {
-		t.Error(ours, err, s.mark(ids[0]))
-	}
-	if ours, err := f.Renew(identity(9), "web-1", time.Hour); ours || err != nil || s.do("EXISTS", identity(9)).(int64) != 0 {
-		t.Error("an instance that has exited:", ours, err)
+	s.claims(f, other, ids[1]+": not now: 0 of 1 other instances needed are available; waiting for "+ids[0]+" (claimed)")
+	for _, c := range []struct {
+		identity, holder string
+		renewed          bool
+	}{{ids[0], "web-2", false}, {ids[0], "web-1", true}, {identity(9), "web-1", false}} {
+		before := s.mark(c.identity)
+		renewed, err := f.Renew(c.identity, c.holder, 2*time.Hour)
+		if renewed != c.renewed || err != nil || (s.mark(c.identity) != before) != c.renewed {
+			t.Errorf("%+v: %v, %v, %s", c, renewed, err, s.mark(c.identity))
+		}
 	}
 	if err := f.ReleaseOwn(ids[0], "web-2"); err != nil || s.mark(ids[0]) == "" {
 		t.Error("the claim of another is released:", err)
@@ -136,29 +130,23 @@ func TestClaimOfAHolder(t *testing.T) {
 		t.Error(err)
 	}
 
-	s.beats(2, everywhere)
+	s.beats(2)
 	mine.TTL = 50 * time.Millisecond
 	s.claims(f, mine, "")
-	s.until("the end of the claim", func() bool {
-		_, err := f.Claim(request(ids[1]))
-		return err == nil
-	})
-	if in, err := f.One(ids[0]); err != nil || in.State() != Running {
-		t.Error(in, err)
-	}
+	s.Eventually("the claim expires", func() bool { _, err := f.Claim(other); return err == nil })
 	if ttl := s.do("TTL", ids[1]).(int64); ttl < 0 || ttl > 60 {
 		t.Errorf("the claim changed the lifetime of the hash: %d", ttl)
 	}
 	s.do("DEL", ids[1])
-	s.beat(ids[1], everywhere) // whoever has that identity next
-	s.claims(f, request(ids[0]), "")
+	s.beats(2) // the claim went with the hash
+	s.claims(f, mine, "")
 }
 
 // While a restarted instance has exited and its successor has not started, Redis knows nothing of either.
 func TestTheSuccessorOfARestartedInstanceIsWaitedFor(t *testing.T) {
 	s := startRedis(t)
 	f := s.fleet()
-	ids := s.beats(2, everywhere)
+	ids := s.beats(2)
 	s.claims(f, request(ids[0]), "")
 	s.do("SREM", "processes", ids[0])
 	s.do("DEL", ids[0])
@@ -172,7 +160,7 @@ func TestTheSuccessorOfARestartedInstanceIsWaitedFor(t *testing.T) {
 func TestBegunRestartGoesOn(t *testing.T) {
 	s := startRedis(t)
 	f := s.fleet()
-	ids := s.beats(2, everywhere)
+	ids := s.beats(2)
 	s.claims(f, request(ids[0]), "")
 	s.do("DEL", ids[1])
 	none := ids[0] + ": not now: 0 of 1 other instances needed are available; waiting for " + ids[1] + " (no heartbeat)"
@@ -191,7 +179,7 @@ func TestBegunRestartGoesOn(t *testing.T) {
 func TestSeveralAreClaimedTogether(t *testing.T) {
 	s := startRedis(t)
 	f := s.fleet()
-	ids := s.beats(3, everywhere)
+	ids := s.beats(3)
 	two := Request{Identities: ids[:2], Holder: "web-1", MinPeers: 2, TTL: time.Hour}
 	if _, err := f.Claim(two); err == nil || !errors.Is(err, ErrUnsatisfiable) || s.mark(ids[0]) != "" || s.mark(ids[1]) != "" {
 		t.Error(err)
@@ -211,30 +199,31 @@ func TestSeveralAreClaimedTogether(t *testing.T) {
 func TestInstanceThatIsNotThere(t *testing.T) {
 	s := startRedis(t)
 	f := s.fleet()
-	s.beats(1, everywhere)
-	for what, c := range map[string]struct {
-		make func(id string)
-		want string
-		is   error
+	exited, dead, silent := identity(2), identity(3), identity(4)
+	s.beat(identity(1), everywhere)
+	s.beat(exited, everywhere)
+	s.do("SREM", "processes", exited)
+	s.do("SADD", "processes", dead)
+	s.beat(silent, everywhere, "beat", time.Now().Unix()-900)
+	s.do("PERSIST", silent)
+	for _, c := range []struct {
+		id, want string
+		is       error
 	}{
-		"never was":     {func(string) {}, "no such instance in " + f.Where(), ErrAbsent},
-		"has exited":    {func(id string) { s.beat(id, everywhere); s.do("SREM", "processes", id) }, "no such instance in " + f.Where(), ErrAbsent},
-		"is dead":       {func(id string) { s.do("SADD", "processes", id) }, "no heartbeat for more than 1m0s", ErrDead},
-		"beats no more": {func(id string) { s.beat(id, everywhere, "beat", time.Now().Unix()-900); s.do("PERSIST", id) }, "no heartbeat for 90", ErrDead},
+		{identity(5), "no such instance in " + f.Where(), ErrAbsent},
+		{exited, "no such instance in " + f.Where(), ErrAbsent},
+		{dead, "no heartbeat for more than 1m0s", ErrDead},
+		{silent, "no heartbeat for 90", ErrDead},
 	} {
-		id := identity(7)
-		s.do("DEL", id)
-		s.do("SREM", "processes", id)
-		c.make(id)
-		before := s.do("EXISTS", id)
-		_, errClaim := f.Claim(request(id))
-		for _, err := range []error{errClaim, f.Signal(id, "TERM"), f.Release(id)} {
-			if !errors.Is(err, c.is) || !strings.HasPrefix(err.Error(), id+": "+c.want) {
-				t.Errorf("%s: %v", what, err)
+		before := s.exists(c.id)
+		_, errClaim := f.Claim(request(c.id))
+		for _, err := range []error{errClaim, f.Signal(c.id, "TERM"), f.Release(c.id)} {
+			if !errors.Is(err, c.is) || !strings.HasPrefix(err.Error(), c.id+": "+c.want) {
+				t.Errorf("%v, want %s", err, c.want)
 			}
 		}
-		if s.mark(id) != "" || s.do("EXISTS", id) != before || s.do("EXISTS", id+"-signals").(int64) != 0 {
-			t.Errorf("%s: written", what)
+		if s.mark(c.id) != "" || s.exists(c.id) != before || s.exists(c.id+"-signals") {
+			t.Errorf("%s: written", c.id)
 		}
 	}
 }
@@ -243,63 +232,53 @@ func TestInstanceThatIsNotThere(t *testing.T) {
 func TestHostileData(t *testing.T) {
 	s := startRedis(t)
 	f := s.fleet()
-	me := identity(1)
-	info := func(text string) []any { return []any{"info", text} }
-	hostile := 0
-	add := func(fields ...any) {
-		hostile++
-		s.beat(identity(100+hostile), everywhere, fields...)
-	}
-	for _, text := range []string{"", "x", "null", "[]", "7", `"x"`, "{}", `{"queues":null}`, `{"queues":7}`, `{"queues":"default"}`,
-		`{"queues":{"a":"default"}}`, `{"queues":[1,2]}`, `{"queues":["default",null]}`, `{"queues":[["default"]]}`, `{"queues":[nan]}`,
-		strings.Repeat("[", 100000), `{"queues":["default"]`, `{"queues":["default"]}}`} {
-		add(info(text)...)
-	}
-	for _, text := range []string{"", "x", "nan", "-nan", "inf", "-inf", "0", "-1", "soon", "1e300", "-1e300", "1e12"} {
-		add("beat", text)
-	}
-	for _, text := range []string{"99999999999999999999999 web-2", strings.Repeat("9", 400) + " web-2", "99999999999999 ", "99999999999999 a\nb"} {
-		add(claimField, text)
-	}
-	for _, kind := range [][]any{{"SET", "7"}, {"LPUSH", "7"}, {"SADD", "7"}, {"ZADD", 1, "7"}} {
-		hostile++
-		id := identity(100 + hostile)
-		s.do("SADD", "processes", id)
-		s.do(append([]any{kind[0], id}, kind[1:]...)...)
-	}
-	far := identity(90)
-	s.beat(far, everywhere, "beat", fmt.Sprintf("%d", time.Now().Unix()+7200))
-	s.do("PERSIST", far) // in the future, and nobody renews it
-	for _, id := range []any{"", "x", "\x00\xff\x1b[31m", strings.Repeat("x", 1<<20), "processes", "-v"} {
-		s.do("SADD", "processes", id)
-	}
+	me, far := identity(1), identity(2)
 	s.beat(me, everywhere)
+	s.beat(far, everywhere, "beat", time.Now().Unix()+7200)
+	s.do("PERSIST", far) // in the future, and nobody renews it
+	var hostile []string
+	next := func() string {
+		hostile = append(hostile, identity(100+len(hostile)))
+		return hostile[len(hostile)-1]
+	}
+	for field, texts := range map[string][]string{
+		"info": {"", "x", "null", "[]", "7", `"x"`, "{}", `{"queues":null}`, `{"queues":7}`, `{"queues":"default"}`, `{"queues":{"a":"default"}}`,
+			`{"queues":[1,2]}`, `{"queues":["default",null]}`, `{"queues":[["default"]]}`, `{"queues":[nan]}`, strings.Repeat("[", 100000),
+			`{"queues":["default"]`, `{"queues":["default"]}}`},
+		"beat":     {"", "x", "nan", "-nan", "inf", "-inf", "0", "-1", "soon", "1e300", "-1e300", "1e12"},
+		claimField: {"99999999999999999999999 web-2", strings.Repeat("9", 400) + " web-2", "99999999999999 ", "99999999999999 a\nb"},
+	} {
+		for _, text := range texts {
+			s.beat(next(), everywhere, field, text)
+		}
+	}
+	for _, other := range [][]any{{"SET", next(), "7"}, {"LPUSH", next(), "7"}, {"SADD", next(), "7"}, {"ZADD", next(), 1, "7"}} {
+		s.do(other...)
+		s.do("SADD", "processes", other[1])
+	}
+	for _, id := range []string{"", "x", "\x00\xff\x1b[31m", strings.Repeat("x", 1<<20), "processes", "-v"} {
+		s.do("SADD", "processes", id)
+	}
 	for _, anyQueue := range []bool{false, true} {
 		r := request(me)
 		r.AnyQueue = anyQueue
-		_, err := f.Claim(r)
-		if !errors.Is(err, ErrNotNow) || !strings.Contains(err.Error(), ": not now: 0 of 1 other instances needed") {
+		if _, err := f.Claim(r); !errors.Is(err, ErrNotNow) || !strings.Contains(err.Error(), ": not now: 0 of 1 other instances needed") {
 			t.Error(err)
 		}
 	}
 	all, err := f.All()
-	if err != nil {
-		t.Fatal(err)
-	}
+	s.Check(err)
 	for _, in := range all {
-		if state := in.State(); state == Running && in.Identity != me && in.Identity != far {
-			t.Errorf("%.40q is %s", in.Identity, state)
+		if in.State() == Running && in.Identity != me && in.Identity != far {
+			t.Errorf("%.40q is running", in.Identity)
 		}
 		if _, err := f.Jobs(in.Identity); err != nil {
 			t.Errorf("%.40q: %v", in.Identity, err)
 		}
 	}
-	s.beat(identity(2), everywhere)
+	s.beat(identity(3), everywhere)
 	s.claims(f, request(me), "")
-
-	// Nor is any of them claimed.
-	for i := range hostile {
-		id := identity(101 + i)
+	for _, id := range hostile {
 		if _, err := f.Claim(request(id)); !errors.Is(err, ErrDead) && !errors.Is(err, ErrNotNow) {
 			t.Errorf("%s: %v", id, err)
 		}
@@ -312,33 +291,26 @@ func TestHostileData(t *testing.T) {
 func TestProcessesOfAnotherType(t *testing.T) {
 	s := startRedis(t)
 	s.do("SET", "processes", "x")
-	want := "Redis at " + s.socket + ": WRONGTYPE Operation against a key holding the wrong kind of value"
-	_, err := s.fleet().Claim(request(identity(1)))
-	if err == nil || !strings.HasPrefix(err.Error(), want) {
-		t.Error(err)
-	}
-	if _, err := s.fleet().All(); err == nil || !strings.HasPrefix(err.Error(), want) {
-		t.Error(err)
+	_, errClaim := s.fleet().Claim(request(identity(1)))
+	_, errAll := s.fleet().All()
+	for _, err := range []error{errClaim, errAll} {
+		noAnswer(t, err, "Redis at "+s.socket+": WRONGTYPE Operation against a key holding the wrong kind of value")
 	}
 }
 
 func TestNamespace(t *testing.T) {
 	s := startRedis(t)
-	f := s.fleet(func(to *Settings) { to.Namespace = "app" })
-	ids := []string{identity(1), identity(2)}
-	for _, id := range ids {
-		s.beat(id, everywhere)
-		s.do("RENAME", id, "app:"+id)
-		s.do("SADD", "app:processes", id)
+	to := s.settings("")
+	to.Namespace = "app"
+	f := open(t, to)
+	ids := s.beats(2)
+	for _, key := range append(ids, "processes") {
+		s.do("RENAME", key, "app:"+key)
 	}
-	s.do("DEL", "processes")
-	if _, err := f.Claim(request(ids[0])); err != nil {
+	if _, err := f.Claim(request(ids[0])); err != nil || s.mark("app:"+ids[0]) == "" {
 		t.Fatal(err)
 	}
-	if s.mark("app:"+ids[0]) == "" {
-		t.Error("not marked")
-	}
-	if err := f.Signal(ids[0], "TSTP"); err != nil || s.do("EXISTS", "app:"+ids[0]+"-signals").(int64) != 1 {
+	if err := f.Signal(ids[0], "TSTP"); err != nil || !s.exists("app:"+ids[0]+"-signals") {
 		t.Error(err)
 	}
 	if all, err := f.All(); err != nil || len(all) != 2 || all[0].State() != Claimed || all[1].State() != Running {
@@ -347,8 +319,8 @@ func TestNamespace(t *testing.T) {
 	if all, err := s.fleet().All(); err != nil || len(all) != 0 {
 		t.Error(all, err)
 	}
-	if _, held, err := f.Lock("x", "me", time.Minute); held != "" || err != nil || s.do("EXISTS", "app:gracekit:lock:x").(int64) != 1 {
-		t.Error(held, err)
+	if _, _, err := f.Lock("x", "me", time.Minute); err != nil || !s.exists("app:gracekit:lock:x") {
+		t.Error(err)
 	}
 }
 
@@ -371,10 +343,12 @@ func (a afterDeadline) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 // What Redis comes to after it was reported that there is no answer is not done.
 func TestScriptAfterItsDeadlineDoesNothing(t *testing.T) {
 	s := startRedis(t)
-	id := s.beats(2, everywhere)[0]
+	id := s.beats(2)[0]
 	job := RanJob{JID: "j", Queue: "default", payload: payload("j", 900)}
 	s.do("RPUSH", "queue:default", job.payload)
-	f := s.fleet(func(to *Settings) { to.Timeout = time.Second })
+	to := s.settings("")
+	to.Timeout = time.Second
+	f := open(t, to)
 	f.redis.AddHook(afterDeadline{f})
 	for what, ask := range map[string]func() error{
 		"claim":  func() error { _, err := f.Claim(request(id)); return err },
@@ -386,7 +360,7 @@ func TestScriptAfterItsDeadlineDoesNothing(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	if s.mark(id) != "" || s.do("EXISTS", id+"-signals").(int64) != 0 || s.do("EXISTS", "dead").(int64) != 0 {
+	if s.mark(id) != "" || s.exists(id+"-signals") || s.exists("dead") {
 		t.Error("done after the deadline")
 	}
 }

@@ -108,10 +108,10 @@ func TestSuspectsAndPoison(t *testing.T) {
 func TestEvidenceIsAUnion(t *testing.T) {
 	s := startRedis(t)
 	f := s.fleet()
-	p, name := startSidekiq(t, "heartbeat")
+	p, name := becomeSidekiq(t, "heartbeat")
 	_, note := notes(t, p.ID.PID)
 	id, peer := name+"00000000000a", identity(1)
-	s.beat(id, everywhere, startedAt(time.Now())...)
+	s.beat(id, everywhere, "info", infoText(`"default"`, time.Now()))
 	s.beat(peer, everywhere)
 	s.do("RPUSH", "queue:default", payload("waiting", 900))
 	begin := func() *Evidence {

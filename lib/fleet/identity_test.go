@@ -2,9 +2,13 @@ package fleet
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"gracekit/lib/proc"
 )
 
 func TestIdentity(t *testing.T) {
@@ -94,5 +98,85 @@ func TestWhichInstanceAProcessIs(t *testing.T) {
 		if errors.Is(err, ErrAmbiguous) && c.self.noHost != nil && !strings.Contains(err.Error(), "CAP_SYS_PTRACE") {
 			t.Errorf("%s: %v does not name the capability", name, err)
 		}
+	}
+}
+
+// resolves compares what a process is in Redis.
+func (s *server) resolves(p *proc.Process, want string, is error) {
+	s.Helper()
+	if got, err := s.fleet().Resolve(p); got != want || !errors.Is(err, is) {
+		s.Errorf("%q, %v; want %q, %v", got, err, want, is)
+	}
+}
+
+func TestInstanceOfAProcess(t *testing.T) {
+	s := startRedis(t)
+	p, name := becomeSidekiq(t, "sidekiq.heartbe")
+	now := infoText(everywhere, time.Now())
+	s.resolves(p, "", ErrAbsent) // another Redis
+	s.beat(name+"00000000000a", everywhere, "info", infoText(everywhere, time.Now().Add(-time.Hour)))
+	s.beat("other"+name+"00000000000b", everywhere, "info", infoText(everywhere, time.Now().Add(time.Minute)))
+	s.beat(name+"nononce", everywhere, "info", now)
+	s.resolves(p, "", ErrAbsent) // the one before it, that had its pid, is not it
+	s.beat(name+"00000000000c", everywhere, "info", now)
+	s.resolves(p, name+"00000000000c", nil)
+	s.beat(name+"00000000000d", everywhere, "info", now)
+	s.resolves(p, "", ErrAmbiguous) // two hosts with one hostname
+	s.do("DEL", name+"00000000000d")
+	s.resolves(p, name+"00000000000c", nil)
+	s.do("PERSIST", name+"00000000000c")
+	s.do("HSET", name+"00000000000c", "beat", "1000000200")
+	s.resolves(p, "", ErrDead)
+
+	t.Setenv("DYNO", "worker.1") // is the host
+	id := fmt.Sprintf("worker.1:%d:00000000000a", p.ID.PID)
+	s.beat(id, everywhere, "info", infoText(everywhere, time.Now().Add(time.Hour)))
+	s.resolves(p, id, nil)
+}
+
+// One that boots is not given another's instance, though hostname and pid are the same: that of a replica that started later.
+func TestBootingSidekiqIsNotAnotherOne(t *testing.T) {
+	s := startRedis(t)
+	child := s.Start(s.Command("sleep", "600"))
+	p, err := proc.Open(child.PID)
+	s.Check(err)
+	defer p.Close()
+	host, err := os.Hostname()
+	s.Check(err)
+	s.beat(fmt.Sprintf("%s:%d:00000000000a", host, child.PID), everywhere, "info", infoText(everywhere, time.Now()))
+	s.resolves(p, "", ErrBooting)
+}
+
+// What the job hook noted decides, though hostname and start say something else; a note that somebody else could have
+// written, or that is of another process, does not.
+func TestNoteOfTheHookDecides(t *testing.T) {
+	s := startRedis(t)
+	p, name := becomeSidekiq(t, "heartbeat")
+	file, note := notes(t, p.ID.PID)
+	other, noted := name+"00000000000a", fmt.Sprintf("elsewhere:%d:00000000000b", p.ID.PID)
+	s.beat(other, everywhere, "info", infoText(everywhere, time.Now()))
+	s.beat(noted, everywhere)
+	hourAgo := time.Now().Add(-time.Hour)
+	for _, c := range []struct {
+		identity string
+		change   func() error
+		want     string
+	}{
+		{noted, func() error { return nil }, noted},
+		{noted, func() error { return os.Remove(file) }, other},
+		{noted, func() error { return os.Chmod(file, 0o666) }, other},
+		{noted, func() error { return os.Chtimes(file, hourAgo, hourAgo) }, other}, // of a process that had its pid
+		{"elsewhere:1:00000000000b", func() error { return nil }, other},
+		{noted, func() error { return os.Chown(file, 65534, 65534) }, other},
+		{noted, func() error { return errors.Join(os.Rename(file, file+".x"), os.Symlink(file+".x", file)) }, other},
+	} {
+		os.Remove(file)
+		note(c.identity)
+		if err := c.change(); errors.Is(err, os.ErrPermission) {
+			continue // only root gives files away
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		s.resolves(p, c.want, nil)
 	}
 }

@@ -4,12 +4,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"gracekit/test/harness"
 )
 
 func TestLock(t *testing.T) {
 	s := startRedis(t)
 	f, other := s.fleet(), s.fleet()
-	soon := func() time.Time { return time.Now().Add(patience) }
+	soon := func() time.Time { return time.Now().Add(harness.Patience) }
 	l, held, err := f.Lock("cron", "web-1, pid 7", time.Hour)
 	if l == nil || held != "" || err != nil {
 		t.Fatal(held, err)
@@ -24,7 +26,7 @@ func TestLock(t *testing.T) {
 	if held, err := l.Renew(soon()); !held || err != nil || s.do("PTTL", "gracekit:lock:cron").(int64) <= 60_000 {
 		t.Error("not renewed:", held, err)
 	}
-	if err := l.Unlock(); err != nil || s.do("EXISTS", "gracekit:lock:cron").(int64) != 0 {
+	if err := l.Unlock(); err != nil || s.exists("gracekit:lock:cron") {
 		t.Error(err)
 	}
 	next, _, err := other.Lock("cron", "web-2, pid 8", time.Hour)
@@ -34,11 +36,11 @@ func TestLock(t *testing.T) {
 	if held, err := l.Renew(soon()); held || err != nil {
 		t.Error("the lock of another is renewed:", err)
 	}
-	if err := l.Unlock(); err != nil || s.do("EXISTS", "gracekit:lock:cron").(int64) != 1 {
+	if err := l.Unlock(); err != nil || !s.exists("gracekit:lock:cron") {
 		t.Error("the lock of another is released:", err)
 	}
 	s.do("PEXPIRE", "gracekit:lock:cron", 50)
-	s.until("the end of the lock", func() bool {
+	s.Eventually("the lock expires", func() bool {
 		l, _, err := f.Lock("cron", "web-1, pid 7", time.Hour)
 		return l != nil && err == nil
 	})

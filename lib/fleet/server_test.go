@@ -2,102 +2,60 @@ package fleet
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
-	"syscall"
+	"runtime"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"golang.org/x/sys/unix"
+
+	"gracekit/lib/proc"
+	"gracekit/test/harness"
 )
 
-// patience is how long an event may take on a busy machine before a test gives up.
-const patience = 2 * time.Minute
-
-// server is a real redis-server of the test's own, on a unix socket, without persistence.
+// server is a real redis-server of the test's own.
 type server struct {
-	*testing.T
-	dir, socket string
-	process     *os.Process
-	redis       *redis.Client // as default user, whatever the tests do
+	*harness.World
+	socket  string
+	process *harness.Child
+	redis   *redis.Client // as default user, whatever the tests do
 }
 
-func startRedis(t *testing.T, conf ...string) *server {
+func startRedis(t *testing.T, options ...string) *server {
 	t.Helper()
-	file, err := exec.LookPath("redis-server")
-	if err != nil {
-		t.Skip("redis-server is not installed (test/run installs it)")
-	}
-	dir, err := os.MkdirTemp("", "fleet") // t.TempDir may be too long for a socket
+	w := harness.New(t)
+	r := w.Redis(options...)
+	client := redis.NewClient(&redis.Options{Network: "unix", Addr: r.Socket, Protocol: 2, DisableIdentity: true,
+		PipelinePoolSize: -1, DialTimeout: harness.Patience, ReadTimeout: harness.Patience, PoolTimeout: harness.Patience})
+	t.Cleanup(func() { client.Close() })
+	return &server{w, r.Socket, r.Server, client}
+}
+
+// settings are those of a Redis at that URL.
+func settings(url string) Settings {
+	return Settings{URL: url, Variable: "REDIS_URL", Timeout: harness.Patience}
+}
+
+func open(t *testing.T, to Settings) *Fleet {
+	t.Helper()
+	f, err := Open(to)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	s := &server{T: t, dir: dir, socket: filepath.Join(dir, "redis.sock")}
-	text := "port 0\nsave \"\"\nappendonly no\ndaemonize no\nset-proc-title no\nunixsocket " + s.socket + "\ndir " + dir + "\n" +
-		strings.Join(conf, "\n") + "\n"
-	if err := os.WriteFile(s.path("redis.conf"), []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s.process = s.run(file, s.path("redis.conf"))
-	s.redis = redis.NewClient(&redis.Options{Network: "unix", Addr: s.socket, Protocol: 2, DisableIdentity: true, MaxRetries: -1,
-		DialTimeout: patience, ReadTimeout: patience, WriteTimeout: patience, PoolTimeout: patience})
-	t.Cleanup(func() { s.redis.Close() })
-	s.until("redis-server answers", func() bool {
-		err := s.redis.Ping(context.Background()).Err()
-		return err == nil || errors.As(err, new(redis.Error))
-	})
-	return s
-}
-
-// run starts a program in a process group of its own, to be killed at the end.
-func (s *server) run(argv ...string) *os.Process {
-	s.Helper()
-	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
-		s.Fatal(err)
-	}
-	s.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	return cmd.Process
-}
-
-func (s *server) path(name string) string { return filepath.Join(s.dir, name) }
-
-// until waits for what has no event of its own.
-func (s *server) until(what string, done func() bool) {
-	s.Helper()
-	for deadline := time.Now().Add(patience); !done(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			s.Fatalf("waited %v for %s", patience, what)
-		}
-	}
-}
-
-func (s *server) settings() Settings {
-	return Settings{URL: "unix://" + s.socket, Variable: "REDIS_URL", Timeout: patience}
-}
-
-// fleet is that of this Redis; change may have other settings.
-func (s *server) fleet(change ...func(*Settings)) *Fleet {
-	s.Helper()
-	settings := s.settings()
-	for _, f := range change {
-		f(&settings)
-	}
-	f, err := Open(settings)
-	if err != nil {
-		s.Fatal(err)
-	}
-	s.Cleanup(f.Close)
+	t.Cleanup(f.Close)
 	return f
+}
+
+// settings are those of this Redis, with USER:PASSWORD@ or nothing.
+func (s *server) settings(credentials string) Settings {
+	return settings("unix://" + credentials + s.socket)
+}
+
+func (s *server) fleet() *Fleet {
+	s.Helper()
+	return open(s.T, s.settings(""))
 }
 
 // do asks Redis for what must not fail.
@@ -110,13 +68,15 @@ func (s *server) do(args ...any) any {
 	return value
 }
 
-// mark is what is noted of a claim.
+func (s *server) exists(key string) bool {
+	s.Helper()
+	return s.do("EXISTS", key).(int64) == 1
+}
+
+// mark is what is noted of a claim, or "".
 func (s *server) mark(identity string) string {
 	s.Helper()
-	text, err := s.redis.HGet(context.Background(), identity, claimField).Result()
-	if err != nil && err != redis.Nil {
-		s.Fatal(err)
-	}
+	text, _ := s.do("HGET", identity, claimField).(string)
 	return text
 }
 
@@ -124,17 +84,32 @@ func (s *server) mark(identity string) string {
 func identity(n int) string { return fmt.Sprintf("host:%d:%012x", n, n) }
 
 // beat writes a heartbeat as Sidekiq 7 does, of now, with other fields where some are given.
-func (s *server) beat(identity string, queues string, fields ...any) {
+func (s *server) beat(identity, queues string, fields ...any) {
 	s.Helper()
-	now := float64(time.Now().UnixMicro()) / 1e6
-	info := fmt.Sprintf(`{"hostname":"vm","started_at":%f,"tag":"","concurrency":5,"queues":[%s],"version":"7.3.2"}`, now-3600, queues)
-	s.do("SADD", "processes", identity)
-	s.do("HSET", identity, "info", info, "busy", 0, "beat", fmt.Sprintf("%f", now), "rss", 100000, "quiet", "false")
-	s.do("EXPIRE", identity, 60)
-	if len(fields) > 0 {
-		s.do(append([]any{"HSET", identity}, fields...)...)
-	}
+	_, err := s.redis.TxPipelined(context.Background(), func(p redis.Pipeliner) error {
+		writeHeartbeat(p, identity, queues, fields...)
+		return nil
+	})
+	s.Check(err)
 }
+
+func writeHeartbeat(p redis.Pipeliner, identity, queues string, fields ...any) {
+	ctx, now := context.Background(), time.Now()
+	p.SAdd(ctx, "processes", identity)
+	p.HSet(ctx, identity, "info", infoText(queues, now.Add(-time.Hour)), "busy", 0, "beat", unixText(now), "rss", 100000, "quiet", "false")
+	if len(fields) > 0 {
+		p.HSet(ctx, identity, fields...)
+	}
+	p.Expire(ctx, identity, lifetime)
+}
+
+// infoText is the JSON of a heartbeat.
+func infoText(queues string, started time.Time) string {
+	return fmt.Sprintf(`{"hostname":"vm","started_at":%s,"tag":"","concurrency":5,"queues":[%s],"version":"7.3.2"}`, unixText(started), queues)
+}
+
+// unixText is a Unix time as Ruby's Time.now.to_f.
+func unixText(t time.Time) string { return fmt.Sprintf("%f", float64(t.UnixMicro())/1e6) }
 
 // late lets the last heartbeat be so long ago.
 func (s *server) late(identity string, since time.Duration) {
@@ -142,12 +117,52 @@ func (s *server) late(identity string, since time.Duration) {
 	s.do("PEXPIRE", identity, (lifetime - since).Milliseconds())
 }
 
-// beats writes n heartbeats, and is their identities.
-func (s *server) beats(n int, queues string) (ids []string) {
+const everywhere = `"default","low"`
+
+// beats writes n heartbeats, and returns their identities.
+func (s *server) beats(n int) (ids []string) {
 	s.Helper()
 	for i := range n {
 		ids = append(ids, identity(i+1))
-		s.beat(ids[i], queues)
+		s.beat(ids[i], everywhere)
 	}
 	return ids
+}
+
+// becomeSidekiq starts a thread of that name in this process, which makes it a Sidekiq. The name is what identities with
+// its hostname and pid begin with.
+func becomeSidekiq(t *testing.T, thread string) (p *proc.Process, name string) {
+	t.Helper()
+	named, done := make(chan int), make(chan struct{})
+	var heartbeat func()
+	heartbeat = func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		if unix.Gettid() == os.Getpid() {
+			go heartbeat() // the name of the main thread is that of the process
+		} else if err := os.WriteFile("/proc/thread-self/comm", []byte(thread), 0); err != nil {
+			panic(err)
+		} else {
+			named <- unix.Gettid()
+		}
+		<-done
+	}
+	go heartbeat()
+	task := fmt.Sprintf("/proc/self/task/%d", <-named)
+	t.Cleanup(func() {
+		close(done)
+		for _, err := os.Stat(task); err == nil; _, err = os.Stat(task) {
+			time.Sleep(time.Millisecond)
+		}
+	})
+	p, err := proc.Open(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	t.Setenv("DYNO", "")
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p, fmt.Sprintf("%s:%d:", host, p.ID.PID)
 }

@@ -11,7 +11,7 @@ import (
 func TestSignals(t *testing.T) {
 	s := startRedis(t)
 	f := s.fleet()
-	id := s.beats(1, everywhere)[0]
+	id := s.beats(1)[0]
 	for _, name := range []string{"TSTP", "TERM"} {
 		if err := f.Signal(id, name); err != nil {
 			t.Fatal(err)
@@ -49,7 +49,7 @@ func TestEmbeddedTakesNoSignals(t *testing.T) {
 	id := identity(1)
 	s.beat(id, everywhere, "info", `{"queues":["default"],"embedded":true}`)
 	err := s.fleet().Signal(id, "TERM")
-	if !errors.Is(err, ErrUnsatisfiable) || s.do("EXISTS", id+"-signals").(int64) != 0 {
+	if !errors.Is(err, ErrUnsatisfiable) || s.exists(id+"-signals") {
 		t.Error(err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 // A Redis is a real redis-server of the test's own, on a unix socket.
 type Redis struct {
 	w      *World
+	Server *Child
 	Socket string
 	jobs   int
 }
@@ -19,7 +20,7 @@ type Redis struct {
 func (w *World) Redis(options ...string) *Redis {
 	w.Helper()
 	r := &Redis{w: w, Socket: w.Path("redis.sock")}
-	w.Start(w.Command("redis-server", serverArgs(r.Socket, w.Dir, options)...))
+	r.Server = w.Start(w.Command("redis-server", serverArgs(r.Socket, w.Dir, options)...))
 	w.Eventually("redis answers", func() bool { return redisAnswers(r.Socket) })
 	return r
 }

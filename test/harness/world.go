@@ -145,7 +145,7 @@ func (w *World) Command(name string, args ...string) *exec.Cmd {
 
 // debian has the package of each real thing.
 var debian = map[string]string{"runsv": "runit", "runsvdir": "runit", "chpst": "runit", "s6-supervise": "s6", "s6-svscan": "s6", "s6-svc": "s6",
-	"s6-svstat": "s6", "redis-server": "redis-server", "redis-cli": "redis-tools", "sidekiq": "ruby-sidekiq", "puma": "puma", "unicorn": "unicorn",
+	"s6-svstat": "s6", "redis-server": "redis-server", "redis-cli": "redis-tools", "sidekiq": "ruby-sidekiq", "openssl": "openssl", "puma": "puma", "unicorn": "unicorn",
 	"dumb-init": "dumb-init", "tini": "tini", "curl": "curl"}
 
 // Need skips a test whose real thing is not installed.
