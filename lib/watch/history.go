@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -41,7 +42,7 @@ type HistorySample struct {
 }
 
 // marks are the reasons by their number in the file; 0 is none.
-var marks = [...]grace.Reason{"", grace.Soft, grace.Hard, grace.Legacy, grace.Age, grace.Control}
+var marks = []grace.Reason{"", grace.Soft, grace.Hard, grace.Legacy, grace.Age, grace.Control}
 
 // HistoryOffset is where the slot of a minute is in the file, in bytes.
 func HistoryOffset(at time.Time) int64 {
@@ -50,16 +51,10 @@ func HistoryOffset(at time.Time) int64 {
 
 // Encode writes the sample as a slot.
 func (s HistorySample) Encode() (slot [HistorySlot]byte) {
-	mark := uint32(0)
-	for i, reason := range marks {
-		if reason == s.Mark {
-			mark = uint32(i)
-		}
+	mark := uint32(max(0, slices.Index(marks, s.Mark)))
+	for i, word := range [...]uint32{uint32(s.At.Unix()/60)&0x0fffffff | mark<<28, clampKB(s.KB), clampKB(s.SoftKB), clampKB(s.HardKB)} {
+		binary.LittleEndian.PutUint32(slot[4*i:], word)
 	}
-	binary.LittleEndian.PutUint32(slot[0:], uint32(s.At.Unix()/60)&0x0fffffff|mark<<28)
-	binary.LittleEndian.PutUint32(slot[4:], clampKB(s.KB))
-	binary.LittleEndian.PutUint32(slot[8:], clampKB(s.SoftKB))
-	binary.LittleEndian.PutUint32(slot[12:], clampKB(s.HardKB))
 	return slot
 }
 

@@ -191,14 +191,16 @@ func (l *loop) finish(r *restart, gone bool, outcome Outcome, at time.Duration) 
 		l.replacement = grace.WaitForReplacement(r.count, d.limits, at)
 		l.checkAt = at
 	}
+	if outcome != Unknown {
+		l.recordRestart(d, r.size, outcome, at)
+	}
 	switch outcome {
 	case Done:
-		return l.complete(r, gone, at)
+		return l.complete(d, gone, at)
 	case Unknown:
 		d.State = d.State.Resumed()
 		l.checkAt = at
 	case Postponed:
-		l.recordRestart(d, r.size, outcome, at)
 		l.postpone(d, "the program exited 75: not now", at)
 	case Failed:
 		why := "the program ended with " + r.ended.text
@@ -207,7 +209,6 @@ func (l *loop) finish(r *restart, gone bool, outcome Outcome, at time.Duration) 
 		} else if r.ended.code == 0 {
 			why = "the program exited 0, but the process is still running"
 		}
-		l.recordRestart(d, r.size, outcome, at)
 		l.fail(d, why, at)
 	}
 	return nil
@@ -215,12 +216,10 @@ func (l *loop) finish(r *restart, gone bool, outcome Outcome, at time.Duration) 
 
 // complete ends a restart that the process did not survive, or shrank in, and logs
 // it.
-func (l *loop) complete(r *restart, gone bool, at time.Duration) error {
-	d, reason := r.instance, r.instance.State.Reason
-	l.event(RestartDone, d, slog.String("reason", string(reason)))
-	l.recordRestart(d, r.size, Done, at)
+func (l *loop) complete(d *instance, gone bool, at time.Duration) error {
+	l.event(RestartDone, d, slog.String("reason", string(d.State.Reason)))
 	if l.history != nil {
-		l.writeHistory(reason)
+		l.writeHistory(d.State.Reason)
 	}
 	if l.turns != nil {
 		l.turns.restarted(l.target, at)
