@@ -96,11 +96,11 @@ func (p *Process) childPIDs(s Stat) (pids []int, err error) {
 // walkByScan is Walk for a kernel that does not list children: it reads the
 // parent of every process that there is.
 func (sc *Scanner) walkByScan(p *Process, visit func(p *Process, s Stat)) error {
-	tree, err := sc.Tree(p.ID)
+	all, err := sc.All()
 	if err != nil {
 		return err
 	}
-	for _, s := range slices.Clone(tree) { // visit may list, too
+	for _, s := range TreeOf(all, p.ID) {
 		if s.ID() == p.ID {
 			continue
 		}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"runtime"
 
@@ -33,11 +32,10 @@ func (p *Process) Environ() ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read /proc/%d/environ: %w", p.ID.PID, err)
 	}
-	f := os.NewFile(uintptr(fd), "environ")
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxFile))
+	defer unix.Close(fd)
+	text, err := readAll(fd, nil)
 	if err != nil {
-		return nil, gone(err)
+		return nil, err
 	}
 	var environ []string
 	for _, variable := range bytes.Split(text, []byte{0}) {

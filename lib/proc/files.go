@@ -25,6 +25,11 @@ func (p *Process) AppendFile(text []byte, name string) ([]byte, error) {
 		return nil, err
 	}
 	defer unix.Close(fd)
+	return readAll(fd, text)
+}
+
+// readAll reads an open file to its end, or to maxFile.
+func readAll(fd int, text []byte) ([]byte, error) {
 	for len(text) < maxFile {
 		text = slices.Grow(text, 512)
 		n, err := unix.Read(fd, text[len(text):cap(text)])

@@ -2,7 +2,6 @@ package proc
 
 import (
 	"errors"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,9 +26,7 @@ func again(t *testing.T, script string) (run bool) {
 	}
 	dir := t.TempDir()
 	copied := filepath.Join(dir, "test") // where every user can run it
-	if err := errors.Join(copyFile("/proc/self/exe", copied), os.Chmod(dir, 0o755), os.Chmod(filepath.Dir(dir), 0o755)); err != nil {
-		t.Fatal(err)
-	}
+	check(t, exec.Command("cp", os.Args[0], copied).Run(), os.Chmod(copied, 0o755), os.Chmod(dir, 0o755), os.Chmod(filepath.Dir(dir), 0o755))
 	cmd := exec.Command("sh", "-c", script, "sh", copied, "-test.run=^"+t.Name()+"$", "-test.v")
 	cmd.Env = append(os.Environ(), variable+"="+t.Name())
 	cmd.Dir = "/"
@@ -41,20 +38,6 @@ func again(t *testing.T, script string) (run bool) {
 		t.Errorf("%v: %s", err, out)
 	}
 	return false
-}
-
-func copyFile(from, to string) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE, 0o755)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Close())
 }
 
 // Under each of hidepid's values a living process of another user is neither seen nor gone.
@@ -84,9 +67,7 @@ func TestTheEnvironmentOfAnotherUsersProcessIsReadWithoutPtrace(t *testing.T) {
 	cmd := exec.Command("sleep", "600")
 	cmd.Env = []string{"PGEXEC_ID=1:2", "EMPTY=", "LINES=a\nb"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65533}, Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	check(t, cmd.Start())
 	defer cmd.Wait()
 	defer cmd.Process.Kill()
 	p := open(t, cmd.Process.Pid)
@@ -102,9 +83,7 @@ func TestTheEnvironmentOfAnotherUsersProcessIsReadWithoutPtrace(t *testing.T) {
 	// Every thread is root's again, in all four ids.
 	own := open(t, os.Getpid())
 	tids, err := own.threadIDs()
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	for _, tid := range tids {
 		text, err := own.ReadFile("task/" + strconv.Itoa(tid) + "/status")
 		if err != nil {

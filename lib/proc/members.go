@@ -16,17 +16,11 @@ func (sc *Scanner) Group(pgid int) ([]Stat, error) {
 	return slices.DeleteFunc(all, func(s Stat) bool { return s.PGID != pgid || s.Ended() }), err
 }
 
-// Tree lists processes and their descendants that have not ended, parents
-// first. Start times are compared: a process that has the pid of a root by now is
-// not that root, and nothing starts before its parent. Every process has to be
-// looked at, so that none is missed, as /proc/PID/task/*/children may.
-func (sc *Scanner) Tree(roots ...ID) ([]Stat, error) {
-	all, err := sc.All()
-	return TreeOf(all, roots...), err
-}
-
-// TreeOf is Scanner.Tree in a listing of all processes, which it puts in another
-// order.
+// TreeOf lists processes and their descendants that have not ended, parents
+// first, out of a listing of all, which it puts in another order. Start times are
+// compared: a process that has the pid of a root by now is not that root, and
+// nothing starts before its parent. In a listing of all processes none is
+// missed, as in /proc/PID/task/*/children some may be.
 func TreeOf(all []Stat, roots ...ID) []Stat {
 	found := 0 // all[:found] is the tree so far
 	add := func(is func(Stat) bool) {

@@ -53,12 +53,9 @@ func ParseField(name string) (Field, error) {
 
 // Sum is the sum, in KB, of the figures in f: fields can be joined with |.
 func (f Field) Sum(u Usage) (kb int64) {
-	for _, figure := range [...]struct {
-		field Field
-		kb    int64
-	}{{RSS, u.RSS}, {Anon, u.Anon}, {Peak, u.Peak}, {Swap, u.Swap}, {PSS, u.PSS}, {USS, u.USS}} {
-		if f&figure.field != 0 {
-			kb += figure.kb
+	for i, figure := range [...]int64{u.RSS, u.Anon, u.Peak, u.Swap, u.PSS, u.USS} { // in the order of the fields
+		if f&(1<<i) != 0 {
+			kb += figure
 		}
 	}
 	return kb
@@ -132,9 +129,8 @@ func residentPages(text []byte) (pages uint64, ok bool) {
 // withoutMemory tells a kernel thread, which has no memory of its own, from a
 // process that is exiting.
 func (p *Process) withoutMemory() error {
-	const kernelThread = 0x00200000 // PF_KTHREAD, linux/sched.h
 	s, err := p.Stat()
-	if err == nil && s.Flags&kernelThread == 0 {
+	if err == nil && !s.Kernel() {
 		err = ErrEnding
 	}
 	return err
@@ -146,12 +142,12 @@ func (p *Process) readOtherThread(u *Usage) error {
 	if s, err := p.Stat(); err != nil || s.Threads <= 1 {
 		return p.withoutMemory()
 	}
-	threads, err := p.Threads()
+	tids, err := p.threadIDs()
 	if err != nil {
 		return err
 	}
-	for _, thread := range threads {
-		text, err := p.ReadFile("task/" + strconv.Itoa(thread.TID) + "/statm")
+	for _, tid := range tids {
+		text, err := p.ReadFile("task/" + strconv.Itoa(tid) + "/statm")
 		if err == nil {
 			if pages, ok := residentPages(text); ok && pages > 0 {
 				u.RSS = int64(pages) * pageKB()

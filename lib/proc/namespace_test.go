@@ -1,10 +1,10 @@
 package proc
 
 import (
-	"bufio"
 	"errors"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -12,91 +12,47 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inNamespaces starts a process in pid and UTS namespaces of its own, whose host has that name.
-func inNamespaces(t *testing.T, host string) *Process {
+// checkNames fails unless the process has that pid in its own pid namespace, and that name for its host.
+func checkNames(t *testing.T, p *Process, pid int, host string) {
 	t.Helper()
-	cmd := exec.Command("sh", "-c", "hostname "+host+" && echo ready && exec sleep 600")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUTS | unix.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = cmd.Start()
-	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL) {
-		t.Skipf("no namespaces to be had here: %v", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
-		t.Fatalf("%q: %v", line, err)
-	}
-	p, err := Open(cmd.Process.Pid)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(p.Close)
-	return p
-}
-
-func TestProcessKnowsItselfByItsInnerPIDAndHostname(t *testing.T) {
-	own, err := os.Hostname()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := inNamespaces(t, "inner.example")
-	if pid, err := p.InnerPID(); pid != 1 || err != nil {
-		t.Errorf("inner pid %d, %v", pid, err)
+	if inner, err := p.InnerPID(); inner != pid || err != nil {
+		t.Errorf("inner pid %d, %v; want %d", inner, err, pid)
 	}
 	for range 100 { // in whatever thread
-		if host, err := p.Hostname(); host != "inner.example" || err != nil {
-			t.Errorf("hostname %q, %v", host, err)
+		if name, err := p.Hostname(); name != host || err != nil {
+			t.Fatalf("hostname %q, %v; want %q", name, err, host)
 		}
 	}
-	if host, err := os.Hostname(); host != own || err != nil {
-		t.Errorf("our own hostname is %q since, %v", host, err)
+}
+
+func TestAProcessKnowsItselfByItsInnerPIDAndHostname(t *testing.T) {
+	host, err := os.Hostname()
+	check(t, err)
+	checkNames(t, open(t, os.Getpid()), os.Getpid(), host)
+
+	cmd := exec.Command("sh", "-c", "hostname inner.example && echo ready && exec sleep 600")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUTS | unix.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
+	err = startUntilReady(t, cmd)
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL) {
+		t.Skipf("no namespaces can be made here: %v", err)
 	}
-	if p.Ended() { // its parent, for the kernel, is the thread that started it
+	check(t, err)
+	inner := open(t, cmd.Process.Pid)
+	checkNames(t, inner, 1, "inner.example")
+	if inner.Ended() { // its parent, for the kernel, is the thread that started it
 		t.Error("a thread that ended took it along")
 	}
-}
-
-func TestProcessInOurNamespaces(t *testing.T) {
-	p, err := Open(os.Getpid())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Close()
-	own, err := os.Hostname()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if host, err := p.Hostname(); host != own || err != nil {
-		t.Errorf("%q, %v; want %q", host, err, own)
-	}
-	if pid, err := p.InnerPID(); pid != os.Getpid() || err != nil {
-		t.Errorf("%d, %v", pid, err)
+	if again, err := os.Hostname(); again != host || err != nil {
+		t.Errorf("our own hostname is %q since, %v", again, err)
 	}
 }
 
-func TestNamespacesOfAProcessThatEnded(t *testing.T) {
-	cmd := exec.Command("sleep", "600")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	p, err := Open(cmd.Process.Pid)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Close()
+func TestAProcessThatEndedHasNoNames(t *testing.T) {
+	cmd := start(t, "echo ready; exec sleep 600")
+	p := open(t, cmd.Process.Pid)
 	cmd.Process.Kill()
-	if _, err := Poll([]unix.PollFd{p.PollFd()}, time.Minute); err != nil {
-		t.Fatal(err)
-	}
+	_, err := Poll([]unix.PollFd{p.PollFd()}, time.Minute)
+	check(t, err)
 	if _, err := p.Hostname(); !errors.Is(err, ErrGone) {
 		t.Errorf("hostname of a zombie: %v", err)
 	}
@@ -106,5 +62,15 @@ func TestNamespacesOfAProcessThatEnded(t *testing.T) {
 	}
 	if _, err := p.Hostname(); !errors.Is(err, ErrGone) {
 		t.Errorf("hostname: %v", err)
+	}
+}
+
+func TestProcOfAnotherNamespaceIsRefused(t *testing.T) {
+	check(t, checkOwnProc("/proc/self", os.Getpid()))
+	if err := checkOwnProc("/proc/self", os.Getpid()+1); err == nil || !strings.Contains(err.Error(), "of another pid namespace") {
+		t.Errorf("%v", err)
+	}
+	if err := checkOwnProc("/proc/nothing", os.Getpid()); err == nil || !strings.Contains(err.Error(), "is /proc mounted?") {
+		t.Errorf("%v", err)
 	}
 }

@@ -10,17 +10,14 @@ import (
 // until the time is up; a negative timeout waits for ever. It returns how many
 // are ready.
 func Poll(fds []unix.PollFd, timeout time.Duration) (int, error) {
-	if timeout < 0 {
-		return pollUntil(fds, nil)
+	var limit *unix.Timespec
+	if timeout >= 0 {
+		ts := unix.NsecToTimespec(int64(timeout))
+		limit = &ts
 	}
-	ts := unix.NsecToTimespec(int64(timeout))
-	return pollUntil(fds, &ts)
-}
-
-func pollUntil(fds []unix.PollFd, timeout *unix.Timespec) (int, error) {
 	for {
-		// The kernel takes what has passed off the timeout, so that a signal doesn't prolong the wait.
-		n, err := unix.Ppoll(fds, timeout, nil)
+		// The kernel takes what has passed off the limit, so that a signal doesn't prolong the wait.
+		n, err := unix.Ppoll(fds, limit, nil)
 		if err != unix.EINTR {
 			return n, err
 		}

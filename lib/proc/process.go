@@ -124,7 +124,7 @@ func (p *Process) Status() (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	return ParseStatus(text)
+	return parseStatus(text)
 }
 
 // PollFd is what ppoll(2) waits on for the end of the process: POLLIN, which

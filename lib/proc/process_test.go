@@ -3,6 +3,7 @@ package proc
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"slices"
@@ -15,44 +16,70 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+func check(t *testing.T, errs ...error) {
+	t.Helper()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // start runs a shell script, the leader of a process group of its own, until
 // it prints "ready"; what it left is killed at the end of the test.
 func start(t *testing.T, script string) *exec.Cmd {
+	t.Helper()
 	cmd := exec.Command("/bin/sh", "-c", script)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{}
+	check(t, startUntilReady(t, cmd))
+	return cmd
+}
+
+func startUntilReady(t *testing.T, cmd *exec.Cmd) error {
+	cmd.SysProcAttr.Setpgid = true
 	out, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
 	}
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	t.Cleanup(func() {
 		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		cmd.Wait()
 	})
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if line != "ready\n" {
-		t.Fatalf("%q, %v", line, err)
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
+		return fmt.Errorf("%q, %w", line, err)
 	}
-	return cmd
+	return nil
 }
 
 func open(t *testing.T, pid int) *Process {
+	t.Helper()
 	p, err := Open(pid)
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	t.Cleanup(p.Close)
 	return p
+}
+
+func newScanner(t *testing.T) *Scanner {
+	sc := NewScanner()
+	t.Cleanup(sc.Close)
+	return sc
+}
+
+// until waits until cond is true.
+func until(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !cond(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("still not: %s", what)
+		}
+	}
 }
 
 func TestAProcessIsFoundByItsPIDAndByItsIdentityAlone(t *testing.T) {
 	p := open(t, os.Getpid())
 	again, err := OpenID(p.ID)
-	if err != nil || again.ID != p.ID {
-		t.Fatalf("%v: %v", p.ID, err)
-	}
+	check(t, err)
 	again.Close()
 	other := p.ID
 	other.Start--
@@ -79,39 +106,11 @@ func TestAProcessIsClosedOnce(t *testing.T) {
 	p := open(t, os.Getpid())
 	p.Close()
 	r, w, err := os.Pipe() // gets the descriptors that are free now
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	defer r.Close()
 	p.Close()
 	if err := w.Close(); err != nil {
 		t.Errorf("the descriptor of somebody else was closed: %v", err)
-	}
-}
-
-func TestATreeIsThatOfAnIdentity(t *testing.T) {
-	p := open(t, start(t, "sleep 1000 & echo ready; wait").Process.Pid)
-	sc := NewScanner()
-	defer sc.Close()
-	if tree, err := sc.Tree(p.ID); err != nil || len(tree) != 2 {
-		t.Errorf("%+v, %v; want the shell and the sleep", tree, err)
-	}
-	for _, other := range []ID{{p.ID.PID, p.ID.Start - 1}, {p.ID.PID, p.ID.Start + 1}} { // its pid has been given away
-		if tree, err := sc.Tree(other); err != nil || len(tree) > 0 {
-			t.Errorf("%v: %+v, %v", other, tree, err)
-		}
-	}
-}
-
-func TestProcOfAnotherNamespaceIsRefused(t *testing.T) {
-	if err := checkOwnProc("/proc/self", os.Getpid()); err != nil {
-		t.Error(err)
-	}
-	if err := checkOwnProc("/proc/self", os.Getpid()+1); err == nil || !strings.Contains(err.Error(), "of another pid namespace") {
-		t.Errorf("%v", err)
-	}
-	if err := checkOwnProc("/proc/nothing", os.Getpid()); err == nil || !strings.Contains(err.Error(), "is /proc mounted?") {
-		t.Errorf("%v", err)
 	}
 }
 
@@ -121,24 +120,18 @@ func TestAZombieHasEnded(t *testing.T) {
 	if p.Ended() {
 		t.Fatal("ended before it was killed")
 	}
-	if err := p.Signal(unix.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
+	check(t, p.Signal(unix.SIGKILL))
 	if n, err := Poll([]unix.PollFd{p.PollFd()}, time.Minute); n != 1 {
 		t.Fatalf("no end: %v", err)
 	}
-	if _, err := Open(cmd.Process.Pid); !errors.Is(err, ErrGone) {
-		t.Errorf("a zombie: %v", err)
-	}
+	_, errZombie := Open(cmd.Process.Pid)
 	cmd.Wait()
-	if _, err := Open(cmd.Process.Pid); !errors.Is(err, ErrGone) {
-		t.Errorf("a process that was waited for: %v", err)
-	}
-	if err := p.Signal(unix.SIGTERM); !errors.Is(err, ErrGone) {
-		t.Errorf("a signal to it: %v", err)
-	}
-	if _, err := p.Memory(RSS); !errors.Is(err, ErrGone) {
-		t.Errorf("its memory: %v", err)
+	_, errOpen := Open(cmd.Process.Pid)
+	_, errMemory := p.Memory(RSS)
+	for what, err := range map[string]error{"a zombie": errZombie, "reaped": errOpen, "its memory": errMemory, "a signal": p.Signal(unix.SIGTERM)} {
+		if !errors.Is(err, ErrGone) {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 }
 
@@ -159,22 +152,15 @@ func TestAThreadIsNoProcess(t *testing.T) {
 }
 
 func TestTheMemoryIsWhatTheKernelSays(t *testing.T) {
-	cmd := start(t, "sleep 1000 & echo ready; wait")
-	p := open(t, cmd.Process.Pid)
+	p := open(t, start(t, "sleep 1000 & echo ready; wait").Process.Pid)
 	var u Usage
-	for deadline := time.Now().Add(time.Minute); ; { // the shell may still be on its way into wait
+	until(t, "the RSS that ps prints", func() (same bool) { // the shell may still be on its way into wait
 		var err error
-		if u, err = p.Memory(RSS | Anon | Peak | Swap | PSS | USS); err != nil {
-			t.Fatal(err)
-		}
+		u, err = p.Memory(RSS | Anon | Peak | Swap | PSS | USS)
+		check(t, err)
 		rss, err := exec.Command("ps", "-o", "rss=", "-p", strconv.Itoa(p.ID.PID)).Output()
-		if strconv.FormatInt(u.RSS, 10) == strings.TrimSpace(string(rss)) {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%d KB RSS; ps says %s, %v", u.RSS, rss, err)
-		}
-	}
+		return err == nil && strconv.FormatInt(u.RSS, 10) == strings.TrimSpace(string(rss))
+	})
 	if u.Anon <= 0 || u.Anon > u.RSS || u.Peak < u.RSS || u.PSS <= 0 || u.PSS > u.RSS || u.USS <= 0 || u.USS > u.PSS || u.Swap != 0 {
 		t.Errorf("%+v", u)
 	}
@@ -186,27 +172,28 @@ func TestTheMemoryIsWhatTheKernelSays(t *testing.T) {
 func TestASumTakesTheGroupOrTheTree(t *testing.T) {
 	// In the tree but not in the group: one with a session of its own. In the
 	// group but not in the tree: one whose parent ended.
-	cmd := start(t, "sleep 1000 & (sleep 1000 & sleep 1000 &) ; setsid sh -c 'echo ready; exec sleep 1000' & wait")
-	p := open(t, cmd.Process.Pid)
-	sc := NewScanner()
-	defer sc.Close()
+	p := open(t, start(t, "sleep 1000 & (sleep 1000 & sleep 1000 &) ; setsid sh -c 'echo ready; exec sleep 1000' & wait").Process.Pid)
+	sc := newScanner(t)
 	group, err := sc.Group(p.ID.PID)
 	if err != nil || len(group) != 4 {
 		t.Errorf("group: %+v, %v; want the shell and three sleeps", group, err)
 	}
-	tree, err := sc.Tree(p.ID)
-	if err != nil || len(tree) != 3 || tree[0].ID() != p.ID {
-		t.Errorf("tree: %+v, %v; want the shell and two sleeps", tree, err)
+	all, err := sc.All()
+	check(t, err)
+	tree := TreeOf(all, p.ID)
+	if len(tree) != 3 || tree[0].ID() != p.ID {
+		t.Errorf("tree: %+v; want the shell and two sleeps", tree)
 	}
-	outside := slices.IndexFunc(tree, func(s Stat) bool { return s.PGID != p.ID.PID })
-	if outside >= 0 {
-		defer syscall.Kill(tree[outside].PID, syscall.SIGKILL)
+	for _, s := range tree {
+		if s.PGID != p.ID.PID {
+			defer syscall.Kill(s.PID, syscall.SIGKILL)
+		}
 	}
 	children, err := sc.Children(p)
 	if err != nil || len(children) != 2 {
 		t.Errorf("children: %+v, %v; want two sleeps", children, err)
 	}
-	for deadline := time.Now().Add(time.Minute); ; { // some may still be on their way into sleep
+	until(t, "process < tree < group, and a walk of the tree as a scan", func() bool { // some may still be on their way into sleep
 		alone, errAlone := sc.Usage(p, ScopeProcess, USS)
 		ofGroup, errGroup := sc.Usage(p, ScopeGroup, USS)
 		ofTree, errTree := sc.Usage(p, ScopeTree, USS)
@@ -215,14 +202,28 @@ func TestASumTakesTheGroupOrTheTree(t *testing.T) {
 			u, _ := member.Memory(USS)
 			byScan.add(u)
 		})
-		if err := errors.Join(errAlone, errGroup, errTree, errScan); err != nil {
-			t.Fatal(err)
+		check(t, errAlone, errGroup, errTree, errScan)
+		return 0 < alone.USS && alone.USS < ofTree.USS && ofTree.USS < ofGroup.USS && byScan.USS == ofTree.USS
+	})
+}
+
+// A pid can have been given to another process since.
+func TestATreeIsThatOfAnIdentityAndNothingStartsBeforeItsParent(t *testing.T) {
+	listing := []Stat{
+		{PID: 30, PPID: 20, Start: 300},
+		{PID: 20, PPID: 10, Start: 200},
+		{PID: 10, PPID: 1, Start: 100},
+		{PID: 21, PPID: 10, Start: 99},
+		{PID: 22, PPID: 10, Start: 200, State: 'Z', Threads: 1},
+		{PID: 23, PPID: 10, Start: 200, State: 'Z', Threads: 2}, // only its main thread has ended
+	}
+	for root, want := range map[ID]string{{10, 100}: "[10 20 23 30]", {10, 99}: "[]", {10, 101}: "[]", {20, 200}: "[20 30]"} {
+		pids := []int{}
+		for _, s := range TreeOf(slices.Clone(listing), root) {
+			pids = append(pids, s.PID)
 		}
-		if 0 < alone.USS && alone.USS < ofTree.USS && ofTree.USS < ofGroup.USS && byScan.USS == ofTree.USS {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("alone %+v, tree %+v, by a scan %+v, group %+v", alone, ofTree, byScan, ofGroup)
+		if fmt.Sprint(pids) != want {
+			t.Errorf("%v: %v, want %s", root, pids, want)
 		}
 	}
 }
@@ -231,17 +232,14 @@ func TestACheckAllocatesNothing(t *testing.T) {
 	if raceDetector {
 		t.Skip("the race detector allocates: test/run runs this without it")
 	}
-	// Its own group would be that of all tests: a member that comes or goes may cost something.
-	p := open(t, start(t, "sleep 1000 & echo ready; wait").Process.Pid)
-	sc := NewScanner()
-	defer sc.Close()
-	check := func() {
-		if _, err := sc.Usage(p, ScopeProcess, RSS|Swap); err != nil {
-			t.Fatal(err)
-		}
+	p := open(t, os.Getpid())
+	sc := newScanner(t)
+	measure := func() {
+		_, err := sc.Usage(p, ScopeProcess, RSS|Swap)
+		check(t, err)
 	}
-	check() // the first opens the files
-	if n := testing.AllocsPerRun(100, check); n != 0 {
+	measure() // the first opens the files
+	if n := testing.AllocsPerRun(100, measure); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
@@ -249,31 +247,20 @@ func TestACheckAllocatesNothing(t *testing.T) {
 func TestAllOfAGroupIsSignalledInOneStep(t *testing.T) {
 	cmd := start(t, "sleep 1000 & echo ready; wait")
 	p := open(t, cmd.Process.Pid)
-	switch err := p.SignalGroup(unix.SIGKILL); err {
-	case ErrNoGroupSignal:
+	err := p.SignalGroup(unix.SIGKILL)
+	if err == ErrNoGroupSignal {
 		t.Skip("Linux before 6.9")
-	case nil:
-	default:
-		t.Fatal(err)
 	}
-	sc := NewScanner()
-	defer sc.Close()
-	for deadline := time.Now().Add(time.Minute); ; {
+	check(t, err)
+	sc := newScanner(t)
+	until(t, "the group has ended", func() bool {
 		members, err := sc.Group(p.ID.PID)
-		if err != nil || time.Now().After(deadline) {
-			t.Fatalf("%+v, %v", members, err)
-		}
-		if len(members) == 0 {
-			break
-		}
-	}
+		check(t, err)
+		return len(members) == 0
+	})
 	cmd.Wait()
 	// The sleep is a zombie of the group until init has waited for it.
-	for deadline := time.Now().Add(time.Minute); p.SignalGroup(unix.SIGTERM) != ErrGone; {
-		if time.Now().After(deadline) {
-			t.Fatal("a group that is gone takes signals")
-		}
-	}
+	until(t, "the group takes no signals", func() bool { return p.SignalGroup(unix.SIGTERM) == ErrGone })
 }
 
 func TestTheCallerKnowsWhatIsAboveIt(t *testing.T) {

@@ -54,19 +54,15 @@ func (sc *Scanner) All() ([]Stat, error) {
 		if name[0] < '1' || name[0] > '9' {
 			continue // not a process
 		}
-		if s, err := sc.stat(name); err == nil {
+		text, err := sc.read(name + "/stat")
+		if err != nil {
+			continue
+		}
+		if s, err := ParseStat(text); err == nil {
 			stats = append(stats, s)
 		}
 	}
 	return stats, nil
-}
-
-func (sc *Scanner) stat(pid string) (Stat, error) {
-	text, err := sc.read(pid + "/stat")
-	if err != nil {
-		return Stat{}, err
-	}
-	return ParseStat(text)
 }
 
 // read reads a file of /proc that the kernel makes in one piece (see pread). The

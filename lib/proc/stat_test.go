@@ -58,7 +58,7 @@ func FuzzStatus(f *testing.F) {
 	f.Add(own)
 	f.Add([]byte("Name:\tUid: 0 0\nUid:\t5\t6\nGid:\t7\t8\nSigCgt:\t00000000000004000\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		s, err := ParseStatus(text)
+		s, err := parseStatus(text)
 		if err == nil && (s.Catches(0) || s.Catches(65)) {
 			t.Errorf("%q catches what is no signal", text)
 		}

@@ -23,9 +23,9 @@ func (s Status) Catches(sig unix.Signal) bool {
 
 var errStatus = errors.New("cannot parse /proc/PID/status")
 
-// ParseStatus reads the text of /proc/PID/status. The name, its first line, is
+// parseStatus reads the text of /proc/PID/status. The name, its first line, is
 // the process's own choice, but the kernel escapes newlines in it.
-func ParseStatus(text []byte) (s Status, err error) {
+func parseStatus(text []byte) (s Status, err error) {
 	uids := bytes.Fields(statusLine(text, "Uid:"))
 	gids := bytes.Fields(statusLine(text, "Gid:"))
 	caught := bytes.TrimSpace(statusLine(text, "SigCgt:"))

@@ -23,18 +23,12 @@ func (p *Process) Threads() ([]Thread, error) {
 	}
 	threads := make([]Thread, 0, len(tids))
 	for _, tid := range tids {
-		if name, err := p.ThreadName(tid); err == nil {
-			threads = append(threads, Thread{tid, name})
+		var room [32]byte
+		if comm, err := p.readOnce("task/"+strconv.Itoa(tid)+"/comm", room[:]); err == nil {
+			threads = append(threads, Thread{tid, strings.TrimSuffix(string(comm), "\n")})
 		}
 	}
 	return threads, nil
-}
-
-// ThreadName is the name of one thread. ErrGone if it has ended.
-func (p *Process) ThreadName(tid int) (string, error) {
-	var room [32]byte
-	comm, err := p.readOnce("task/"+strconv.Itoa(tid)+"/comm", room[:])
-	return strings.TrimSuffix(string(comm), "\n"), err
 }
 
 // threadIDs reads /proc/PID/task.
