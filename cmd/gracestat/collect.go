@@ -131,8 +131,7 @@ func (t target) open() (p *proc.Process, supervise *service.Dir, err error) {
 		p, err = t.Open()
 		return p, nil, err
 	}
-	p, supervise, err, _ = t.OpenBoth()
-	return p, supervise, err
+	return t.OpenBoth()
 }
 
 // addWorkers adds what is watched of a service: what the snapshot names and still

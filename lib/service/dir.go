@@ -136,26 +136,32 @@ func (d *Dir) openFile(name string, flags int, mode os.FileMode) (*os.File, erro
 	if err := checkName(name); err != nil {
 		return nil, err
 	}
-	fd, err := unix.Openat(d.fd, name, flags&^unix.O_TRUNC|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, uint32(mode.Perm()))
-	if err == unix.ELOOP {
-		err = errLink
-	}
+	fd, st, err := openAt(d.fd, name, flags&^unix.O_TRUNC, mode)
 	if err != nil {
 		return nil, err
 	}
-	var st unix.Stat_t
-	if err = unix.Fstat(fd, &st); err == nil {
-		err = checkTrust(&st, d.users...)
-	}
+	f, err := d.use(fd, &st, name)
 	switch {
 	case err != nil:
-	case st.Mode&unix.S_IFMT != unix.S_IFREG:
-		err = errNotRegular
+		return nil, err
 	case flags&unix.O_ACCMODE == unix.O_RDONLY:
 	case st.Nlink > 1:
 		err = fmt.Errorf("it has %d hard links", st.Nlink)
 	case flags&unix.O_TRUNC != 0:
 		err = unix.Ftruncate(fd, 0)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// use refuses a file that is open, and closes it, if it may not be used.
+func (d *Dir) use(fd int, st *unix.Stat_t, name string) (*os.File, error) {
+	err := checkTrust(st, d.users...)
+	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
+		err = errNotRegular
 	}
 	if err != nil {
 		unix.Close(fd)
@@ -164,10 +170,7 @@ func (d *Dir) openFile(name string, flags int, mode os.FileMode) (*os.File, erro
 	return os.NewFile(uintptr(fd), d.file(name)), nil
 }
 
-var (
-	errLink       = errors.New("it is a symbolic link")
-	errNotRegular = errors.New("not a regular file")
-)
+var errNotRegular = errors.New("not a regular file")
 
 // openLinked opens a file to read it, also where it is a link that root or the
 // caller made in a directory of theirs.
@@ -187,14 +190,7 @@ func (d *Dir) openLinked(name string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err = checkTrust(&st, d.users...); err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
-		err = errNotRegular
-	}
-	if err != nil {
-		unix.Close(fd)
-		return nil, err
-	}
-	return os.NewFile(uintptr(fd), d.file(name)), nil
+	return d.use(fd, &st, name)
 }
 
 // ReadFile reads a file that is root's or the caller's, no longer than max bytes.

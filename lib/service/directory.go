@@ -105,23 +105,14 @@ func (t Target) OpenService(name string) (*Dir, error) {
 	return dir, nil
 }
 
-// openTrusted opens the service directory if that may be used. The owner of the
-// service is the user that the process runs as, or the owner of the directory
-// while there is no process.
+// openTrusted opens the service directory if that may be used.
 func (t Target) openTrusted() (*directory, user, error) {
 	d, err := t.openDirectory()
 	if err != nil {
 		return nil, user{}, err
 	}
-	owner := user{int(d.st.Uid), int(d.st.Gid)}
-	if p, errProcess := d.process(); errProcess != nil {
-		err = d.checkTrust(root(), caller(), owner)
-	} else {
-		var s proc.Status
-		if s, err = p.Status(); err == nil {
-			owner = user{s.UID, s.GID}
-			err = d.checkProcess(p)
-		}
+	p, owner, errProcess, err := d.open()
+	if errProcess == nil {
 		p.Close()
 	}
 	if err != nil {
@@ -132,34 +123,23 @@ func (t Target) openTrusted() (*directory, user, error) {
 }
 
 // OpenBoth is Open and OpenService("supervise") in one, for who looks at many
-// services again and again. The errors are those of the two.
-func (t Target) OpenBoth() (p *proc.Process, supervise *Dir, errProcess, errDir error) {
+// services again and again. supervise is nil if it may not be used.
+func (t Target) OpenBoth() (p *proc.Process, supervise *Dir, err error) {
 	d, err := t.openDirectory()
 	if err != nil {
-		err = fmt.Errorf("cannot use %s: %w", t.Text, err)
-		return nil, nil, err, err
+		return nil, nil, t.openError(err)
 	}
 	defer unix.Close(d.fd)
-	p, errProcess = d.open()
-	owner := user{int(d.st.Uid), int(d.st.Gid)}
-	if errProcess == nil {
-		var s proc.Status
-		s, errDir = p.Status()
-		owner = user{s.UID, s.GID}
-	} else {
-		errProcess = t.openError(errProcess)
-		errDir = d.checkTrust(root(), caller(), owner)
+	p, owner, err, errDir := d.open()
+	if err != nil {
+		err = t.openError(err)
 	}
-	supervise = d.supervise
-	supervise.users = []user{root(), caller(), owner}
-	if errDir == nil {
-		errDir = checkTrust(&d.superviseSt, supervise.users...)
+	d.supervise.users = []user{root(), caller(), owner}
+	if errDir != nil || checkTrust(&d.superviseSt, d.supervise.users...) != nil {
+		d.supervise.Close()
+		return p, nil, err
 	}
-	if errDir != nil {
-		supervise.Close()
-		return p, nil, errProcess, fmt.Errorf("cannot use %s: %w", supervise, errDir)
-	}
-	return p, supervise, errProcess, nil
+	return p, d.supervise, err
 }
 
 // WantedState reads what the operator wants of the service that the target is. An
@@ -193,31 +173,27 @@ func (t Target) openDirectory() (*directory, error) {
 	return openDirectory(p, t.path)
 }
 
-// open opens the process that ./run became, and checks that it may be used.
-func (d *directory) open() (*proc.Process, error) {
-	p, err := d.process()
-	if err != nil {
-		return nil, err
+// open opens the process that ./run became, and checks that it may be used: err.
+// errUse tells whether the directory may be, also while there is no process. The
+// owner of the service is the user that the process runs as, or the owner of the
+// directory while there is none.
+func (d *directory) open() (p *proc.Process, owner user, err, errUse error) {
+	owner = user{int(d.st.Uid), int(d.st.Gid)}
+	if p, err = d.process(); err != nil {
+		return nil, owner, err, d.checkTrust(root(), caller(), owner)
 	}
-	if err := d.checkProcess(p); err != nil {
-		p.Close()
-		return nil, err
-	}
-	return p, nil
-}
-
-// checkProcess is the rule of trust for all that led to the process.
-func (d *directory) checkProcess(p *proc.Process) error {
 	s, err := p.Status()
+	if err == nil {
+		err = d.checkParts(func(st *unix.Stat_t) error { return checkProcess(st, p.ID, s) })
+	}
+	if err == nil {
+		err = checkLinkOwners(d.foreign, p.ID, s)
+	}
 	if err != nil {
-		return err
+		p.Close()
+		return nil, owner, err, err
 	}
-	for _, part := range d.parts() {
-		if err := checkProcess(part.st, p.ID, s); err != nil {
-			return fmt.Errorf("%s is %w", part.name, err)
-		}
-	}
-	return checkLinkOwners(d.foreign, p.ID, s)
+	return p, user{s.UID, s.GID}, nil, nil
 }
 
 // checkTrust is the rule of trust with these users, for root.
@@ -225,10 +201,8 @@ func (d *directory) checkTrust(users ...user) error {
 	if !isRoot() {
 		return nil
 	}
-	for _, part := range d.parts() {
-		if err := checkTrust(part.st, users...); err != nil {
-			return fmt.Errorf("%s is %w", part.name, err)
-		}
+	if err := d.checkParts(func(st *unix.Stat_t) error { return checkTrust(st, users...) }); err != nil {
+		return err
 	}
 	for _, l := range d.foreign {
 		if l.uid != int(d.st.Uid) {
@@ -238,15 +212,19 @@ func (d *directory) checkTrust(users ...user) error {
 	return nil
 }
 
-type part struct {
-	name string
-	st   *unix.Stat_t
-}
-
-func (d *directory) parts() []part {
-	parts := []part{{"the service directory", &d.st}, {"supervise", &d.superviseSt}}
-	if d.statusSt.Ino != 0 {
-		parts = append(parts, part{"supervise/status", &d.statusSt})
+// checkParts checks all that names the process.
+func (d *directory) checkParts(check func(*unix.Stat_t) error) error {
+	parts := []struct {
+		name string
+		st   *unix.Stat_t
+	}{{"the service directory", &d.st}, {"supervise", &d.superviseSt}, {"supervise/status", &d.statusSt}}
+	if d.statusSt.Ino == 0 { // there was none
+		parts = parts[:2]
 	}
-	return parts
+	for _, part := range parts {
+		if err := check(part.st); err != nil {
+			return fmt.Errorf("%s is %w", part.name, err)
+		}
+	}
+	return nil
 }

@@ -162,6 +162,9 @@ func TestASuperviseIsOpenedWhileTheServiceIsDown(t *testing.T) {
 			d.Close()
 		}
 	}
+	must(t, os.Chown(filepath.Join(dir, "supervise"), nobody, 0), os.Chmod(filepath.Join(dir, "supervise", "status"), 0o646))
+	_, err := parse(t, dir).OpenSupervise()
+	checkError(t, "its status", err, "supervise/status is world-writable")
 }
 
 func TestAFileOfTheServicesUserIsReadButNotForTheWatchersOwnState(t *testing.T) {

@@ -126,21 +126,16 @@ func started(id proc.ID) time.Time { return time.Now().Add(id.StartTime() - proc
 
 // readStatus reads supervise/status, which its supervisor always replaces as a whole.
 func (d *directory) readStatus() ([]byte, error) {
-	fd, err := unix.Openat(d.supervise.fd, "status", unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	if err == unix.ELOOP {
-		err = errLink
-	}
+	fd, st, err := openAt(d.supervise.fd, "status", unix.O_RDONLY, 0)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read supervise/status: %w", err)
 	}
 	defer unix.Close(fd)
-	if err := unix.Fstat(fd, &d.statusSt); err != nil {
-		return nil, fmt.Errorf("cannot read supervise/status: %w", err)
-	}
-	if d.statusSt.Mode&unix.S_IFMT != unix.S_IFREG {
+	d.statusSt = st
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return nil, fmt.Errorf("cannot read supervise/status: %w", errNotRegular)
 	}
-	if err := checkWorld(&d.statusSt); err != nil {
+	if err := checkWorld(&st); err != nil {
 		return nil, fmt.Errorf("supervise/status is %w", err)
 	}
 	buf := make([]byte, s6Length213+1)
@@ -151,18 +146,14 @@ func (d *directory) readStatus() ([]byte, error) {
 // checkSupervisor refuses a status whose supervisor does not read its FIFO any more:
 // it is stale.
 func (d *directory) checkSupervisor(fifo string) error {
-	fd, err := unix.Openat(d.supervise.fd, fifo, unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	fd, st, err := openAt(d.supervise.fd, fifo, unix.O_WRONLY, 0)
 	switch {
 	case err == unix.ENXIO:
 		return errStale
 	case err != nil:
 		return fmt.Errorf("cannot open supervise/%s: %w", fifo, err)
 	}
-	defer unix.Close(fd)
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return err
-	}
+	unix.Close(fd)
 	if st.Mode&unix.S_IFMT != unix.S_IFIFO {
 		return fmt.Errorf("supervise/%s is not a FIFO", fifo)
 	}

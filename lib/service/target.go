@@ -154,7 +154,8 @@ func openPath(path string) (*proc.Process, error) {
 			return nil, err
 		}
 		defer d.close()
-		return d.open()
+		p, _, err, _ := d.open()
+		return p, err
 	}
 	return nil, errors.New("neither a directory nor a regular file")
 }

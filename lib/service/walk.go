@@ -1,6 +1,7 @@
 package service
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -41,7 +42,17 @@ func (p *place) checkLinks() error {
 
 // open opens what is there. That it has become a link meanwhile is an error.
 func (p *place) open(flags int) (fd int, st unix.Stat_t, err error) {
-	fd, err = unix.Openat(p.dir, p.name, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	return openAt(p.dir, p.name, flags, 0)
+}
+
+var errLink = errors.New("it is a symbolic link")
+
+// openAt opens an entry of a directory, but no link, and never waits for it.
+func openAt(dir int, name string, flags int, mode os.FileMode) (fd int, st unix.Stat_t, err error) {
+	fd, err = unix.Openat(dir, name, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, uint32(mode.Perm()))
+	if err == unix.ELOOP {
+		err = errLink
+	}
 	if err != nil {
 		return -1, st, err
 	}
