@@ -141,6 +141,7 @@ func FuzzInvariants(f *testing.F) {
 	f.Add(false, uint8(100), uint8(200), uint8(5), []byte{10, 1, 101, 1, 102, 3, 99, 9, 255, 1, 101, 200})
 	f.Add(true, uint8(100), uint8(0), uint8(5), []byte{101, 1, 1, 1, 1, 3, 1, 9})
 	f.Add(false, uint8(0), uint8(50), uint8(0), []byte{50, 0, 51, 0, 51, 60})
+	f.Add(false, uint8(100), uint8(200), uint8(5), []byte{120, 48, 120, 48, 255, 65}) // over the hard limit within the retry time
 	f.Fuzz(func(t *testing.T, isLegacy bool, soft, hard, grace uint8, steps []byte) {
 		l := Limits{Soft: int64(soft), Hard: int64(hard), Grace: time.Duration(grace) * s, Retry: 7 * s, Legacy: isLegacy}
 		var state State
@@ -159,6 +160,9 @@ func FuzzInvariants(f *testing.F) {
 			fail := func(what string) { t.Fatal(what, fmt.Sprintf("%+v %+v %+v at %v with %d KB", l, state, c, now, kb)) }
 			if state.Over != over {
 				fail("the timer does not run when it should, or runs when it should not")
+			}
+			if c.OverHard {
+				retryAt = now // whatever was postponed for the soft limit
 			}
 			due := over && now-overSince >= l.Grace || hard > 0 && kb > int64(hard) || failed
 			switch {

@@ -1,7 +1,6 @@
 package watch
 
 import (
-	"io"
 	"log/slog"
 	"os"
 	"slices"
@@ -9,39 +8,39 @@ import (
 	"time"
 
 	"gracekit/lib/proc"
-	"gracekit/lib/service"
 	"gracekit/lib/units"
 )
 
+// self is this process, for tests of what the race detector would change: test/run runs them without it too.
+func self(t *testing.T) *proc.Process {
+	if raceDetector {
+		t.Skip("the race detector allocates")
+	}
+	p, err := proc.Open(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	return p
+}
+
 // pss and uss are read from a file that is opened anew at each check.
 func TestACheckOfOneProcessAllocatesNothing(t *testing.T) {
-	if raceDetector {
-		t.Skip("the race detector allocates: test/run runs this without it")
-	}
+	p := self(t)
 	for _, measure := range []string{"rss", "anon", "rss+swap"} {
-		target, err := service.Parse(proc.ID{PID: os.Getpid(), Start: ownStart(t)}.String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		cfg := &Config{Target: target, Soft: units.KB(1 << 40), Hard: units.KB(1 << 40), Measure: measure, Interval: time.Second,
-			Log: slog.New(slog.DiscardHandler), Messages: discard{}}
+		cfg := &Config{Target: target(t, p.ID.String()), Soft: units.KB(1 << 40), Hard: units.KB(1 << 40), Measure: measure, Interval: time.Second,
+			Log: slog.New(slog.DiscardHandler), Messages: &journal{w: &fakeWorld{}}}
 		h := newHost(cfg, -1)
 		l := newLoop(cfg, h)
 		if err := l.start(); err != nil {
 			t.Fatal(err)
 		}
+		d := l.order[0]
+		d.Footprint.Grew = true // it has booted: its title is not read any more
 		check := func() {
-			if err := l.checkAll(h.Now(), false); err != nil {
-				t.Fatal(err)
+			if err := l.checkAll(h.Now(), false); err != nil || d.unreadableSince > 0 || d.KB == 0 {
+				t.Fatalf("%s: %d KB, %v", measure, d.KB, err)
 			}
-			for _, d := range l.instances {
-				if d.unreadableSince > 0 || d.KB == 0 {
-					t.Fatalf("%s: %d KB", measure, d.KB)
-				}
-			}
-		}
-		for _, d := range l.instances { // it has booted: its title is not read any more
-			d.Footprint.Grew = true
 		}
 		check() // the buffers get their size
 		if n := testing.AllocsPerRun(10, check); n != 0 {
@@ -55,37 +54,13 @@ func TestACheckOfOneProcessAllocatesNothing(t *testing.T) {
 // Garbage is collected late, and what is resident stays locked: a process that
 // never shows a title is read for ten minutes.
 func TestReadingTheTitleOfABootingProcessMakesLittleGarbage(t *testing.T) {
-	if raceDetector {
-		t.Skip("the race detector allocates: test/run runs this without it")
-	}
-	p, err := proc.Open(os.Getpid())
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := &machineProcess{p, newHost(&Config{Measure: "rss"}, -1)}
-	defer h.Close()
+	p := &machineProcess{self(t), newHost(&Config{Measure: "rss"}, -1)}
 	var notes BootNotes
-	h.Read(&notes) // the buffer gets its size
-	if n := testing.AllocsPerRun(10, func() { h.Read(&notes) }); n > 12 {
+	p.Read(&notes) // the buffer gets its size
+	if n := testing.AllocsPerRun(10, func() { p.Read(&notes) }); n > 12 {
 		t.Errorf("%v allocations a reading", n)
 	}
 }
-
-func ownStart(t *testing.T) uint64 {
-	p, err := proc.Open(os.Getpid())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Close()
-	return p.ID.Start
-}
-
-type discard struct{ io.Writer }
-
-func (discard) Error(string, ...any) {}
-func (discard) Warn(string, ...any)  {}
-func (discard) Info(string, ...any)  {}
-func (discard) Note(string, ...any)  {}
 
 func TestTheSpreadIsAnotherPartForEachProcessAndAlwaysTheSame(t *testing.T) {
 	const most = time.Hour

@@ -11,7 +11,7 @@ import (
 // turnsOf is a watcher of a process, whose tree has the size that is given.
 func turnsOf(t *testing.T, path, target string, kb int64) *turns {
 	cfg := config(t, 100, 0)
-	cfg.Target.Text, cfg.Messages = target, discard{}
+	cfg.Target.Text, cfg.Messages = target, &journal{w: &fakeWorld{}}
 	return &turns{cfg: &cfg, path: path, treeKB: func(process) int64 { return kb }}
 }
 
