@@ -1,10 +1,10 @@
 package units
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
-	"strconv"
 	"testing"
 )
 
@@ -14,24 +14,21 @@ func TestSizes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	table := map[string]json.RawMessage{}
-	if err := json.Unmarshal(text, &table); err != nil {
+	var table map[string]any // KB, "share", or nil: invalid
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	if err := decoder.Decode(&table); err != nil {
 		t.Fatal(err)
 	}
 	for text, want := range table {
 		size, err := ParseSize(text)
-		got := strconv.FormatInt(size.KB(0), 10)
 		switch {
-		case err != nil:
-			got = "null"
-			if want := fmt.Sprintf("invalid size %q (want 2000000, 1500M or 80%%)", text); err.Error() != want {
-				t.Errorf("%q: %v; want %s", text, err, want)
+		case want == nil:
+			if message := fmt.Sprintf("invalid size %q (want 2000000, 1500M or 80%%)", text); err == nil || err.Error() != message {
+				t.Errorf("%q: %v, %v; want %s", text, size, err, message)
 			}
-		case size.IsShare():
-			got = `"share"`
-		}
-		if got != string(want) {
-			t.Errorf("%q is %s, want %s", text, got, want)
+		case err != nil || size.IsShare() != (want == "share") || !size.IsShare() && fmt.Sprint(size.KB(0)) != fmt.Sprint(want):
+			t.Errorf("%q: %v, %v; want %v", text, size, err, want)
 		}
 	}
 }
