@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -117,7 +118,8 @@ func (c *collector) service(t target) (s Service, show bool) {
 	case s.Watcher == (proc.ID{}):
 		s.State = Unwatched
 		// A service that was watched once, or has a Sidekiq, is expected to be watched.
-		s.noAlarm = !t.asked && s.Snapshot == nil && !hasSidekiq(s.Workers)
+		hasSidekiq := slices.ContainsFunc(s.Workers, func(w Worker) bool { return w.HasJobs })
+		s.noAlarm = !t.asked && s.Snapshot == nil && !hasSidekiq
 	case s.Snapshot.Paused:
 		s.State = Paused
 	}
@@ -183,7 +185,7 @@ func (s *Service) add(id proc.ID, seen *watch.InstanceSnapshot) {
 func (w *Worker) measure(p *proc.Process, s *Service) bool {
 	field := proc.RSS
 	if s.Snapshot != nil {
-		field = measured(s.Snapshot.Measure)
+		field = cmp.Or(watch.Measures[s.Snapshot.Measure], proc.RSS)
 	}
 	usage, err := p.Memory(field | proc.Peak)
 	switch {
@@ -236,19 +238,4 @@ func (s *Service) stateIsCurrent() bool {
 	}
 	info, err := os.Stat(s.state)
 	return err == nil && info.ModTime().Equal(s.written)
-}
-
-// measured are the figures that a name of --measure adds up.
-func measured(name string) proc.Field {
-	switch name {
-	case "pss":
-		return proc.PSS
-	case "uss":
-		return proc.USS
-	case "anon":
-		return proc.Anon
-	case "rss+swap":
-		return proc.RSS | proc.Swap
-	}
-	return proc.RSS
 }

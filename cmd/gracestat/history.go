@@ -65,16 +65,6 @@ func decodeHistory(text []byte, since, now time.Time) (samples []watch.HistorySa
 	return samples
 }
 
-// growth is KB a second by the history of the last window, since the last
-// restart. Not ok with less than ten minutes of it.
-func (s *Service) growth(window time.Duration) (kbPerSecond float64, ok bool) {
-	samples, err := s.readHistory(time.Now().Add(-window))
-	if err != nil {
-		return 0, false
-	}
-	return slope(samples)
-}
-
 // slope is that of the line of least squares through the samples since the last
 // restart. Not ok with fewer than ten of them.
 func slope(samples []watch.HistorySample) (kbPerSecond float64, ok bool) {

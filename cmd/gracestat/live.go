@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -141,7 +142,7 @@ func (l *live) command(letter byte, done string) {
 	s.read = 0 // the watcher writes its state now
 	l.message = s.Name + ": " + done
 	if err := s.command(letter); err != nil {
-		l.message = err.Error()
+		l.message = fmt.Sprintf("cannot reach the watcher of %s: %v", s.Name, err)
 	}
 }
 
@@ -149,25 +150,25 @@ func (l *live) command(letter byte, done string) {
 // never waits: without a reader that is an error.
 func (s *Service) command(letter byte) error {
 	if s.Watcher == (proc.ID{}) {
-		return fmt.Errorf("cannot reach the watcher of %s: no gracewatch watches it", s.Name)
+		return errors.New("no gracewatch watches it")
 	}
 	path := s.Snapshot.Control
 	if path == "" {
-		return fmt.Errorf("cannot reach the watcher of %s: it has no control FIFO (start gracewatch with --control)", s.Name)
+		return errors.New("it has no control FIFO (start gracewatch with --control)")
 	}
 	w, uid, err := openWatcher(s.Watcher)
 	if err != nil {
-		return fmt.Errorf("cannot reach the watcher of %s: %w", s.Name, err)
+		return err
 	}
 	w.Close()
 	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("cannot reach the watcher of %s: %s: %w", s.Name, path, err)
+		return fmt.Errorf("%s: %w", path, err)
 	}
 	defer unix.Close(fd)
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFIFO || int(st.Uid) != uid {
-		return fmt.Errorf("cannot reach the watcher of %s: %s is not a FIFO of its user", s.Name, path)
+		return fmt.Errorf("%s is not a FIFO of its user", path)
 	}
 	_, err = unix.Write(fd, []byte{letter})
 	return err

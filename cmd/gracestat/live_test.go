@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"strings"
@@ -18,9 +19,7 @@ import (
 func screenOf(t *testing.T, l *live) string {
 	t.Helper()
 	screen := tcell.NewSimulationScreen("UTF-8")
-	if err := screen.Init(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, screen.Init())
 	defer screen.Fini()
 	screen.SetSize(80, 24)
 	l.screen = screen
@@ -63,18 +62,12 @@ func TestTheScreenHasABarAndAForecastForEachWorker(t *testing.T) {
 // What changes each second is read each second; everything else when it has changed.
 func TestAServiceIsReadAsAWholeWhenItHasChanged(t *testing.T) {
 	self, err := proc.Open(os.Getpid())
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer self.Close()
 	file := t.TempDir() + "/state"
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.WriteFile(file, nil, 0o600))
 	info, err := os.Stat(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	unchanged := func() *Service {
 		s := watched("a", 1)
 		s.Workers[0].ID, s.Workers[0].seen = self.ID, &watch.InstanceSnapshot{SoftKB: 7}
@@ -97,42 +90,31 @@ func TestAServiceIsReadAsAWholeWhenItHasChanged(t *testing.T) {
 	}
 }
 
-// startWatcher starts a process with the name of gracewatch: a script has that of its file.
+func must(t *testing.T, errs ...error) {
+	t.Helper()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// startWatcher starts a process with the name of gracewatch: it has that of a link.
 func startWatcher(t *testing.T) proc.ID {
 	t.Helper()
-	file := t.TempDir() + "/gracewatch"
-	if err := os.WriteFile(file, []byte("#!/bin/sh\nread -r line\n"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	watcher := exec.Command(file)
-	stdin, err := watcher.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := watcher.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		stdin.Close()
-		watcher.Wait()
-	})
+	link := t.TempDir() + "/gracewatch"
+	watcher := exec.CommandContext(t.Context(), link, "1000")
+	must(t, os.Symlink("/bin/sleep", link), watcher.Start())
+	t.Cleanup(func() { watcher.Wait() })
 	p, err := proc.Open(watcher.Process.Pid)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer p.Close()
 	return p.ID
 }
 
 func TestKeysWriteToTheFIFOOfTheWatcher(t *testing.T) {
 	control := t.TempDir() + "/control"
-	if err := unix.Mkfifo(control, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must(t, unix.Mkfifo(control, 0o600))
 	fifo, err := os.OpenFile(control, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer fifo.Close()
 	s := watched("a", 1)
 	s.Watcher, s.Snapshot.Control = startWatcher(t), control

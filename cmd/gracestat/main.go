@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"gracekit/lib/cli"
@@ -98,7 +99,7 @@ func run(cmd *cli.Command) error {
 }
 
 func errNoService() error {
-	return fmt.Errorf("cannot find a service: none in %s (name a pid or a service directory)", searched())
+	return fmt.Errorf("cannot find a service: none in %s (name a pid or a service directory)", strings.Join(serviceFolders(), ", "))
 }
 
 // check refuses options that make no sense together.

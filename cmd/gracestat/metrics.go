@@ -57,13 +57,8 @@ func metrics(services []Service) string {
 		if s.Watcher.PID > 0 {
 			up = 1
 		}
-		instances := []string{""}
-		if len(s.Workers) > 0 {
-			instances = nil
-		}
 		for _, w := range s.Workers {
 			at := []string{"service", s.Name, "instance", strconv.Itoa(w.ID.PID)}
-			instances = append(instances, at[3])
 			rss.add(float64(w.KB)*1024, at...)
 			if w.SoftKB > 0 {
 				soft.add(float64(w.SoftKB)*1024, at...)
@@ -93,8 +88,10 @@ func metrics(services []Service) string {
 		if r := s.lastRestart(); r != nil {
 			took.add(r.Took.Seconds(), of...)
 		}
-		if kb, ok := s.growth(time.Hour); ok {
-			growth.add(kb*1024, of...)
+		if samples, err := s.readHistory(time.Now().Add(-time.Hour)); err == nil {
+			if kb, ok := slope(samples); ok {
+				growth.add(kb*1024, of...)
+			}
 		}
 	}
 	var out strings.Builder

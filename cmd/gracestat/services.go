@@ -21,9 +21,6 @@ func serviceFolders() []string {
 	return []string{"/etc/service", "/run/service", "/service"}
 }
 
-// searched names those folders in messages.
-func searched() string { return strings.Join(serviceFolders(), ", ") }
-
 // findServices finds all services there are.
 func findServices() (targets []target) {
 	type file struct{ device, inode uint64 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"gracekit/lib/proc"
@@ -64,12 +65,8 @@ func (s *Service) attention() bool {
 	if s.noAlarm {
 		return false
 	}
-	for _, w := range s.Workers {
-		if w.alarm {
-			return true
-		}
-	}
-	return s.State == Unwatched || s.State == Paused || s.State == Down
+	return s.State == Unwatched || s.State == Paused || s.State == Down ||
+		slices.ContainsFunc(s.Workers, func(w Worker) bool { return w.alarm })
 }
 
 // lastRestart is the last one that is known, or nil.
@@ -151,20 +148,7 @@ func worst(workers []Worker) State {
 	}
 	at := 0
 	for _, w := range workers {
-		for i, state := range severity {
-			if w.State == state {
-				at = max(at, i)
-			}
-		}
+		at = max(at, slices.Index(severity, w.State))
 	}
 	return severity[at]
-}
-
-func hasSidekiq(workers []Worker) bool {
-	for _, w := range workers {
-		if w.HasJobs {
-			return true
-		}
-	}
-	return false
 }

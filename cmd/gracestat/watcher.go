@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -24,7 +23,7 @@ import (
 
 // watcher is a gracewatch that runs, and where it keeps its files.
 type watcher struct {
-	pid     int
+	id      proc.ID
 	argv    []string
 	state   string // of --state; "": in supervise of its service, or none
 	history string // of --history
@@ -37,20 +36,15 @@ func openWatcher(id proc.ID) (p *proc.Process, uid int, err error) {
 	if p, err = proc.OpenID(id); err != nil {
 		return nil, 0, err
 	}
-	if uid, err = checkWatcher(p); err != nil {
-		p.Close()
-		return nil, 0, err
-	}
-	return p, uid, nil
-}
-
-// checkWatcher finds out which user a gracewatch runs as.
-func checkWatcher(p *proc.Process) (uid int, err error) {
 	status, err := p.Status()
 	if err == nil && !hasName(p, "gracewatch") {
 		err = fmt.Errorf("%v is not a gracewatch", p.ID)
 	}
-	return status.EUID, err
+	if err != nil {
+		p.Close()
+		return nil, 0, err
+	}
+	return p, status.EUID, nil
 }
 
 // hasName reports whether a process has one of these names.
@@ -77,76 +71,44 @@ func findWatchers() (found []watcher) {
 	if err != nil {
 		return nil // nothing is found
 	}
-	room := make([]byte, 16<<10)
 	for _, entry := range entries {
 		pid, err := proc.ParsePID(entry.Name())
-		if err != nil || readProc(pid, "comm", room) != "gracewatch\n" {
+		if err != nil || readProc(pid, "comm") != "gracewatch\n" {
 			continue
 		}
-		w := watcher{pid: pid, argv: words(readProc(pid, "cmdline", room))}
+		p, err := proc.Open(pid)
+		if err != nil {
+			continue
+		}
+		w := watcher{id: p.ID, argv: strings.Split(strings.TrimSuffix(readProc(pid, "cmdline"), "\x00"), "\x00")}
+		p.Close()
 		w.state, w.history = w.file("--state"), w.file("--history")
 		found = append(found, w)
 	}
 	return found
 }
 
-// readProc reads a file of a process into room in one read, "" if it cannot be
-// read. There may be thousands of processes: os.ReadFile makes twice the system
-// calls.
-func readProc(pid int, name string, room []byte) string {
-	fd, err := unix.Open(fmt.Sprintf("/proc/%d/%s", pid, name), unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return ""
-	}
-	defer unix.Close(fd)
-	n, err := unix.Read(fd, room)
-	if err != nil {
-		return ""
-	}
-	return string(room[:n])
-}
-
-// words are those of a cmdline in /proc.
-func words(cmdline string) []string {
-	return strings.Split(strings.TrimSuffix(cmdline, "\x00"), "\x00")
-}
-
-// open opens the gracewatch, if it has not become another since it was found.
-func (w *watcher) open() (p *proc.Process, uid int, err error) {
-	if p, err = proc.Open(w.pid); err != nil {
-		return nil, 0, err
-	}
-	uid, err = checkWatcher(p)
-	if cmdline, _ := p.ReadFile("cmdline"); err == nil && !slices.Equal(words(string(cmdline)), w.argv) {
-		err = proc.ErrGone
-	}
-	if err != nil {
-		p.Close()
-		return nil, 0, err
-	}
-	return p, uid, nil
+// readProc reads a file of a process, "" if it cannot be read.
+func readProc(pid int, name string) string {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, name))
+	return string(text)
 }
 
 // programs are what is watched without being a service: processes that were started
 // by memory-killer(8), below systemd for example, which names them by their identity.
 func (c *collector) programs(services []Service) (programs []Service) {
 	for _, w := range c.watchers() {
-		if slices.ContainsFunc(services, func(s Service) bool { return s.Watcher.PID == w.pid }) {
+		if slices.ContainsFunc(services, func(s Service) bool { return s.Watcher == w.id }) {
 			continue
 		}
-		for _, word := range w.argv {
-			id, err := proc.ParseID(word)
-			if err != nil {
-				continue
-			}
-			t, err := service.Parse(word)
-			if err != nil {
-				continue
-			}
-			if s, _ := c.service(target{t, programName(id.PID), false}); s.Watcher.PID == w.pid {
-				programs = append(programs, s)
-			}
-			break
+		i := slices.IndexFunc(w.argv, func(word string) bool { _, err := proc.ParseID(word); return err == nil })
+		if i < 0 {
+			continue
+		}
+		id, _ := proc.ParseID(w.argv[i])
+		t, _ := service.Parse(w.argv[i])
+		if s, _ := c.service(target{t, programName(id.PID), false}); s.Watcher == w.id {
+			programs = append(programs, s)
 		}
 	}
 	return programs
@@ -154,13 +116,12 @@ func (c *collector) programs(services []Service) (programs []Service) {
 
 // programName is the systemd unit of a process, or else its own name.
 func programName(pid int) string {
-	room := make([]byte, 4<<10)
-	for line := range strings.Lines(readProc(pid, "cgroup", room)) {
+	for line := range strings.Lines(readProc(pid, "cgroup")) {
 		if unit, ok := strings.CutSuffix(filepath.Base(strings.TrimSpace(line)), ".service"); ok {
 			return unit
 		}
 	}
-	name, _, _ := strings.Cut(strings.TrimSpace(readProc(pid, "comm", room)), " ") // Sidekiq's has its version, too
+	name, _, _ := strings.Cut(strings.TrimSpace(readProc(pid, "comm")), " ") // Sidekiq's has its version, too
 	return name
 }
 
@@ -179,7 +140,7 @@ func (w *watcher) file(option string) (path string) {
 	if path == "" || filepath.IsAbs(path) {
 		return path
 	}
-	cwd, err := os.Readlink("/proc/" + strconv.Itoa(w.pid) + "/cwd")
+	cwd, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", w.id.PID))
 	if err != nil {
 		return ""
 	}
@@ -234,7 +195,7 @@ func (w *watcher) watches(t target, p *proc.Process, s *Service) bool {
 	if w.state == "" && (p == nil || !slices.Contains(w.argv, p.ID.String())) {
 		return false
 	}
-	wp, uid, err := w.open()
+	wp, uid, err := openWatcher(w.id)
 	if err != nil {
 		return false
 	}

@@ -90,12 +90,12 @@ func (c *Config) warn() {
 	}
 }
 
-// measures are the sizes that can be held against the limits, by their names.
-var measures = map[string]proc.Field{"rss": proc.RSS, "pss": proc.PSS, "uss": proc.USS, "anon": proc.Anon, "rss+swap": proc.RSS | proc.Swap}
+// Measures are the sizes that can be held against the limits, by their names.
+var Measures = map[string]proc.Field{"rss": proc.RSS, "pss": proc.PSS, "uss": proc.USS, "anon": proc.Anon, "rss+swap": proc.RSS | proc.Swap}
 
 // SetMeasure reads the name of a measure.
 func (c *Config) SetMeasure(text string) error {
-	if measures[text] == 0 {
+	if Measures[text] == 0 {
 		return fmt.Errorf("invalid measure %q (want rss, pss, uss, anon or rss+swap)", text)
 	}
 	c.Measure = text

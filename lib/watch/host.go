@@ -182,7 +182,7 @@ func (p *machineProcess) size() (int64, error) {
 	case cfg.hasSeveral():
 		scope = proc.ScopeProcess
 	}
-	measure := measures[cfg.Measure]
+	measure := Measures[cfg.Measure]
 	usage, err := p.host.scan.Usage(p.Process, scope, measure)
 	return measure.Sum(usage), err
 }
