@@ -169,26 +169,26 @@ func TestAServiceIsFollowed(t *testing.T) {
 		prog       run
 		script     []event
 		want       string
-		says       string // what is in the log, or in the environment of prog
+		logged     string // what is in the log, or in the environment of prog
 	}{
 		"its next process is watched": {size: constant(201), next: constant(50),
-			want: "0s over-hard, 0s restart-begin, 1s restart-done, 1s target-gone, 1s target-up", says: " GRACE_SERVICE=/"},
+			want: "0s over-hard, 0s restart-begin, 1s restart-done, 1s target-gone, 1s target-up", logged: " GRACE_SERVICE=/"},
 		"wanted down": {size: between(1, 10, 201), next: constant(1), most: 71 * time.Second, script: []event{isDown},
-			want: "10s over-hard, 10s restart-postponed, 1m10s restart-postponed", says: `why="the service is wanted down"`},
+			want: "10s over-hard, 10s restart-postponed, 1m10s restart-postponed", logged: `why="the service is wanted down"`},
 		"paused": {size: between(1, 10, 201), next: constant(1), most: 20 * time.Second,
 			script: []event{at(5, func(w *fakeWorld) { w.wanted.Paused = true })},
-			want:   "10s over-hard, 10s restart-postponed", says: `why="the service is paused"`},
+			want:   "10s over-hard, 10s restart-postponed", logged: `why="the service is paused"`},
 		"wanted down after a restart that failed": {size: constant(201), next: constant(1), most: 3 * time.Minute, prog: run{code: 1, spares: true},
 			script: []event{isDown, at(70, func(w *fakeWorld) { w.wanted.Up, w.prog = true, run{} })},
 			want: "0s over-hard, 0s restart-begin, 1s restart-failed, 1m1s restart-postponed, 2m1s restart-begin, 2m2s restart-done, " +
 				"2m2s target-gone, 2m2s target-up"},
 		"the grace timer of a process that exits is cancelled": {size: constant(101), next: between(1, 2, 101), most: 18 * time.Second,
 			config: func(c *Config) { c.Soft = units.KB(100) }, script: []event{at(5, dies)},
-			want: "0s over-soft, 5s target-gone, 5s target-up, 7s over-soft, 17s grace-over, 17s restart-begin", says: `stopped="the grace timer"`},
+			want: "0s over-soft, 5s target-gone, 5s target-up, 7s over-soft, 17s grace-over, 17s restart-begin", logged: `stopped="the grace timer"`},
 		"it exits during its restart: one": {size: constant(201), next: constant(1), prog: run{takes: 20 * time.Second, spares: true},
 			script: []event{at(5, dies)}, want: "0s over-hard, 0s restart-begin, 20s restart-done, 20s target-gone, 20s target-up"},
 		"a request right after a start is for the new process": {size: constant(1), next: constant(1), most: 8 * time.Second, config: onCommand,
-			script: []event{at(5, dies), command(5, "t")}, says: "GRACE_TARGET=101:",
+			script: []event{at(5, dies), command(5, "t")}, logged: "GRACE_TARGET=101:",
 			want: "5s target-gone, 5s target-up, 5s restart-begin, 6s restart-done, 6s target-gone, 6s target-up"},
 	} {
 		w, cfg := newWorld(t, c.size), config(t, 0, 200)
@@ -201,7 +201,7 @@ func TestAServiceIsFollowed(t *testing.T) {
 		}
 		w.prog, w.script = c.prog, c.script
 		j, err := watchFor(w, cfg, c.most)
-		if j.watched() != c.want || err != nil || !strings.Contains(j.full.String()+strings.Join(w.progs, "\n"), c.says) {
+		if j.watched() != c.want || err != nil || !strings.Contains(j.full.String()+strings.Join(w.progs, "\n"), c.logged) {
 			t.Errorf("%s: %s, %v\nwant %s\n%s%q", name, j.watched(), err, c.want, j.full.String(), w.progs)
 		}
 	}
@@ -215,7 +215,7 @@ func TestWhichLimitsAreTooLow(t *testing.T) {
 		soft, hard     int64
 		grace, watched time.Duration
 		least, most    int // restarts
-		says           []string
+		logged         []string
 	}{
 		"soft, below the footprint: up to an hour apart": {constant(150), true, 100, 0, 10 * time.Second, 12 * time.Hour, 12, 25,
 			[]string{"level=ERROR msg=limit-too-low", "fits_kb=225", "boot_kb=150", "limit=soft", "it had 150 KB right after its boot"}},
@@ -233,12 +233,12 @@ func TestWhichLimitsAreTooLow(t *testing.T) {
 		if n := len(j.timesOf("restart-done")); n < c.least || n > c.most {
 			t.Errorf("%s: %d restarts at %v", name, n, j.timesOf("restart-done"))
 		}
-		for _, text := range c.says {
+		for _, text := range c.logged {
 			if !strings.Contains(j.full.String(), text) {
 				t.Errorf("%s: %s is not in the log", name, text)
 			}
 		}
-		if c.sidekiq && c.says == nil && strings.Contains(j.full.String(), "limit-too-low") {
+		if c.sidekiq && c.logged == nil && strings.Contains(j.full.String(), "limit-too-low") {
 			t.Errorf("%s: it is logged that its limit is too low", name)
 		}
 	}

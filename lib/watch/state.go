@@ -31,7 +31,7 @@ func (l *loop) resumeState() error {
 	c, s := l.cfg, l.store
 	l.dirty = true
 	if !c.DryRun { // a dry run only reads it, and leaves it to the one that restarts
-		err := s.takeLock()
+		err := s.acquireLock()
 		if errors.Is(err, ErrLocked) {
 			return fmt.Errorf("%s: %w", s.path, err)
 		}

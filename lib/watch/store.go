@@ -41,8 +41,8 @@ func (f *fault) begins(err error) bool {
 // ErrLocked is the error of a state file that another gracewatch has.
 var ErrLocked = errors.New("locked by another gracewatch")
 
-// takeLock locks the file beside it.
-func (s *store) takeLock() error {
+// acquireLock locks the file beside it.
+func (s *store) acquireLock() error {
 	if s.lock != nil {
 		return nil
 	}
@@ -95,20 +95,20 @@ func (s *store) read() ([]byte, error) {
 // write replaces the file. If its directory was deleted, it may have been made
 // anew.
 func (s *store) write(text []byte) error {
-	if err := s.takeLock(); err != nil {
+	if err := s.acquireLock(); err != nil {
 		return err
 	}
 	err := s.dir.WriteFile(s.name, text, 0o600)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	held := *s
+	before := *s
 	s.dir, s.lock = nil, nil
-	if err := s.takeLock(); err != nil {
-		s.dir, s.lock = held.dir, held.lock
+	if err := s.acquireLock(); err != nil {
+		s.dir, s.lock = before.dir, before.lock
 		return err
 	}
-	held.close()
+	before.close()
 	return s.dir.WriteFile(s.name, text, 0o600)
 }
 
