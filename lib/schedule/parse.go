@@ -50,9 +50,6 @@ func Parse(text string) (Schedule, error) {
 	return s, nil
 }
 
-// Once is one signal, and no wait.
-func Once(sig unix.Signal) Schedule { return Schedule{Steps: []Step{{Signal: sig}}, Repeat: 1} }
-
 // add reads the next word: after a signal a number is seconds, elsewhere a signal.
 func (s *Schedule) add(word string) error {
 	if word == "forever" && s.Repeat < 0 {
@@ -85,7 +82,7 @@ var scopes = []proc.Scope{proc.ScopeProcess, proc.ScopeGroup, proc.ScopeTree, pr
 
 func parseStep(word string) (step Step, err error) {
 	name, scope, scoped := strings.Cut(word, "@")
-	step.Signal, err = ParseSignal(strings.TrimPrefix(name, "-"))
+	step.Signal, err = parseSignal(strings.TrimPrefix(name, "-"))
 	if err == nil && scoped {
 		step.Scoped = true
 		step.Scope, err = proc.ParseScope(scope, scopes)
@@ -96,8 +93,8 @@ func parseStep(word string) (step Step, err error) {
 // otherNames are the synonyms in signal(7).
 var otherNames = map[string]string{"IOT": "ABRT", "CLD": "CHLD", "POLL": "IO"}
 
-// ParseSignal reads a name, with or without SIG, or a number, 1 to 64.
-func ParseSignal(name string) (unix.Signal, error) {
+// parseSignal reads a name, with or without SIG, or a number, 1 to 64.
+func parseSignal(name string) (unix.Signal, error) {
 	if n, err := strconv.ParseUint(name, 10, 8); err == nil && n >= 1 && n <= 64 {
 		return unix.Signal(n), nil
 	}

@@ -88,7 +88,7 @@ func TestAnInvalidScheduleIsNamed(t *testing.T) {
 
 func TestASignalIsNamedAsItIsRead(t *testing.T) {
 	for sig := unix.Signal(1); sig <= 64; sig++ {
-		if again, err := ParseSignal(Name(sig)); err != nil || again != sig {
+		if again, err := parseSignal(Name(sig)); err != nil || again != sig {
 			t.Errorf("signal %d is %q, and that is %d, %v", sig, Name(sig), again, err)
 		}
 	}

@@ -1,7 +1,6 @@
 package schedule
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 
@@ -21,14 +20,12 @@ type Run struct {
 
 	own     proc.Own
 	scan    *proc.Scanner
+	leads   bool       // the target leads a process group
 	scope   proc.Scope // what is waited for: the target's, widened by what was signalled
 	members []proc.ID  // the processes of a tree, or of all, that were found so far
 	listed  bool       // all was listed once
 	marked  marked
 }
-
-// errOwn is the refusal to signal what the caller depends on.
-var errOwn = errors.New("the caller's own")
 
 // List records the members of ScopeAll: the target's group, its session, its
 // tree and the processes that carry its mark. Do lists them itself before its
@@ -105,45 +102,33 @@ func (r *Run) Do(s Schedule) (left []proc.ID, err error) {
 }
 
 // resolveScope decides what the signals without a scope of their own go to, and
-// what is waited for at first.
+// what is waited for at first. If the target leads no process group, the one that
+// it is in belongs to another process, most likely its supervisor.
 func (r *Run) resolveScope(s Schedule) error {
+	r.leads = true // or did, if it has ended
+	if r.Process != nil {
+		stat, err := r.Process.Stat()
+		if ignoreGone(err) != nil {
+			return err
+		}
+		r.leads = err != nil || stat.PGID == stat.PID
+	}
 	r.scope = proc.ScopeGroup
-	if r.Alone {
+	if r.Alone || !r.leads {
 		r.scope = proc.ScopeProcess
 	}
-	if r.Process == nil || r.Alone {
-		return nil
-	}
-	leads, err := r.leadsGroup()
-	if err != nil || leads {
-		return err
-	}
-	r.scope = proc.ScopeProcess
-	if slices.ContainsFunc(s.Steps, func(step Step) bool { return !step.Scoped || step.Scope == proc.ScopeGroup }) {
+	if !r.Alone && !r.leads && slices.ContainsFunc(s.Steps, func(step Step) bool { return !step.Scoped || step.Scope == proc.ScopeGroup }) {
 		r.Warn("%v leads no process group: only the process itself is signalled (start it with pgexec or chpst -P)", r.ID)
 	}
 	return nil
 }
 
-// leadsGroup tells whether the target leads a process group. If it does not, the
-// group that it is in belongs to another process, most likely its supervisor.
-func (r *Run) leadsGroup() (bool, error) {
-	if r.Process == nil {
-		return true, nil
-	}
-	s, err := r.Process.Stat()
-	if errors.Is(err, proc.ErrGone) {
-		return true, nil
-	}
-	return s.PGID == s.PID, err
-}
-
 // scopeOf is what a step signals.
 func (r *Run) scopeOf(step Step) proc.Scope {
-	if !step.Scoped {
+	switch {
+	case !step.Scoped:
 		return r.scope
-	}
-	if leads, err := r.leadsGroup(); step.Scope == proc.ScopeGroup && (err != nil || !leads) {
+	case step.Scope == proc.ScopeGroup && !r.leads:
 		return proc.ScopeProcess
 	}
 	return step.Scope
@@ -156,17 +141,17 @@ func (r *Run) allowed(scope proc.Scope) error {
 	case pid == 1:
 		return fmt.Errorf("cannot signal %v: it is init, which is never signalled", r.ID)
 	case pid == r.own.PID && r.Process != nil:
-		return fmt.Errorf("cannot signal %v: it is %w process", r.ID, errOwn)
+		return fmt.Errorf("cannot signal %v: it is the caller's own process", r.ID)
 	case slices.Contains(r.own.Supervisors, pid):
-		return fmt.Errorf("cannot signal %v: it is %w supervisor, or above that", r.ID, errOwn)
+		return fmt.Errorf("cannot signal %v: it is the caller's own supervisor, or above that", r.ID)
 	case scope != proc.ScopeGroup && scope != proc.ScopeAll:
 		return nil
 	case pid == r.own.PGID:
-		return fmt.Errorf("cannot signal the process group of %v: it is %w", r.ID, errOwn)
+		return fmt.Errorf("cannot signal the process group of %v: it is the caller's own", r.ID)
 	}
 	for _, supervisor := range r.own.Supervisors {
 		if pgid, err := unix.Getpgid(supervisor); err == nil && pgid == pid {
-			return fmt.Errorf("cannot signal the process group of %v: it is that of %w supervisor", r.ID, errOwn)
+			return fmt.Errorf("cannot signal the process group of %v: it is that of the caller's own supervisor", r.ID)
 		}
 	}
 	return nil
