@@ -1,7 +1,7 @@
 package integration
 
 import (
-	"os"
+	"fmt"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -100,7 +100,6 @@ func (a *app) nothingLeft() {
 // Start, status, restart and stop do what they say; of many starts at once one wins; a Sidekiq that dies comes back, one over
 // the limit is restarted gracefully by the killer beside it, and no job is lost. SIDEKIQ_WORKERS is how many there are.
 func TestBackgroundJobs(t *testing.T) {
-	t.Parallel()
 	s := newSandbox(t)
 	a := s.background("SIDEKIQ_DAEMON_MEMORY_KILLER=1", "SIDEKIQ_MEMORY_KILLER_MAX_RSS="+softKB,
 		"SIDEKIQ_MEMORY_KILLER_GRACE_TIME=1", "SIDEKIQ_MEMORY_KILLER_CHECK_INTERVAL=1")
@@ -150,13 +149,12 @@ func TestBackgroundJobsKilled(t *testing.T) {
 	t.Parallel()
 	for supervisor, hide := range map[string]string{"runsv": "", "s6-supervise": "runsvdir sv chpst"} {
 		t.Run(supervisor, func(t *testing.T) {
-			t.Parallel()
-			if hide != "" && os.Getuid() != 0 {
-				t.Skip("only root can hide programs")
-			}
 			s := newSandbox(t)
-			a := s.background()
+			if hide != "" {
+				s.NeedRoot()
+			}
 			s.Need(supervisor)
+			a := s.background()
 			a.hide = hide
 			a.wants(0, "start")
 			first := a.running("sidekiq")
@@ -166,23 +164,17 @@ func TestBackgroundJobsKilled(t *testing.T) {
 			}
 			parent.Kill() // the supervisor above starts another one
 			second := a.running("sidekiq", first)
-			if first.Alive() {
-				s.Errorf("two Sidekiqs after %s was killed", supervisor)
-			}
+			s.haveEnded(first)
 			above, _ := harness.FindProcess(harness.PIDOf(harness.FirstLine(a.path("tmp/pids/supervisor.id"))))
 			above.Kill()
 			a.wants(0, "start") // ends what has no supervisor, and starts
 			third := a.running("sidekiq", first, second)
-			if second.Alive() {
-				s.Error("two Sidekiqs after the supervisor above was killed")
-			}
+			s.haveEnded(second)
 			killer, _ := harness.FindProcess(harness.PIDOf(harness.FirstLine(a.path("tmp/pids/sv/sidekiq-memory-killer/supervise/pgid"))))
 			parent, _ = harness.FindProcess(killer.PPID)
 			parent.Kill()
 			a.stop()
-			if third.Alive() {
-				s.Error("it runs after stop")
-			}
+			s.haveEnded(third)
 		})
 	}
 }
@@ -190,7 +182,6 @@ func TestBackgroundJobsKilled(t *testing.T) {
 // A new release that does not share tmp/pids finds the supervisor of the last one by the logical path: start says that it
 // runs, and restart ends it.
 func TestANewReleaseFindsWhatTheLastOneStarted(t *testing.T) {
-	t.Parallel()
 	s := newSandbox(t)
 	a := s.background()
 	release := func(name string) {
@@ -208,21 +199,17 @@ func TestANewReleaseFindsWhatTheLastOneStarted(t *testing.T) {
 	a.wants(1, "start")
 	a.wants(0, "restart")
 	second := a.running("sidekiq", first)
-	if first.Alive() {
-		s.Error("restart has left the Sidekiq of the last release")
-	}
+	s.haveEnded(first)
 	release("release-3")
 	s.Must("rm", "-r", s.Path("release-2"))
-	a.wants(0, "stop")
-	s.Eventually("it has ended", func() bool { return !second.Alive() })
-	a.nothingLeft()
+	a.stop()
+	s.haveEnded(second)
 }
 
 // How long stop waits for a Sidekiq is what that was started with, whatever the caller has set.
 func TestStopUsesTheTimeoutOfStart(t *testing.T) {
-	t.Parallel()
 	s := newSandbox(t)
-	hung := s.Write("hung", "#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 1; done\n", 0o755)
+	hung := s.Script("hung", "trap '' TERM\nwhile :; do sleep 1; done\n")
 	a := s.background("SIDEKIQ_TIMEOUT=1", "SIDEKIQ_COMMAND="+hung)
 	a.wants(0, "start")
 	a.env = append(a.env, "SIDEKIQ_TIMEOUT=100")
@@ -231,7 +218,6 @@ func TestStopUsesTheTimeoutOfStart(t *testing.T) {
 
 // Wrong settings are refused before anything is started, and a program that fails at once is not left to be tried again.
 func TestAStartThatFails(t *testing.T) {
-	t.Parallel()
 	s := newSandbox(t)
 	a := s.background()
 	good := a.env
@@ -253,11 +239,8 @@ func TestAStartThatFails(t *testing.T) {
 
 // Root in the folder of another user becomes that user before it writes or starts anything.
 func TestRootInTheAppOfAnOrdinaryUser(t *testing.T) {
-	t.Parallel()
-	if os.Getuid() != 0 {
-		t.Skip("only root can become another user")
-	}
 	s := newSandbox(t)
+	s.NeedRoot()
 	a := s.background()
 	s.Must("chmod", "755", s.Dir)
 	s.Must("chmod", "777", a.redis.Socket)
@@ -267,14 +250,11 @@ func TestRootInTheAppOfAnOrdinaryUser(t *testing.T) {
 	a.env = append(a.env, "SIDEKIQ_USER=", "SIDEKIQ_COMMAND=sidekiq -c 2 -r ./app.rb")
 	a.wants(0, "start")
 	p := a.running("sidekiq")
-	for _, file := range []string{"tmp/pids", "log/sidekiq.log", "tmp/pids/sidekiq.pid", "tmp/pids/supervisor.id"} {
-		info, err := os.Stat(a.path(file))
-		if err != nil || info.Sys().(*syscall.Stat_t).Uid == 0 {
-			s.Errorf("%s: %v, or root's", file, err)
-		}
+	if r := s.Wants(0, "find", a.path("tmp"), a.path("log/sidekiq.log"), "-user", "root"); r.Stdout != "" {
+		s.Errorf("root's: %s", r.Stdout)
 	}
 	for _, q := range append(a.left(), p) {
-		if info, err := os.Stat("/proc/" + strings.Split(q.ID(), ":")[0]); err == nil && info.Sys().(*syscall.Stat_t).Uid == 0 {
+		if owner := s.Run("stat", "-c", "%U", fmt.Sprintf("/proc/%d", q.PID)); owner.Stdout == "root\n" {
 			s.Errorf("runs as root: %v", q)
 		}
 	}
@@ -283,7 +263,6 @@ func TestRootInTheAppOfAnOrdinaryUser(t *testing.T) {
 
 // In the foreground it becomes Sidekiq, and start does not start a second one beside it.
 func TestBackgroundJobsInTheForeground(t *testing.T) {
-	t.Parallel()
 	s := newSandbox(t)
 	a := s.background()
 	c := s.Start(a.call("start_foreground"))

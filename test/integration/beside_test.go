@@ -16,7 +16,6 @@ var tooSmall = map[string]string{"SIDEKIQ_MEMORY_KILLER_MAX_RSS": "1", "SIDEKIQ_
 
 // As in docs/setup/runit.md: the killer added to a service that is there already, whose directory stays as it was.
 func TestKillerBesideAServiceOfRunit(t *testing.T) {
-	t.Parallel()
 	s := newSandbox(t)
 	s.Need("chpst")
 	s.Script("sv/worker/run", ownService)

@@ -43,7 +43,6 @@ func openFiles(p harness.Process) map[string]string {
 
 // The watcher that memory-killer PROG leaves shares nothing with the program but stderr, and has no terminal.
 func TestAWatcherSharesNothingButStderrWithItsProgram(t *testing.T) {
-	t.Parallel()
 	s := newSandbox(t)
 	lock, err := os.Create(s.Path("lock"))
 	s.Check(err)

@@ -20,7 +20,6 @@ func (s *sandbox) parent(c *exec.Cmd) *harness.Child {
 
 // In whatever order the kernel lists the children of a parent with threads, each is watched once.
 func TestChildrenOfThreadsAreWatchedOnce(t *testing.T) {
-	t.Parallel()
 	s := newSandbox(t)
 	// Each line on standard input is a child more, of the main thread and of another one in turns.
 	c := s.Command("ruby", "--disable-gems", "-e", `$stdout.sync = true
@@ -51,7 +50,6 @@ func TestChildrenOfThreadsAreWatchedOnce(t *testing.T) {
 
 // Where descriptors are few, the children that can be watched are, and that others cannot is logged once.
 func TestMoreChildrenThanDescriptors(t *testing.T) {
-	t.Parallel()
 	s := newSandbox(t)
 	parent := s.parent(s.Command("sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 1000 & done; >ready; wait"))
 	s.Eventually("they are there", func() bool { return s.Exists("ready") })
@@ -70,7 +68,6 @@ func TestMoreChildrenThanDescriptors(t *testing.T) {
 
 // A watcher of 500 children has no more than 6 MB, of which more than 3 are its own binary, which stays resident.
 func TestFiveHundredChildren(t *testing.T) {
-	t.Parallel()
 	s := newSandbox(t)
 	const children = 500
 	parent := s.parent(s.Command("sh", "-c", `i=0; while [ $i -lt "$1" ]; do sleep 1000 & i=$((i+1)); done; >ready; wait`,

@@ -45,7 +45,6 @@ func TestFinishEndsTheGroupThatS6Names(t *testing.T) {
 		"two groups":   {"pgexec -f supervise/pgid sh -c '" + leaves + "' & exec sleep 1000", "exec ", 3},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			s := newSandbox(t)
 			s.Script("svc/run", "echo $$ >pid\n"+c.run+"\n")
 			s.Script("svc/finish", "read -r pgid <pid\n"+c.finish+"group-cleanup supervise/pgid \"$pgid\"\n")
@@ -62,7 +61,6 @@ func TestFinishEndsTheGroupThatS6Names(t *testing.T) {
 
 // Nothing is signalled by a number that is another process's by now, or that of a group older than the supervisor.
 func TestFinishSparesGroupsOfOtherProcesses(t *testing.T) {
-	t.Parallel()
 	s := newSandbox(t)
 	older := s.Start(s.Command("sh", "-c", "sleep 1000 & exec sleep 1000")) // leads a group, and started before s6-supervise
 	orphans := s.Start(s.Command("sh", "-c", "sleep 1000 &"))

@@ -10,7 +10,6 @@ import (
 // What jobs have started has ended when the next Sidekiq runs: after one that died, and after one that hangs, which is
 // killed at twice its timeout. No other process got a signal: not runsv, not the log process, not the service beside it.
 func TestExternalProcessesEndWithSidekiq(t *testing.T) {
-	t.Parallel()
 	s := newSandbox(t)
 	// A service that notes each signal it gets.
 	s.Script("witness/run", `
@@ -42,7 +41,7 @@ while [ ! -e end ]; do sleep 0.1; done
 	s.haveEnded(left...)
 
 	leak := k.enqueue(1, "LeakJob", beyondLimit, 0)[0]
-	s.Eventually("it has leaked", func() bool { return len(k.of(leak, "done")) == 1 })
+	k.await("done "+leak, 1)
 	left = starts(second, "StubbornJob", 1)
 	events := k.watched(map[string]string{"SIDEKIQ_MEMORY_KILLER_SHUTDOWN_WAIT": "1"})
 	events.Event("restart-done", 1)
@@ -60,7 +59,7 @@ while [ ! -e end ]; do sleep 0.1; done
 		s.Errorf("the service beside it got signals:\n%s", signals)
 	}
 	next := k.enqueue(1, "LeakJob", 0, 0)[0]
-	s.Eventually("the next one takes jobs", func() bool { return len(k.of(next, "done")) == 1 })
+	k.await("done "+next, 1)
 }
 
 // processesIn are those whose pids a file has so far, in whole lines.

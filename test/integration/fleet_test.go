@@ -25,7 +25,6 @@ func takesJobs(p harness.Process) bool { return p.Alive() && !strings.HasSuffix(
 // other, one of them takes jobs at every moment, no job is lost and none is done twice. A restart that was postponed is tried
 // again after a minute, or on request.
 func TestMemoryKillerLeavesTheLastOne(t *testing.T) {
-	t.Parallel()
 	s := newSandbox(t)
 	j, two := s.pair()
 	limit, err := strconv.Atoi(softKB)
@@ -69,7 +68,6 @@ func TestMemoryKillerLeavesTheLastOne(t *testing.T) {
 
 // Through Redis alone: what runs is listed, a long job postpones a restart, TSTP makes quiet, and TERM ends.
 func TestSignalsAndJobsThroughRedis(t *testing.T) {
-	t.Parallel()
 	s := newSandbox(t)
 	j, two := s.pair()
 	fleet := func(code int, text string, args ...string) harness.Result {

@@ -65,7 +65,6 @@ func TestWhatStandsInFrontOfSidekiqCutsNoJob(t *testing.T) {
 		"a cluster":            {"chpst", "exec chpst -P ruby " + testdata("cluster.rb") + " 2 SIDEKIQ", 2, "100"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			s := newSandbox(t)
 			s.Need(c.needs)
 			k := s.wrapped(c.line)

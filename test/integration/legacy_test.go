@@ -12,31 +12,10 @@ import (
 	"gracekit/test/harness"
 )
 
-// Legacy mode: the job hook asks for the checks, and no job is lost by the restarts that follow.
-func TestLegacyModeLosesNoJob(t *testing.T) {
-	t.Parallel()
-	s := newSandbox(t)
-	fifo := s.Path("control", "fifo") // its directory is made
-	k := s.sidekiq(map[string]string{"SIDEKIQ_COMMAND": "sidekiq -c 2 -r " + testdata("hooked.rb"),
-		"SIDEKIQ_MEMORY_KILLER_MAX_RSS": softKB, "MEMORY_KILLER_CONTROL": fifo})
-	events := k.watched(map[string]string{"SIDEKIQ_DAEMON_MEMORY_KILLER": "0", "MEMORY_KILLER_CONTROL": fifo})
-	events.Event("watching", 1)
-	k.working()
-	k.leak(0.1, func() bool { return events.Count("restart-done") >= 2 })
-	for _, e := range events.Seen() {
-		if e.Name == "restart-begin" && e.Fields["reason"] != "legacy" {
-			s.Errorf("reason is %q, want legacy: %s", e.Fields["reason"], e.Line)
-		}
-	}
-	if st, err := os.Stat(s.Path("control")); err != nil || st.Mode().Perm() != 0o755 {
-		s.Errorf("the directory of the FIFO: %v, %v; want 0755", st.Mode(), err)
-	}
-}
-
-// memory-killer in front of Sidekiq, which is another user's: it names the FIFO after the service, lets the user's
-// group write it, and passes it to the hook. Each watcher has its own, while the one before may still be at its restart.
-func TestLegacyModeInARunScript(t *testing.T) {
-	t.Parallel()
+// Legacy mode: the job hook asks for the checks. memory-killer in front of Sidekiq, which is another user's, names the FIFO
+// after the service, lets the user's group write it, and passes it to the hook. Each watcher has its own, while the one
+// before may still be at its restart.
+func TestLegacyMode(t *testing.T) {
 	s := newSandbox(t)
 	s.NeedRoot()
 	s.Need("chpst")
@@ -46,7 +25,8 @@ func TestLegacyModeInARunScript(t *testing.T) {
 	fifo := "/run/gracekit/" + name + ".control"
 	s.Cleanup(func() { os.Remove(fifo) }) // not /run/gracekit: another may be about to write there
 	s.Script(name+"/run", `exec 2>&1
-export SIDEKIQ_MEMORY_KILLER_MAX_RSS=`+softKB+` SIDEKIQ_MEMORY_KILLER_GRACE_TIME=0 SIDEKIQ_TIMEOUT=3 SIDEKIQ_USER=nobody
+export SIDEKIQ_MEMORY_KILLER_MAX_RSS=`+softKB+` SIDEKIQ_MEMORY_KILLER_GRACE_TIME=0
+export SIDEKIQ_MEMORY_KILLER_CHECK_INTERVAL=600 SIDEKIQ_TIMEOUT=3 SIDEKIQ_USER=nobody
 exec pgexec -s -f supervise/pgid memory-killer chpst -u nobody sidekiq -c 2 -r '`+testdata("hooked.rb")+`' --timeout 3 --environment production
 `)
 	s.Script(name+"/finish", "exec group-cleanup\n")
@@ -69,8 +49,8 @@ exec pgexec -s -f supervise/pgid memory-killer chpst -u nobody sidekiq -c 2 -r '
 			return err == nil && json.Unmarshal(text, &note) == nil && j.redis.Command("SISMEMBER", "processes", note.Identity) == "1"
 		})
 		j.enqueue(1, "LeakJob", beyondLimit, 0)
-		if begin := events.Event("restart-begin", n); begin.PID() != p.PID {
-			s.Errorf("restart of %d, want %d: %s", begin.PID(), p.PID, begin.Line)
+		if begin := events.Event("restart-begin", n); begin.PID() != p.PID || begin.Fields["reason"] != "legacy" {
+			s.Errorf("want a restart of %d, for the reason legacy: %s", p.PID, begin.Line)
 		}
 	}
 	events.Event("restart-done", 3)

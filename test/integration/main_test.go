@@ -17,8 +17,10 @@ func TestMain(m *testing.M) {
 // A sandbox is a world with what this package is about.
 type sandbox struct{ *harness.World }
 
+// newSandbox also has the test run beside the others.
 func newSandbox(t *testing.T) *sandbox {
 	t.Helper()
+	t.Parallel()
 	return &sandbox{harness.New(t)}
 }
 

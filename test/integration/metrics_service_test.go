@@ -17,7 +17,6 @@ func TestMetricsServices(t *testing.T) {
 		},
 	} {
 		t.Run(supervisor, func(t *testing.T) {
-			t.Parallel()
 			s := newSandbox(t)
 			metrics := s.ServiceDir(supervisor+"/gracestat-metrics", "gracestat-metrics")
 			s.Conf(metrics, map[string]string{"METRICS_FILE": s.Path("gracekit.prom"), "METRICS_INTERVAL": "1s"})

@@ -23,7 +23,6 @@ func (s *sandbox) restartedWith(notify string, env ...string) (events *harness.L
 
 // The examples of docs/metrics.md, as they are written there: a chat's webhook, mail, syslog.
 func TestNotifyExamples(t *testing.T) {
-	t.Parallel()
 	s := newSandbox(t)
 	s.Need("curl")
 	sent := s.Path("sent")
@@ -46,7 +45,6 @@ func TestNotifyExamples(t *testing.T) {
 
 // A program that hangs, fails or is removed never delays a restart.
 func TestNotifyNeverDelaysARestart(t *testing.T) {
-	t.Parallel()
 	s := newSandbox(t)
 	events := s.restartedWith(s.Script("hangs", "exec sleep 1000\n"))
 	if before, _, _ := strings.Cut(events.String(), "restart-done"); strings.Contains(before, "killed after") {

@@ -7,7 +7,6 @@ import (
 
 // An ordinary user can do with processes what the kernel allows, and is refused in one line where it does not.
 func TestOrdinaryUser(t *testing.T) {
-	t.Parallel()
 	s := newSandbox(t)
 	s.NeedRoot()
 	s.Need("chpst")

@@ -8,7 +8,6 @@ import (
 // A job that runs alone at each of two hard restarts is pushed back and runs again in the next process; at the second it is
 // named, and moved to Sidekiq's dead set.
 func TestPoisonIsMoved(t *testing.T) {
-	t.Parallel()
 	s := newSandbox(t)
 	k := s.sidekiq(map[string]string{"SIDEKIQ_TIMEOUT": "8"}) // as long again is left for Sidekiq to push the job back
 	old := k.working()

@@ -8,7 +8,6 @@ import (
 // The main job: a leaking Sidekiq is quieted, its running jobs end, it exits by TERM, runsv starts the next one,
 // which takes jobs; over several restarts every enqueued job is done exactly once.
 func TestLeakingSidekiqLosesNoJob(t *testing.T) {
-	t.Parallel()
 	s := newSandbox(t)
 	k := s.sidekiq(nil)
 	first := k.working()
@@ -41,7 +40,6 @@ func TestLeakingSidekiqLosesNoJob(t *testing.T) {
 
 // sv restart of the shipped service is graceful: running jobs end first, though they take longer than Sidekiq's timeout.
 func TestSvRestartLosesNoJob(t *testing.T) {
-	t.Parallel()
 	s := newSandbox(t)
 	k := s.sidekiq(nil)
 	first := k.working()

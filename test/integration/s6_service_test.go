@@ -38,7 +38,6 @@ func TestPlainS6SidekiqLosesNoJob(t *testing.T) {
 // Readiness is the service's own, though memory-killer stands in front of it: s6 has it of each process that the killer
 // brings about, when that reports it and no sooner.
 func TestS6ReadinessIsUnaffected(t *testing.T) {
-	t.Parallel()
 	s := newSandbox(t)
 	s.Script("svc/run", "exec memory-killer sh -c 'while ! rm go 2>/dev/null; do sleep 0.05; done; echo >&3; exec 3>&-; exec sleep 1000'\n")
 	s.Write("svc/notification-fd", "3\n", 0o644)

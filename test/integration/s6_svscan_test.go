@@ -14,7 +14,6 @@ import (
 type container struct{ *sandbox }
 
 func inContainer(t *testing.T) (*sandbox, container) {
-	t.Parallel()
 	s := newSandbox(t)
 	s.Need("s6-svscan")
 	s.Mkdir("environment")

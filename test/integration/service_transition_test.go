@@ -14,7 +14,6 @@ func TestServiceInTransition(t *testing.T) {
 		"s6-supervise": func(s *sandbox, dir string) service { return s.S6(dir) },
 	} {
 		t.Run(supervisor, func(t *testing.T) {
-			t.Parallel()
 			s := newSandbox(t)
 			s.Script("svc/run", "exec sleep 1000\n")
 			s.Script("svc/finish", "")

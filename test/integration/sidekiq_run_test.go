@@ -9,7 +9,6 @@ import (
 // sidekiq-run completes the command, and names the FIFO of the job hook after the service, as memory-killer does
 // (legacy.txtar), and not after the app.
 func TestWhatSidekiqRunBecomes(t *testing.T) {
-	t.Parallel()
 	s := newSandbox(t)
 	command := s.Script("command", `echo "$MEMORY_KILLER_CONTROL $*"`)
 	s.Mkdir("web/supervise", "app")
@@ -23,7 +22,6 @@ func TestWhatSidekiqRunBecomes(t *testing.T) {
 
 // Root becomes the user that SIDEKIQ_USER or the folder's owner names; what cannot be understood is never root.
 func TestWhoSidekiqRunsAs(t *testing.T) {
-	t.Parallel()
 	s := newSandbox(t)
 	s.NeedRoot()
 	s.Need("chpst")

@@ -2,7 +2,6 @@ package integration
 
 import (
 	"fmt"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -22,64 +21,33 @@ var quickWatch = map[string]string{
 	"SIDEKIQ_MEMORY_KILLER_CHECK_INTERVAL": "1",
 }
 
-// A ledger is the file to which all jobs append.
-type ledger struct {
-	s    *sandbox
-	file string
-}
+// A ledger is the file to which all jobs append what happens to them, and in which process: "start JID PID", "done JID PID".
+type ledger struct{ s *sandbox }
 
-// An entry is a line that a job has written: what happened to it, and in which process.
-type entry struct {
-	what string // start or done
-	jid  string
-	pid  int
-}
+// variable names the file to a worker.
+func (l ledger) variable() string { return "LEDGER=" + l.s.Path("ledger") }
 
-func (l ledger) entries() (all []entry) {
-	text, _ := os.ReadFile(l.file)
-	for line := range strings.Lines(string(text)) {
-		if !strings.HasSuffix(line, "\n") {
-			continue // half-written
-		}
-		var e entry
-		if _, err := fmt.Sscan(line, &e.what, &e.jid, &e.pid); err != nil {
-			l.s.Fatalf("ledger: %q: %v", line, err)
-		}
-		all = append(all, e)
-	}
-	return all
-}
-
-// of are the processes in which that happened to a job, in order.
-func (l ledger) of(jid, what string) (pids []int) {
-	for _, e := range l.entries() {
-		if e.jid == jid && e.what == what {
-			pids = append(pids, e.pid)
+// lines are those so far that begin so, as words.
+func (l ledger) lines(begin string) (lines [][]string) {
+	for line := range strings.Lines(l.s.Read("ledger")) {
+		if strings.HasPrefix(line, begin) && strings.HasSuffix(line, "\n") { // else half-written
+			lines = append(lines, strings.Fields(line))
 		}
 	}
-	return pids
+	return lines
 }
 
-func (l ledger) count(what string) (n int) {
-	for _, e := range l.entries() {
-		if e.what == what {
-			n++
-		}
-	}
-	return n
-}
-
-// await waits until so many jobs have started, or are done.
-func (l ledger) await(what string, n int) {
+// await waits until so many lines begin so.
+func (l ledger) await(begin string, n int) {
 	l.s.Helper()
-	l.s.Eventually(fmt.Sprintf("%d jobs: %s", n, what), func() bool { return l.count(what) >= n })
+	l.s.Eventually(fmt.Sprintf("%d jobs: %s", n, begin), func() bool { return len(l.lines(begin)) >= n })
 }
 
 // pids are the processes that did jobs, in order.
 func (l ledger) pids() (pids []int) {
-	for _, e := range l.entries() {
-		if !slices.Contains(pids, e.pid) {
-			pids = append(pids, e.pid)
+	for _, line := range l.lines("") {
+		if pid := harness.PIDOf(line[2]); !slices.Contains(pids, pid) {
+			pids = append(pids, pid)
 		}
 	}
 	return pids
@@ -89,8 +57,8 @@ func (l ledger) pids() (pids []int) {
 func (l ledger) exactlyOnce(jids ...string) {
 	l.s.Helper()
 	times := map[string]int{}
-	for _, e := range l.entries() {
-		times[e.what+" "+e.jid]++
+	for _, line := range l.lines("") {
+		times[line[0]+" "+line[1]]++
 	}
 	for _, jid := range jids {
 		if started, done := times["start "+jid], times["done "+jid]; started != 1 || done != 1 {
@@ -112,7 +80,7 @@ type jobs struct {
 func (s *sandbox) jobs() *jobs {
 	s.Helper()
 	s.Need("sidekiq")
-	return &jobs{ledger: ledger{s, s.Path("ledger")}, redis: s.Redis()}
+	return &jobs{ledger: ledger{s}, redis: s.Redis()}
 }
 
 func (j *jobs) enqueue(n int, class string, args ...any) (jids []string) {
@@ -142,14 +110,14 @@ func (j *jobs) leak(seconds float64, enough func() bool) {
 	j.s.Helper()
 	for !enough() {
 		j.enqueue(8, "LeakJob", 10, seconds)
-		j.s.Eventually("few jobs wait", func() bool { return len(j.jids)-j.count("done") < 8 })
+		j.s.Eventually("few jobs wait", func() bool { return len(j.jids)-len(j.lines("done")) < 8 })
 	}
 	j.allDone()
 }
 
 // environment is what a Sidekiq for the jobs needs.
 func (j *jobs) environment() []string {
-	return []string{"REDIS_URL=" + j.redis.URL(), "LEDGER=" + j.file}
+	return []string{"REDIS_URL=" + j.redis.URL(), j.variable()}
 }
 
 // conf is what a user would put into the conf/ of the service.
@@ -160,7 +128,7 @@ func (j *jobs) conf() map[string]string {
 		"SIDEKIQ_COMMAND": "sidekiq -c 2 -r " + testdata("app.rb"),
 		"SIDEKIQ_TIMEOUT": "3", // not 2: that long an idle thread waits for its last job, and would swallow one that is pushed back
 		"REDIS_URL":       j.redis.URL(),
-		"LEDGER":          j.file,
+		"LEDGER":          j.s.Path("ledger"),
 	}
 }
 

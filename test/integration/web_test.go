@@ -10,39 +10,46 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"gracekit/test/harness"
 )
 
-// A webServer is a real Puma in cluster mode, or unicorn, as a service of runsv that serves testdata/puma.ru on a unix socket.
-type webServer struct {
-	s       *sandbox
-	service *harness.Runsv
-	master  harness.Process
-	title   string // how those of its workers begin
-	client  *http.Client
+// A server of testdata/puma.ru on a unix socket: a real Puma in cluster mode, or unicorn.
+type server struct {
+	name     string // of the program
+	command  string
+	title    string // how those of its workers begin
+	settings string // a word of those in docs/other-workers.md
 }
+
+var (
+	puma      = server{"puma", "puma -C " + testdata("puma.rb"), "puma: cluster worker", "puma: cluster worker"}
+	preloaded = server{"puma", "env PRELOAD=1 " + puma.command, puma.title, puma.settings}
+	unicorn   = server{"unicorn", "unicorn -E none -c " + testdata("unicorn.rb"), "unicorn worker", "STOP_SIGNAL=QUIT"}
+)
 
 const webWorkers = 3
 
-func (s *sandbox) puma(preload string) *webServer {
-	return s.webServer("puma", "puma: cluster worker", "exec puma -C "+testdata("puma.rb"), "PRELOAD="+preload)
+// A webServer is one as a service of runsv.
+type webServer struct {
+	server
+	s       *sandbox
+	service *harness.Runsv
+	master  harness.Process
+	client  *http.Client
 }
 
-func (s *sandbox) unicorn() *webServer {
-	return s.webServer("unicorn", "unicorn worker", "exec unicorn -E none -c "+testdata("unicorn.rb"))
-}
-
-func (s *sandbox) webServer(program, title, command string, env ...string) *webServer {
+func (s *sandbox) serve(server server) *webServer {
 	s.Helper()
-	s.Need(program)
-	s.Script("web/run", "exec 2>&1\n"+command+" "+testdata("puma.ru")+"\n")
-	service := s.Runsv(s.Path("web"), append(env, "WEB_SOCKET="+s.Path("socket"))...)
+	s.Need(server.name)
+	s.Script("web/run", "exec 2>&1\nexec "+server.command+" "+testdata("puma.ru")+"\n")
+	service := s.Runsv(s.Path("web"), "WEB_SOCKET="+s.Path("socket"))
 	connect := func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", s.Path("socket")) }
 	transport := &http.Transport{DialContext: connect, DisableKeepAlives: true} // each request once, on a connection of its own
-	return &webServer{s, service, service.Running(), title, &http.Client{Transport: transport, Timeout: harness.Patience}}
+	return &webServer{server, s, service, service.Running(), &http.Client{Transport: transport, Timeout: harness.Patience}}
 }
 
 // workers waits until the master has all its workers, and none of the given ones.
@@ -75,17 +82,21 @@ func (web *webServer) get(path string) (pid int, err error) {
 // A crowd makes requests without a pause until it is stopped.
 type crowd struct {
 	all      sync.WaitGroup
-	mu       sync.Mutex // of all below
-	stopped  bool
-	answered map[int]int // by pid
-	failed   error       // the first
+	stopped  atomic.Bool
+	answered sync.Map     // by pid
+	failed   atomic.Value // the first error
 }
 
 func (web *webServer) crowd() *crowd {
-	c := &crowd{answered: map[int]int{}}
+	c := &crowd{}
 	for range 3 {
 		c.all.Go(func() {
-			for !c.request(web) {
+			for !c.stopped.Load() {
+				pid, err := web.get("/")
+				c.answered.Store(pid, true)
+				if err != nil {
+					c.failed.CompareAndSwap(nil, fmt.Sprintf("%s: %v", time.Now().Format("05.000"), err))
+				}
 			}
 		})
 	}
@@ -93,30 +104,9 @@ func (web *webServer) crowd() *crowd {
 	return c
 }
 
-// request makes one, and returns whether it was the last.
-func (c *crowd) request(web *webServer) (last bool) {
-	pid, err := web.get("/")
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.answered[pid]++
-	if c.failed == nil && err != nil {
-		c.failed = fmt.Errorf("%s: %w", time.Now().Format("05.000"), err)
-	}
-	return c.stopped
-}
-
 func (c *crowd) stop() {
-	c.mu.Lock()
-	c.stopped = true
-	c.mu.Unlock()
+	c.stopped.Store(true)
 	c.all.Wait()
-}
-
-// hasAnswered: a worker has answered a request.
-func (c *crowd) hasAnswered(worker harness.Process) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.answered[worker.PID] > 0
 }
 
 // leak has a worker grow by 64 MB.
@@ -145,31 +135,23 @@ func (s *sandbox) killerAsDocumented(word, target string, soft int) *harness.Log
 // worker go on, and no request fails. When its operator restarts the server the new workers are watched.
 func TestWorkersOfAWebServerAreRestartedAndNoRequestFails(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct {
-		server   func(s *sandbox) *webServer
-		settings string // a word of theirs
-	}{
-		"puma":            {func(s *sandbox) *webServer { return s.puma("0") }, "puma: cluster worker"},
-		"puma, preloaded": {func(s *sandbox) *webServer { return s.puma("1") }, "puma: cluster worker"},
-		"unicorn":         {(*sandbox).unicorn, "STOP_SIGNAL=QUIT"},
-	} {
+	for name, server := range map[string]server{"puma": puma, "puma, preloaded": preloaded, "unicorn": unicorn} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			s := newSandbox(t)
-			web := c.server(s)
+			web := s.serve(server)
 			first := web.workers()
-			w := s.killerAsDocumented(c.settings, web.service.Dir, s.KB(first[0])+45*1024)
+			w := s.killerAsDocumented(server.settings, web.service.Dir, s.KB(first[0])+45*1024)
 			w.Event("target-up", webWorkers)
 			load := web.crowd()
 			web.leak(first[0])
 			web.leak(first[1])
 			w.Event("restart-done", 2)
 			for _, worker := range web.workers(first[:2]...) {
-				s.Eventually(worker.ID()+" answers", func() bool { return load.hasAnswered(worker) })
+				s.Eventually(worker.ID()+" answers", func() bool { _, ok := load.answered.Load(worker.PID); return ok })
 			}
 			load.stop()
-			if s.Logf("requests, by worker: %v", load.answered); load.failed != nil {
-				s.Errorf("requests failed, the first at %v", load.failed)
+			if failed := load.failed.Load(); failed != nil {
+				s.Errorf("requests failed, the first at %v", failed)
 			}
 			if !web.master.Alive() || !first[2].Alive() {
 				s.Errorf("the parent lives: %v, the worker that did not leak: %v", web.master.Alive(), first[2].Alive())
@@ -213,9 +195,8 @@ func (s *sandbox) wantInTurn(w *harness.Log) {
 
 // A phased restart, by the command of docs/other-workers.md, replaces all workers and keeps the parent.
 func TestPumaInPlaceAsDocumented(t *testing.T) {
-	t.Parallel()
 	s := newSandbox(t)
-	web := s.puma("0")
+	web := s.serve(puma)
 	first := web.workers()
 	size := s.KB(web.master)
 	for _, worker := range first {
