@@ -172,3 +172,24 @@ func killAt(s *stage, w harness.Process, moment, state string, j journal) bool {
 	}
 	return false
 }
+
+// Its program that hangs gets TERM when --prog-timeout is over and then KILL, with its whole group; that is a failed
+// restart, and is tried again.
+func TestAProgramThatHangsIsEndedAndRunAgain(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	target, j := s.worker("worker")
+	prog := s.Script("prog", "trap '' TERM; sleep 1h & sleep 1h\n")
+	_, l := s.watched("watch", target, "-g 0 -i 50ms -r 300ms --prog-timeout 500ms", prog)
+	p := target.Running()
+	s.grow(p, j)
+	l.Line("prog-timeout 500ms: sending TERM to its group", 1)
+	s.Script("prog", "exec "+j.restarter()+"\n")
+	l.Line("prog-timeout 500ms: sending KILL to its group", 1)
+	l.Line("msg=restart-failed", 1)
+	l.Line("msg=restart-done", 1)
+	target.Running(p)
+	if left := harness.ProcessesOf("GRACE_TARGET="+p.ID(), s.Path("nowhere"), nil); len(left) > 0 {
+		s.Errorf("left of the program: %v", left[0])
+	}
+}

@@ -2,6 +2,7 @@ package fault
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -9,12 +10,6 @@ import (
 
 	"gracekit/test/harness"
 )
-
-// A lie is a file that lies over one of a process in /proc, for one gracewatch alone.
-type lie struct {
-	s    *stage
-	file *os.File
-}
 
 const (
 	smallPages = "9000 2000 500 300 0 5000 0\n                     \n"
@@ -31,18 +26,6 @@ func (s *stage) lies(p harness.Process, from, name, options string, prog ...stri
 	return s.Watch(s.Command(argv[0], append(argv[1:], prog...)...))
 }
 
-// shows replaces its text in one write: no reader gets half of it.
-func (l lie) shows(text string) {
-	l.s.Helper()
-	if text == "" {
-		l.s.Check(l.file.Truncate(0))
-		return
-	}
-	text += strings.Repeat(" ", max(0, len(smallPages)-len(text)))
-	_, err := l.file.WriteAt([]byte(text), 0)
-	l.s.Check(err)
-}
-
 // A reading of /proc that is nonsense, as lxcfs has shown, is logged once and skipped: it stops no grace timer and starts no
 // restart; when it makes sense again, all goes on.
 func TestAReadingThatIsNonsense(t *testing.T) {
@@ -57,21 +40,28 @@ func TestAReadingThatIsNonsense(t *testing.T) {
 			t.Parallel()
 			s := newStage(t)
 			p := s.Start(s.Command("sleep", "1000")).Process // one thread: there is no other to read of
-			f, err := os.Create(s.Path("statm"))
+			statm, err := os.Create(s.Path("statm"))
 			s.Check(err)
-			defer f.Close()
-			statm := lie{s, f}
-			statm.shows(smallPages)
+			defer statm.Close()
+			shows := func(text string) { // in one write: no reader gets half of it
+				if text == "" {
+					s.Check(statm.Truncate(0))
+					return
+				}
+				_, err := fmt.Fprintf(io.NewOffsetWriter(statm, 0), "%-*s", len(smallPages), text)
+				s.Check(err)
+			}
+			shows(smallPages)
 			l := s.lies(p, s.Path("statm"), "statm", "-g 1h -i 20ms -H 2000000", "touch", s.Path("restarted"))
 			l.Line("msg=watching", 1)
-			statm.shows(nonsense)
+			shows(nonsense)
 			l.Line("msg=read-failed", 1)
-			statm.shows(largePages)
+			shows(largePages)
 			l.Line("msg=over-soft", 1)
-			statm.shows(nonsense)
+			shows(nonsense)
 			l.Line("msg=read-failed", 2)
 			l.Reads(50)
-			statm.shows(smallPages)
+			shows(smallPages)
 			l.Line("msg=under-soft", 1)
 			if events := l.Names(); !slices.Equal(events, []string{"watching", "read-failed", "over-soft", "read-failed", "under-soft"}) {
 				s.Errorf("%q", events)

@@ -3,49 +3,11 @@ package fault
 import (
 	"os"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// Taken down in the grace time, a service stays down: gracewatch logs that its timer is cancelled, and starts nothing.
-func TestDownInTheGraceTime(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	target, j := s.worker("worker")
-	_, l := s.watched("watch", target, "-g 1h -i 50ms -r 100ms", j.restarter())
-	s.grow(target.Running(), j)
-	l.Line("msg=over-soft", 1)
-	target.Control("d")
-	l.Line(`msg=target-gone .*why="the service is wanted down" stopped="the grace timer"`, 1)
-	target.Control("u")
-	l.Line("msg=target-up", 1)
-	l.WantLines("msg=restart-", 0)
-}
-
-// Taken down during its restart, a service is down when that is over, and stays so.
-func TestDownDuringTheRestart(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	target, j := s.worker("worker", "-ignore-term")
-	prog := s.program(j, "", "-quiet 1h")
-	_, l := s.watched("watch", target, "-g 0 -i 50ms -r 100ms", prog.name)
-	p := target.Running()
-	s.grow(p, j)
-	j.event("QUIET", 1)
-	target.Control("d")
-	j.event("IGNORED", 1)
-	s.Check(p.Signal(unix.SIGKILL))
-	l.Line("msg=restart-done", 1)
-	l.Line(`msg=target-gone .*why="the service is wanted down"`, 1)
-	s.Eventually("it is down", func() bool { return target.Stat() == "down" })
-	time.Sleep(1500 * time.Millisecond) // runsv would start it within a second
-	if target.Stat() != "down" || len(j.of("START")) != 1 {
-		s.Errorf("%s after %d starts", target.Stat(), len(j.of("START")))
-	}
-}
-
-// The operator of an s6 service wins, too: s6-svc -d in the grace time, and while the process does not end.
+// A service that its operator has taken down is not restarted, though its process does not end: s6-svc -d.
 func TestDownUnderS6(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)

@@ -101,6 +101,19 @@ func (j journal) event(event string, nth int) (e entry) {
 	return e
 }
 
+// restartedOnce is for the end of a test: one restart, of that process, and nothing has come to any other.
+func (j journal) restartedOnce(id string) {
+	j.s.Helper()
+	if n := len(j.of("RESTART")); n != 1 {
+		j.s.Errorf("%d restarts, not 1", n)
+	}
+	for _, e := range j.entries() {
+		if e.id != id && (e.event == "RESTART" || e.event == "QUIET" || e.event == "END") {
+			j.s.Errorf("%v got %s", e.id, e.event)
+		}
+	}
+}
+
 const (
 	soft  = 30000 // KB, well above a worker's own size
 	large = 40000 // KB, what a worker grows by

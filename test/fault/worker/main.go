@@ -16,7 +16,7 @@ import (
 )
 
 const usage = `usage: worker serve [-max KB] [-after DURATION] [-ignore-term] JOURNAL
-       worker restart [-quiet DURATION] [-code N] [-hang] JOURNAL
+       worker restart [-quiet DURATION] JOURNAL
 
 serve: small; after DURATION (0: not before SIGUSR2) it grows by KB. USR1 makes
 it small again, TSTP quiet, and small, too: nothing but the memory of its
@@ -36,8 +36,6 @@ func main() {
 	after := flag.Duration("after", 0, "")
 	ignoreTerm := flag.Bool("ignore-term", false, "")
 	quiet := flag.Duration("quiet", 0, "")
-	code := flag.Int("code", 0, "")
-	hang := flag.Bool("hang", false, "")
 	check(flag.CommandLine.Parse(os.Args[2:]))
 	j, err := os.OpenFile(flag.Arg(0), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
 	check(err)
@@ -45,7 +43,7 @@ func main() {
 		serve(j, *limit, *after, *ignoreTerm)
 		return
 	}
-	restart(j, *quiet, *code, *hang)
+	restart(j, *quiet)
 }
 
 func note(j *os.File, event string, id proc.ID) {
@@ -93,7 +91,7 @@ func serve(j *os.File, limit int, after time.Duration, ignoreTerm bool) {
 	}
 }
 
-func restart(j *os.File, quiet time.Duration, code int, hang bool) {
+func restart(j *os.File, quiet time.Duration) {
 	id, err := proc.ParseID(os.Getenv("GRACE_TARGET"))
 	check(err)
 	note(j, "RESTART", id)
@@ -102,16 +100,7 @@ func restart(j *os.File, quiet time.Duration, code int, hang bool) {
 		note(j, "GONE", id)
 		return
 	}
-	if code != 0 {
-		os.Exit(code)
-	}
-	if hang {
-		signal.Ignore(unix.SIGTERM)
-	}
 	check(p.Signal(unix.SIGTSTP))
-	for hang {
-		time.Sleep(time.Hour)
-	}
 	wait(p, quiet)
 	p.Signal(unix.SIGTERM)
 	wait(p, -1)
