@@ -34,6 +34,14 @@ func New(name, usage string, stdout, stderr io.Writer) *Command {
 	return c
 }
 
+// Subcommand is a command of a program, with flags and a usage of its own. What
+// was said before its name, -q and -v, holds for it too.
+func (c *Command) Subcommand(usage string) *Command {
+	sub := New(c.name, usage, c.Stdout, c.stderr)
+	sub.Quiet, sub.Verbose = c.Quiet, c.Verbose
+	return sub
+}
+
 // Bool is a flag that is given or not.
 func (c *Command) Bool(name, letter string) *bool { return c.flags.BoolP(name, letter, false, "") }
 

@@ -46,9 +46,7 @@ func TestADeadStderr(t *testing.T) {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), "CLI_TEST_STDERR=1", "GORACE=atexit_sleep_ms=0")
 	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	r.Close() // the logger is gone
 	cmd.Stderr = w
 	out, err := cmd.Output()

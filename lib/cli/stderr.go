@@ -67,21 +67,13 @@ func (l *lines) writeLine(line []byte) error {
 			return err
 		}
 	}
-	if l.lost == 0 {
-		return l.write(line)
-	}
-	note := fmt.Appendf(nil, "%s: warning: lines lost before this one: %d (stderr was full)\n", l.program, l.lost)
-	if len(note)+len(line) <= maxLine {
-		if err := l.write(append(note, line...)); err != nil {
+	if l.lost > 0 {
+		note := fmt.Appendf(nil, "%s: warning: lines lost before this one: %d (stderr was full)\n", l.program, l.lost)
+		if err := l.write(note); err != nil {
 			return err
 		}
 		l.lost = 0
-		return nil
 	}
-	if err := l.write(note); err != nil {
-		return err
-	}
-	l.lost = 0
 	return l.write(line)
 }
 

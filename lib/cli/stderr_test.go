@@ -11,32 +11,36 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fullPipe is a pipe into which nothing fits any more, as of a logger that
-// stands still. Its descriptors block, as those of a logger do.
-func fullPipe(t *testing.T) (r, w int) {
+func must(t *testing.T, err error) {
 	t.Helper()
-	var fds [2]int
-	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Close(fds[0]); unix.Close(fds[1]) })
-	fill(t, fds[1])
-	return fds[0], fds[1]
-}
-
-func fill(t *testing.T, w int) {
-	t.Helper()
-	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", w), unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// pipe is one whose descriptors block, as those of a logger do.
+func pipe(t *testing.T) (r, w int) {
+	t.Helper()
+	var fds [2]int
+	must(t, unix.Pipe2(fds[:], unix.O_CLOEXEC))
+	t.Cleanup(func() { unix.Close(fds[0]); unix.Close(fds[1]) })
+	return fds[0], fds[1]
+}
+
+// fullPipe is a pipe into which nothing fits any more, as of a logger that
+// stands still.
+func fullPipe(t *testing.T) (r, w int) {
+	t.Helper()
+	r, w = pipe(t)
+	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", w), unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	must(t, err)
 	defer unix.Close(fd)
-	for block := make([]byte, 1<<16); err == nil; {
-		_, err = unix.Write(fd, block)
+	for _, size := range []int{1 << 16, 1} {
+		for err = nil; err == nil; {
+			_, err = unix.Write(fd, make([]byte, size))
+		}
 	}
-	for err = nil; err == nil; {
-		_, err = unix.Write(fd, []byte{0})
-	}
+	return r, w
 }
 
 // empty reads all that is in a pipe.
@@ -46,15 +50,12 @@ func empty(t *testing.T, r int) string {
 	buffer := make([]byte, 1<<16)
 	for {
 		n, err := unix.IoctlGetInt(r, unix.TIOCINQ)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		if n == 0 {
 			return strings.Trim(text.String(), "\x00")
 		}
-		if n, err = unix.Read(r, buffer); err != nil {
-			t.Fatal(err)
-		}
+		n, err = unix.Read(r, buffer)
+		must(t, err)
 		text.Write(buffer[:n])
 	}
 }
@@ -93,24 +94,19 @@ func TestAFullPipeNeverBlocksAndLostLinesAreCounted(t *testing.T) {
 
 func TestAFIFOWithoutAReaderIsTriedAgain(t *testing.T) {
 	fifo := filepath.Join(t.TempDir(), "fifo")
-	if err := unix.Mkfifo(fifo, 0o600); err != nil {
-		t.Fatal(err)
+	must(t, unix.Mkfifo(fifo, 0o600))
+	open := func(flags int) int {
+		fd, err := unix.Open(fifo, flags|unix.O_CLOEXEC, 0)
+		must(t, err)
+		return fd
 	}
-	r, err := unix.Open(fifo, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w, err := unix.Open(fifo, unix.O_WRONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := open(unix.O_RDONLY | unix.O_NONBLOCK)
+	w := open(unix.O_WRONLY)
 	defer unix.Close(w)
 	unix.Close(r)
 	l := &lines{fd: w, program: "prog"}
 	fmt.Fprint(l, "one\n")
-	if r, err = unix.Open(fifo, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0); err != nil {
-		t.Fatal(err)
-	}
+	r = open(unix.O_RDONLY | unix.O_NONBLOCK)
 	defer unix.Close(r)
 	fmt.Fprint(l, "two\n")
 	if got, want := empty(t, r), "prog: warning: lines lost before this one: 1 (stderr was full)\ntwo\n"; got != want {
@@ -146,9 +142,7 @@ func TestWhereThePipeCannotBeOpenedAThreadWrites(t *testing.T) {
 
 func TestASocketNobodyReadsNeverBlocks(t *testing.T) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer unix.Close(fds[0])
 	defer unix.Close(fds[1])
 	l := &lines{fd: fds[1], program: "prog"}
@@ -162,9 +156,7 @@ func TestASocketNobodyReadsNeverBlocks(t *testing.T) {
 func TestARegularFileKeepsItsOffset(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "log")
 	f, err := os.Create(name) // without O_APPEND, as 2>log has it
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer f.Close()
 	f.WriteString("of the application\n")
 	l := &lines{fd: int(f.Fd()), program: "prog"}
@@ -177,15 +169,10 @@ func TestARegularFileKeepsItsOffset(t *testing.T) {
 }
 
 func TestALineIsAtMostWhatAPipeTakesWhole(t *testing.T) {
-	var fds [2]int
-	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fds[0])
-	defer unix.Close(fds[1])
-	l := &lines{fd: fds[1], program: "prog"}
+	r, w := pipe(t)
+	l := &lines{fd: w, program: "prog"}
 	fmt.Fprintf(l, "%s\n", strings.Repeat("é", 5000))
-	got := empty(t, fds[0])
+	got := empty(t, r)
 	if len(got) > maxLine || len(got) < maxLine-8 || !strings.HasSuffix(got, "é...\n") {
 		t.Errorf("%d bytes, %q", len(got), got[len(got)-20:])
 	}
