@@ -87,6 +87,7 @@ const (
 	paused                  // on command
 )
 
+// phase is the only place where it is worked out.
 func (l *loop) phase() phase {
 	switch {
 	case l.restart != nil && l.restart.due == 0:
@@ -124,14 +125,18 @@ func (l *loop) waits() waits {
 // and of whether the one that is restarted passes the hard limit.
 func (l *loop) nextCheck() time.Duration {
 	at := l.checkAt
-	switch {
-	case l.target == nil && l.restart == nil:
+	switch l.phase() {
+	case searching:
 		return at
-	case l.kept.Paused, l.target == nil, l.restart != nil && l.target.Ended():
+	case paused:
 		return grace.Never
-	case l.restart != nil:
+	case restarting, settling:
+		if l.kept.Paused || l.target == nil || l.target.Ended() {
+			return grace.Never
+		}
 		return at
-	case l.replacement.Active():
+	}
+	if l.replacement.Active() {
 		return min(at, l.replacement.Until)
 	}
 	for _, d := range l.order {
