@@ -79,6 +79,8 @@ func TestHowLongRestartsAreDelayed(t *testing.T) {
 		"hard, above the footprint: a leak": {life{Hard, 1100, 1101, booted, 2 * s, false}, life{}, never, -1},
 		"hard, another process, past 1.25 times the least it was seen over with": {untitled, life{Hard, 900, 1251, Footprint{}, 0, false},
 			[]time.Duration{0, 0, m - s, 0}, 2},
+		"hard, another process, over it after a minute to the second": {life{Hard, 900, 1000, Footprint{}, m, false}, life{},
+			make([]time.Duration, 3), 2},
 		"hard, a Sidekiq that boots is let boot": {booting, life{Hard, 900, 5000, Footprint{}, 0, true},
 			[]time.Duration{0, 0, m - s, 2*m - s}, 2},
 		"hard, but not past 95 % of the memory there is": {booting, life{Hard, 900, 95001, Footprint{}, 0, true},
@@ -117,6 +119,21 @@ func TestAnotherChildOfTheSameParentIsNeitherCountedNorDelayed(t *testing.T) {
 	}
 	if b.Hard.Count != 1 {
 		t.Errorf("%d are counted", b.Hard.Count)
+	}
+}
+
+func TestOfSeveralGuessesAtTheFootprintTheSmallestCounts(t *testing.T) {
+	var b Backoff
+	now := 1000 * s
+	for _, kb := range []int64{2000, 1000, 3000} {
+		b = b.restarted(due{Instance{Started: now}, Hard, 900, now, kb}, now)
+		now += s
+	}
+	for kb, delayed := range map[int64]bool{1250: true, 1251: false} {
+		v := b.decide(due{Instance{Started: now}, Hard, 900, now, kb}, Sample{})
+		if !v.TooLow || v.NeedKB != 1000 || (v.NotBefore > now) != delayed {
+			t.Errorf("%d KB: %+v", kb, v)
+		}
 	}
 }
 

@@ -87,7 +87,7 @@ const (
 	paused                  // on command
 )
 
-// phase is the only place where it is worked out.
+// phase follows from the restart, the target and the pause, here alone.
 func (l *loop) phase() phase {
 	switch {
 	case l.restart != nil && l.restart.due == 0:
