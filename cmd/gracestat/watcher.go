@@ -49,8 +49,8 @@ func openWatcher(id proc.ID) (p *proc.Process, uid int, err error) {
 
 // hasName reports whether a process has one of these names.
 func hasName(p *proc.Process, names ...string) bool {
-	comm, err := p.ReadFile("comm")
-	return err == nil && slices.Contains(names, strings.TrimSuffix(string(comm), "\n"))
+	name, err := p.Name()
+	return err == nil && slices.Contains(names, name)
 }
 
 // scanEvery is how often all processes are looked through for watchers.

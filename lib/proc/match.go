@@ -46,9 +46,9 @@ func (sc *Scanner) Match(p *Process, glob string) ([]Stat, error) {
 
 func (p *Process) matches(glob string) bool {
 	cmdline, _ := p.ReadFile("cmdline") // empty if it has ended
-	name, _ := p.ReadFile("comm")
+	name, _ := p.Name()
 	title := string(bytes.ReplaceAll(bytes.TrimRight(cmdline, "\x00"), []byte{0}, []byte{' '}))
-	return globMatches(glob, title) || globMatches(glob, strings.TrimSuffix(string(name), "\n"))
+	return globMatches(glob, title) || globMatches(glob, name)
 }
 
 // globMatches is path.Match without its rule that * and ? match no slash.

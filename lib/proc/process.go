@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -125,6 +126,12 @@ func (p *Process) Status() (Status, error) {
 		return Status{}, err
 	}
 	return parseStatus(text)
+}
+
+// Name is the name of the process as ps prints it, /proc/PID/comm.
+func (p *Process) Name() (string, error) {
+	comm, err := p.ReadFile("comm")
+	return strings.TrimSuffix(string(comm), "\n"), err
 }
 
 // PollFd is what ppoll(2) waits on for the end of the process: POLLIN, which

@@ -1,7 +1,6 @@
 package restart
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"time"
@@ -98,9 +97,8 @@ type live struct {
 }
 
 func newLive(p *proc.Process, c Config) *live {
-	comm, _ := p.ReadFile("comm") // a process that has just ended has none
 	name := p.ID.String()
-	if comm = bytes.TrimSuffix(comm, []byte("\n")); len(comm) > 0 {
+	if comm, _ := p.Name(); comm != "" { // a process that has just ended has none
 		name = fmt.Sprintf("%v (%s)", p.ID, comm)
 	}
 	return &live{p: p, watch: sidekiq.NewWatch(p), config: c, name: name}

@@ -141,6 +141,6 @@ func nameOf(id proc.ID) string {
 		return ""
 	}
 	defer p.Close()
-	comm, _ := p.ReadFile("comm")
-	return strings.TrimSuffix(string(comm), "\n")
+	name, _ := p.Name()
+	return name
 }

@@ -2,9 +2,7 @@ package service
 
 import (
 	"errors"
-	"fmt"
 	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -95,7 +93,6 @@ func TestAnythingButAFIFOOfTheCallerIsRefusedAndNotTouched(t *testing.T) {
 		"a link to a FIFO":   {func(path string) error { return errors.Join(unix.Mkfifo(path+"1", 0o640), os.Symlink("fifo1", path)) }, "not a FIFO"},
 		"a link to nothing":  {func(path string) error { return os.Symlink("nothing", path) }, "not a FIFO"},
 		"a link to a device": {func(path string) error { return os.Symlink("/dev/null", path) }, "not a FIFO"},
-		"a socket":           {bindSocket, "not a FIFO"},
 		"a hard link":        {func(path string) error { return errors.Join(unix.Mkfifo(path, 0o640), os.Link(path, path+"1")) }, "it has 2 hard links"},
 		"another user's": {func(path string) error {
 			return errors.Join(unix.Mkfifo(path, 0o640), os.Chown(path, nobody, nobody))
@@ -122,18 +119,4 @@ func TestAnythingButAFIFOOfTheCallerIsRefusedAndNotTouched(t *testing.T) {
 			t.Errorf("%s: %v was made", what, now)
 		}
 	}
-}
-
-func bindSocket(path string) error {
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	dir, err := os.Open(filepath.Dir(path)) // the path of a socket is short
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return unix.Bind(fd, &unix.SockaddrUnix{Name: fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), filepath.Base(path))})
 }

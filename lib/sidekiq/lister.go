@@ -116,7 +116,7 @@ func (l *Lister) IsBooting(target *proc.Process) bool {
 // name of the process, or by the arguments of ruby and of bundle exec. A fork of a
 // job has the name, too, but also a title, which is that of its parent.
 func isBooting(p *proc.Process) bool {
-	comm, err := p.ReadFile("comm")
+	name, err := p.Name()
 	if err != nil {
 		return false
 	}
@@ -124,7 +124,6 @@ func isBooting(p *proc.Process) bool {
 	if _, err := ParseTitle(cmdline); err != ErrNoTitle {
 		return false
 	}
-	name := strings.TrimSuffix(string(comm), "\n")
 	if name == "sidekiq" {
 		return true
 	}
