@@ -79,36 +79,19 @@ const control = `
 	3.times { GracekitJobHook.new.call { 1 } }
 	puts "#{GC.stat(:major_gc_count) - before} #{fifo.read_nonblock(9, exception: false).inspect}"`
 
-func runJobs(t *testing.T, limit string) string {
-	t.Helper()
-	return ruby(t, control, "MEMORY_KILLER_CONTROL="+t.TempDir()+"/fifo", "SIDEKIQ_MEMORY_KILLER_MAX_RSS="+limit)
-}
-
-func TestAShareIsLeftToTheWatcher(t *testing.T) {
-	if got := runJobs(t, "80%"); got != "0 \"ccc\"\n" {
-		t.Errorf("%q", got)
-	}
-}
-
-func TestWithoutALimitTheHookDoesNothing(t *testing.T) {
-	for _, limit := range []string{"", "0"} {
-		if got := runJobs(t, limit); got != "0 nil\n" {
-			t.Errorf("%q: %q", limit, got)
+func TestWhatJobsCostAndAskFor(t *testing.T) {
+	const invalid = `ERROR: gracekit job hook: SIDEKIQ_MEMORY_KILLER_MAX_RSS: invalid size "2e+06" (want 2000000, 1500M or 80%): no checks are asked for`
+	for limit, want := range map[string]string{
+		"":      "0 nil\n",
+		"0":     "0 nil\n",
+		"2e+06": invalid + "\n0 nil\n", // logged once
+		"80%":   "0 \"ccc\"\n",         // a share is left to the watcher
+		"1":     "1 \"ccc\"\n",         // over the limit one collection a minute comes first
+	} {
+		got := ruby(t, control, "MEMORY_KILLER_CONTROL="+t.TempDir()+"/fifo", "SIDEKIQ_MEMORY_KILLER_MAX_RSS="+limit)
+		if !strings.HasSuffix(got, want) || strings.Count(got, "\n") != strings.Count(want, "\n") {
+			t.Errorf("%q: %q, want %q", limit, got, want)
 		}
-	}
-}
-
-func TestAnInvalidLimitIsLoggedOnceAndDoesNothing(t *testing.T) {
-	const message = `ERROR: gracekit job hook: SIDEKIQ_MEMORY_KILLER_MAX_RSS: invalid size "2e+06" (want 2000000, 1500M or 80%): no checks are asked for` + "\n"
-	got := runJobs(t, "2e+06")
-	if strings.Count(got, message) != 1 || strings.Count(got, "\n") != 2 || !strings.HasSuffix(got, "\n0 nil\n") {
-		t.Errorf("%q", got)
-	}
-}
-
-func TestOverTheLimitOneCollectionAMinuteComesFirst(t *testing.T) {
-	if got := runJobs(t, "1"); got != "1 \"ccc\"\n" {
-		t.Errorf("%q", got)
 	}
 }
 

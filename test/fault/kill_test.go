@@ -3,16 +3,13 @@ package fault
 import (
 	"fmt"
 	"math/rand/v2"
-	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"gracekit/lib/proc"
 	"gracekit/test/harness"
 )
 
@@ -101,76 +98,6 @@ func (s *stage) checkRestarts(name string, entries []entry) (latest time.Duratio
 		latest = max(latest, late)
 	}
 	return latest
-}
-
-// Killed while its program runs, gracewatch waits for that, and starts no second one; also if it was killed before it
-// could note who that is.
-func TestKilledWhileItsProgramRunsItWaitsForThat(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	var all sync.WaitGroup
-	var missed atomic.Int32
-	for n, moment := range []string{"begun", "begun", "begun", "begun", "begun", "begun", "noted", "quiet", "quiet"} {
-		name := fmt.Sprintf("%s%d", moment, n)
-		target, j := s.worker(name)
-		watcher, l := s.watched(name+"-watch", target, "-g 0 -i 50ms -r 200ms", j.restarter("-quiet 2500ms"))
-		l.Line("msg=watching", 1)
-		p, w := target.Running(), watcher.Running()
-		state := target.Dir + "/supervise/gracewatch"
-		all.Go(func() {
-			// begun: the restart is noted, its program not yet; noted: that, too; quiet: the worker is.
-			seen := make(chan bool, 1)
-			go func() { seen <- killAt(s, w, moment, state, j) }()
-			s.grow(p, j)
-			if !<-seen { // this process was starved for all of the moment
-				s.Logf("%s: the moment has passed unseen", name)
-				missed.Add(1)
-				return
-			}
-			j.event("RESTARTED", 1)
-			target.Running(p)
-			s.Eventually("gracewatch is back", func() bool { return l.Count("watching") > 1 })
-			if n := len(j.of("RESTART")); n != 1 {
-				s.Errorf("%s: %d programs for one process", name, n)
-			}
-		})
-	}
-	all.Wait()
-	if missed.Load() == 9 {
-		s.Error("all moments have passed unseen")
-	}
-}
-
-// killAt kills w as soon as the moment is there; false if it has passed.
-func killAt(s *stage, w harness.Process, moment, state string, j journal) bool {
-	changes, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
-	s.Check(err)
-	defer unix.Close(changes)
-	_, err = unix.InotifyAddWatch(changes, filepath.Dir(state), unix.IN_MOVED_TO)
-	s.Check(err)
-	for deadline := time.Now().Add(harness.Patience); time.Now().Before(deadline); {
-		noted := instanceOf(state)
-		is := noted.State.Restarting
-		switch moment {
-		case "noted":
-			is = is && noted.Prog != ""
-		case "quiet":
-			is = len(j.of("QUIET")) > 0
-		}
-		if is {
-			return w.Signal(unix.SIGKILL) == nil
-		}
-		if len(j.of("RESTARTED")) > 0 {
-			return false
-		}
-		if moment == "quiet" {
-			time.Sleep(time.Millisecond)
-			continue
-		}
-		proc.Poll([]unix.PollFd{{Fd: int32(changes), Events: unix.POLLIN}}, time.Second)
-		unix.Read(changes, make([]byte, 4096))
-	}
-	return false
 }
 
 // Its program that hangs gets TERM when --prog-timeout is over and then KILL, with its whole group; that is a failed

@@ -57,7 +57,7 @@ func TestSuperviseDeletedAndMadeAnew(t *testing.T) {
 	s.grow(next, j)
 	l.Line("msg=restart-done", 1)
 	j.restartedOnce(next.ID())
-	if readSnapshot(s.Path("worker/supervise/gracewatch")).Version == 0 {
+	if !s.Exists("worker/supervise/gracewatch") {
 		s.Error("the state is not kept again")
 	}
 	second := s.Gracewatch("-s", "1", target.Dir, "true")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -14,23 +15,6 @@ import (
 	"gracekit/lib/watch"
 	"gracekit/test/harness"
 )
-
-// readSnapshot reads a state file; the zero Snapshot if there is none.
-func readSnapshot(file string) (s watch.Snapshot) {
-	text, _ := os.ReadFile(file)
-	if json.Unmarshal(text, &s) != nil {
-		return watch.Snapshot{}
-	}
-	return s
-}
-
-// instanceOf is the first instance of a state file.
-func instanceOf(file string) watch.InstanceSnapshot {
-	if s := readSnapshot(file); len(s.Instances) > 0 {
-		return s.Instances[0]
-	}
-	return watch.InstanceSnapshot{}
-}
 
 // alone is a worker without a supervisor.
 func (s *stage) alone() (harness.Process, journal) {
@@ -114,22 +98,70 @@ func TestALimitForTheSizeOfFiles(t *testing.T) {
 	l.WantLines("cannot keep the state", 1)
 }
 
+// restarting writes a state file of a process whose restart has begun. prog is the program, if that was noted.
+func (s *stage) restarting(file string, p harness.Process, prog string) {
+	s.Helper()
+	boot, err := proc.Boot()
+	s.Check(err)
+	text, err := json.Marshal(watch.Snapshot{Version: watch.SnapshotVersion, Boot: boot, Target: p.ID(), Soft: fmt.Sprint(soft), Hard: "0",
+		Instances: []watch.InstanceSnapshot{{ID: p.ID(), KB: 50000, Prog: prog,
+			State: grace.State{Over: true, Since: 1, GraceOver: true, Restarting: true, Reason: grace.Soft}}}})
+	s.Check(err)
+	s.Write(file, string(text), 0o600)
+}
+
 // Where nothing can be written, as on a read-only file system, a restart that had begun is resumed all the same.
 func TestAStateThatCanBeReadAlone(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	s.NeedThat("unshare", "-m", "true")
-	boot, err := proc.Boot()
-	s.Check(err)
 	p, j := s.alone()
-	text, err := json.Marshal(watch.Snapshot{Version: 1, Boot: boot, Target: p.ID(), Soft: fmt.Sprint(soft), Hard: "0",
-		Instances: []watch.InstanceSnapshot{{ID: p.ID(), KB: 50000,
-			State: grace.State{Over: true, Since: 1, GraceOver: true, Restarting: true, Reason: grace.Soft}}}})
-	s.Check(err)
-	s.Write("disk/state", string(text), 0o600)
+	s.restarting("disk/state", p, "")
 	l := s.Watch(s.Command("unshare", "-m", "sh", "-c", `mount --bind disk disk; mount -o remount,ro,bind disk; exec gracewatch "$@"`,
 		"sh", "-s", fmt.Sprint(soft), "-g", "1h", "-f", "disk/state", p.ID(), "worker", "restart", j.file))
 	s.Exits(l.Child, 0)
 	l.Line("msg=restart-done", 1)
 	l.WantLines("cannot keep the state", 1)
+}
+
+// Killed while its program runs, gracewatch waits for that and starts no second one; also if it was killed before it could
+// note who that is. A process of another user is not believed to be it.
+func TestKilledWhileItsProgramRunsItWaitsForThat(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		noted    bool
+		uid      int
+		restarts int
+	}{"noted": {true, os.Getuid(), 0}, "not noted": {false, os.Getuid(), 0}, "another user's": {false, harness.Nobody, 1}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStage(t)
+			p, j := s.alone()
+			program := s.Command("env", "GRACE_TARGET="+p.ID(), "sleep", "1000")
+			if c.uid != os.Getuid() {
+				s.NeedRoot()
+				s.Check(os.Chmod(s.Dir, 0o755))
+				program.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: &syscall.Credential{Uid: uint32(c.uid), Gid: uint32(c.uid)}}
+			}
+			prog := s.Start(program)
+			s.Eventually("it is the program", func() bool { return strings.HasPrefix(prog.Process.Title(), "sleep") })
+			noted := ""
+			if c.noted {
+				noted = prog.ID()
+			}
+			s.restarting("state", p, noted)
+			l := s.watch(p.ID(), "-g 1h -f state", j.restarter())
+			l.Line("msg=watching", 1)
+			if c.restarts == 0 {
+				s.Polls(l.Process)
+				p.Kill()
+				prog.Kill()
+			}
+			l.Line("msg=restart-done", 1)
+			s.Exits(l.Child, 0)
+			if n := len(j.of("RESTART")); n != c.restarts {
+				s.Errorf("%d programs beside that, want %d", n, c.restarts)
+			}
+		})
+	}
 }
