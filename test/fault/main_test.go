@@ -9,5 +9,5 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	harness.Main(m, "12", nil, "./cmd/...", "./test/fault/worker", "./test/leaky")
+	harness.Main(m, "./cmd/...", "./test/fault/worker", "./test/leaky")
 }

@@ -46,9 +46,9 @@ func FindIdentity(id string) (p Process, alive bool) {
 	return p, alive && p.ID() == id
 }
 
-// PIDOf is the pid of PID:START.
+// PIDOf is the pid of PID:START, or of a pid alone.
 func PIDOf(id string) (pid int) {
-	fmt.Sscanf(id, "%d:", &pid)
+	fmt.Sscanf(id, "%d", &pid)
 	return pid
 }
 

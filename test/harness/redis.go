@@ -52,22 +52,16 @@ func (r *Redis) Command(args ...string) string {
 func (r *Redis) Enqueue(n int, class string, args ...any) (jids []string) {
 	r.w.Helper()
 	push := []string{"LPUSH", "queue:default"}
+	now := float64(time.Now().UnixMicro()) / 1e6
 	for range n {
 		r.jobs++
 		jid := fmt.Sprintf("%024x", r.jobs)
-		push = append(push, Job(jid, "default", class, args...))
+		job, err := json.Marshal(map[string]any{"class": class, "args": args, "queue": "default", "jid": jid, "retry": false,
+			"created_at": now, "enqueued_at": now})
+		r.w.Check(err)
+		push = append(push, string(job))
 		jids = append(jids, jid)
 	}
 	r.Command(push...)
 	return jids
-}
-
-// Job is a job of now, as Sidekiq's client writes it.
-func Job(jid, queue, class string, args ...any) string {
-	now := float64(time.Now().UnixMicro()) / 1e6
-	job, err := json.Marshal(map[string]any{"class": class, "args": args, "queue": queue, "jid": jid, "retry": false, "created_at": now, "enqueued_at": now})
-	if err != nil {
-		panic(err) // there is nothing in it that can't be
-	}
-	return string(job)
 }

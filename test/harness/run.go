@@ -15,24 +15,17 @@ import (
 	"testing"
 )
 
-// Role is in the environment of a test binary that is to be something else than the tests.
-const Role = "GRACEKIT_TEST_ROLE"
-
 // RunVariable is in the environment of everything that this run starts: the folder of the run.
 const RunVariable = "GRACEKIT_TEST_RUN"
 
 // Main is a TestMain. It builds packages of this repository and copies our scripts into a folder, which is the first in
-// PATH, and runs the tests, as many at once as given, unless -parallel is: they wait more than they compute. roles are
-// what the test binary is for its own tests, by the name in Role.
-func Main(m *testing.M, parallel string, roles map[string]func() int, packages ...string) {
+// PATH, and runs the tests, twelve at once unless -parallel is given: they wait more than they compute.
+func Main(m *testing.M, packages ...string) {
 	sweepIfAsked()
-	if role := roles[os.Getenv(Role)]; role != nil {
-		os.Exit(role())
-	}
-	os.Exit(runTests(m, parallel, packages))
+	os.Exit(runTests(m, packages))
 }
 
-func runTests(m *testing.M, parallel string, packages []string) int {
+func runTests(m *testing.M, packages []string) int {
 	dir, stop, err := begin()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -45,12 +38,7 @@ func runTests(m *testing.M, parallel string, packages []string) int {
 		return 1
 	}
 	os.Setenv("PATH", bin+":"+os.Getenv("PATH"))
-	flag.Parse()
-	given := false
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
-	if !given {
-		flag.Set("test.parallel", parallel)
-	}
+	flag.Set("test.parallel", "12") // the command line is read after this
 	return m.Run()
 }
 
@@ -99,7 +87,8 @@ func Repo() string {
 	return dir
 }
 
-const sweeper = "sweeper"
+// sweeper is in the environment of a test binary that is to be the sweeper of another one.
+const sweeper = "GRACEKIT_TEST_SWEEPER"
 
 // begin makes the folder of this run, and starts a process that outlives this one, should it be killed or panic (go test
 // -timeout), and then ends what its tests had started. It sees the end of the test binary as the end of its input.
@@ -113,7 +102,7 @@ func begin() (dir string, stop func(), err error) {
 		return "", nil, err
 	}
 	c := exec.Command(own)
-	c.Env = append(os.Environ(), Role+"="+sweeper)
+	c.Env = append(os.Environ(), sweeper+"=1")
 	c.SysProcAttr = OwnSession
 	in, err := c.StdinPipe()
 	if err != nil {
@@ -127,7 +116,7 @@ func begin() (dir string, stop func(), err error) {
 
 // sweepIfAsked is the whole life of the sweeper, and nothing in any other process.
 func sweepIfAsked() {
-	if os.Getenv(Role) != sweeper {
+	if os.Getenv(sweeper) == "" {
 		return
 	}
 	io.Copy(io.Discard, os.Stdin)

@@ -2,7 +2,6 @@ package harness
 
 import (
 	"os"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,23 +37,6 @@ func (v *Runsv) Exit() { v.exit(func() { v.Control("cx") }, func() { v.Control("
 // Stat is what runsv writes about itself: run, down, finish, with ", paused" and so on.
 func (v *Runsv) Stat() string { return FirstLine(v.Dir + "/supervise/stat") }
 
-// MainPID is that of ./run or of ./finish, 0 when down.
-func (v *Runsv) MainPID() int {
-	pid, _ := strconv.Atoi(FirstLine(v.Dir + "/supervise/pid"))
-	return pid
-}
-
-// Running reads supervise/status, too: runsv writes it last, and our programs read it alone.
-func (v *Runsv) Running(not ...Process) (p Process) {
-	v.w.Helper()
-	v.w.Eventually(v.Dir+" runs", func() bool {
-		p, _ = FindProcess(v.MainPID())
-		status, err := readStatus(v.Dir)
-		return err == nil && status.phase == "run" && status.pid == p.PID && v.isAnother(p, not)
-	})
-	return p
-}
-
 func (v *Runsv) Up()   { v.Control("u") }
 func (v *Runsv) Down() { v.Control("d") }
 
@@ -62,8 +44,7 @@ func (v *Runsv) Down() { v.Control("d") }
 func (v *Runsv) Logger() (p Process) {
 	v.w.Helper()
 	v.w.Eventually(v.Dir+"/log runs", func() (alive bool) {
-		pid, _ := strconv.Atoi(FirstLine(v.Dir + "/log/supervise/pid"))
-		p, alive = FindProcess(pid)
+		p, alive = FindProcess(PIDOf(FirstLine(v.Dir + "/log/supervise/pid")))
 		return alive
 	})
 	return p

@@ -3,7 +3,6 @@ package harness
 import (
 	"fmt"
 	"path/filepath"
-	"strconv"
 	"strings"
 )
 
@@ -37,20 +36,6 @@ func (v *S6) Stat(fields string) []string {
 func (v *S6) Await(event string) {
 	v.w.Helper()
 	v.w.Wants(0, "s6-svwait", event, "-t", fmt.Sprint(Patience.Milliseconds()), v.Dir)
-}
-
-func (v *S6) Running(not ...Process) (p Process) {
-	v.w.Helper()
-	v.w.Eventually(v.Dir+" runs", func() bool {
-		stat := v.Stat("up,pid")
-		if len(stat) != 2 || stat[0] != "true" {
-			return false
-		}
-		pid, _ := strconv.Atoi(stat[1])
-		p, _ = FindProcess(pid)
-		return v.isAnother(p, not)
-	})
-	return p
 }
 
 func (v *S6) Up()   { v.Control("-u") }

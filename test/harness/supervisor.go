@@ -60,9 +60,17 @@ func (v *supervisor) exit(ask, kill func()) {
 	}
 }
 
-// isAnother returns true if a child of the supervisor lives, and is none of these.
-func (v *supervisor) isAnother(p Process, not []Process) bool {
-	return p.PPID == v.Process.PID && p.Alive() && !slices.ContainsFunc(not, func(old Process) bool { return old.ID() == p.ID() })
+// Running waits for the process of ./run, other than the given ones. It is in supervise/status, which the supervisor writes
+// last, and which our programs read.
+func (v *supervisor) Running(not ...Process) (p Process) {
+	v.w.Helper()
+	isOld := func(old Process) bool { return old.ID() == p.ID() }
+	v.w.Eventually(v.Dir+" runs", func() (alive bool) {
+		status, err := readStatus(v.Dir)
+		p, alive = FindProcess(status.pid)
+		return err == nil && status.phase == "run" && alive && p.PPID == v.Process.PID && !slices.ContainsFunc(not, isOld)
+	})
+	return p
 }
 
 // A status is what supervise/status has, which a supervisor writes last.

@@ -11,7 +11,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	harness.Main(m, "12", nil, "./cmd/...")
+	harness.Main(m, "./cmd/...")
 }
 
 // A sandbox is a world with what this package is about.
