@@ -291,19 +291,6 @@ sh -c 'setsid sh -c "echo helper \$\$; exec sleep 1000" &'
 	w.checkAlive(t, alive)
 }
 
-func TestAPidGivenToAnotherProcessIsNotSignalledWithTheTree(t *testing.T) {
-	w := serve(t, "member", member)
-	r := Run{Process: w["leader"], ID: w["leader"].ID}
-	earlier := w["member"].ID
-	earlier.Start-- // a process that had the pid before
-	r.members = []proc.ID{earlier}
-	defer r.open()()
-	killed(t, &r)
-	if found, err := r.findTree(); err != nil || len(found) != 0 {
-		t.Errorf("found %v, %v", found, err)
-	}
-}
-
 func TestWhatTheCallerBelongsToIsNeverSignalled(t *testing.T) {
 	for pid, want := range map[int]string{1: "it is init, which is never signalled", os.Getpid(): "it is the caller's own process"} {
 		p, err := proc.Open(pid)

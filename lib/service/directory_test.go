@@ -193,20 +193,28 @@ func TestAFileOfTheServicesUserIsReadButNotForTheWatchersOwnState(t *testing.T) 
 }
 
 func TestAnythingButAStatusFileIsRefused(t *testing.T) {
+	write := func(text []byte) func(path string) error {
+		return func(path string) error { return os.WriteFile(path, text, 0o644) }
+	}
 	for what, c := range map[string]struct {
-		name    string
-		replace func(path string) error
-		want    string
+		name string
+		make func(path string) error // nil: a link to it
+		want string
 	}{
-		"a link":              {"status", func(path string) error { return errors.Join(os.Rename(path, path+"1"), os.Symlink("status1", path)) }, "it is a symbolic link"},
-		"a FIFO":              {"status", func(path string) error { return errors.Join(os.Remove(path), unix.Mkfifo(path, 0o644)) }, "not a regular file"},
-		"a directory":         {"status", func(path string) error { return errors.Join(os.Remove(path), os.Mkdir(path, 0o755)) }, "not a regular file"},
-		"a long file":         {"status", func(path string) error { return os.WriteFile(path, make([]byte, 100), 0o644) }, "invalid supervise/status"},
-		"a file for the FIFO": {"ok", func(path string) error { return errors.Join(os.Remove(path), os.WriteFile(path, nil, 0o600)) }, "supervise/ok is not a FIFO"},
-		"a link to the FIFO":  {"ok", func(path string) error { return errors.Join(os.Rename(path, path+"1"), os.Symlink("ok1", path)) }, "cannot open supervise/ok"},
+		"a FIFO":              {"status", func(path string) error { return unix.Mkfifo(path, 0o644) }, "not a regular file"},
+		"a directory":         {"status", func(path string) error { return os.Mkdir(path, 0o755) }, "not a regular file"},
+		"a long file":         {"status", write(make([]byte, 100)), "invalid supervise/status"},
+		"a link":              {"status", nil, "it is a symbolic link"},
+		"a file for the FIFO": {"ok", write(nil), "supervise/ok is not a FIFO"},
+		"a link to the FIFO":  {"ok", nil, "cannot open supervise/ok"},
 	} {
 		dir := supervised(t, runitStatus(t, os.Getpid(), running))
-		must(t, c.replace(filepath.Join(dir, "supervise", c.name)))
+		path := filepath.Join(dir, "supervise", c.name)
+		if c.make == nil {
+			must(t, os.Rename(path, path+".real"), os.Symlink(c.name+".real", path))
+		} else {
+			must(t, os.Remove(path), c.make(path))
+		}
 		_, err := find(dir)
 		checkError(t, what, err, c.want)
 		if errors.Is(err, proc.ErrGone) {

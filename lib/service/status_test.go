@@ -50,7 +50,8 @@ func TestTheStatusOfEachSupervisorIsRead(t *testing.T) {
 		if err != nil || s.phase != phase || s.fifo != fifo || (s.pid == 0) != (phase == down) {
 			t.Errorf("%s: %+v, %v; want phase %d", name, s, err, phase)
 		}
-		if s.wanted.Paused != strings.Contains(name, "paused") || strings.Contains(name, "want-up") && !s.wanted.Up || strings.Contains(name, "want-down") && s.wanted.Up {
+		wantsUp, wantsDown := strings.Contains(name, "want-up"), strings.Contains(name, "want-down")
+		if s.wanted.Paused != strings.Contains(name, "paused") || wantsUp && !s.wanted.Up || wantsDown && s.wanted.Up {
 			t.Errorf("%s: %+v is wanted", name, s.wanted)
 		}
 	}
