@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	ossignal "os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -25,62 +26,60 @@ type heldClaim struct {
 // run runs a program to its end and keeps the claim meanwhile. meanwhile, if it is not nil, runs beside it, until done is
 // closed, and is waited for. The error carries the exit code of the program.
 func (h *heldClaim) run(file string, argv []string, meanwhile func(done <-chan struct{})) error {
-	h.signals = make(chan os.Signal, 8)
-	for _, sig := range []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
-		if !ossignal.Ignored(sig) { // as nohup has it
-			ossignal.Notify(h.signals, sig)
-		}
-	}
-	defer ossignal.Stop(h.signals)
+	h.signals = endSignals()
 	cmd := &exec.Cmd{Path: file, Args: argv, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
 	if err := cmd.Start(); err != nil {
 		h.releaseAll()
-		return &cli.Error{Code: cli.CannotRun, Err: fmt.Errorf("cannot run %q: %w", argv[0], unwrapPath(err))}
-	}
-	done, helpers := make(chan struct{}), make(chan struct{}, 2)
-	go func() { h.renew(done); helpers <- struct{}{} }()
-	go func() {
-		if meanwhile != nil {
-			meanwhile(done)
+		if path, ok := errors.AsType[*os.PathError](err); ok {
+			err = path.Err // the message has the path already
 		}
-		helpers <- struct{}{}
-	}()
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	var err error
-	for running := true; running; {
-		select {
-		case err = <-ended:
-			running = false
-		case sig := <-h.signals:
-			cmd.Process.Signal(sig)
-		}
+		return &cli.Error{Code: cli.CannotRun, Err: fmt.Errorf("cannot run %q: %w", argv[0], err)}
 	}
+	done := make(chan struct{})
+	var helpers sync.WaitGroup
+	helpers.Go(func() { h.passSignals(cmd.Process, done) })
+	helpers.Go(func() { h.renew(done) })
+	if meanwhile != nil {
+		helpers.Go(func() { meanwhile(done) })
+	}
+	code := exitCode(cmd.Wait())
 	close(done)
-	<-helpers
-	<-helpers
-	code := exitCode(err)
+	helpers.Wait()
 	if code != cli.Yes {
 		h.releaseUnlessQuiet()
 	}
 	return cli.Exit(code)
 }
 
-// unwrapPath is the reason alone, without the path, which the message has already.
-func unwrapPath(err error) error {
-	if path := (*os.PathError)(nil); errors.As(err, &path) {
-		return path.Err
+// endSignals are those that ask a program to end, but for those that are ignored, as nohup has it.
+func endSignals() chan os.Signal {
+	signals := make(chan os.Signal, 8)
+	for _, sig := range []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
+		if !ossignal.Ignored(sig) {
+			ossignal.Notify(signals, sig)
+		}
 	}
-	return err
+	return signals
+}
+
+func (h *heldClaim) passSignals(to *os.Process, done <-chan struct{}) {
+	for {
+		select {
+		case sig := <-h.signals:
+			to.Signal(sig)
+		case <-done:
+			return
+		}
+	}
 }
 
 // exitCode is how a program ended, as a shell reports it.
 func exitCode(err error) int {
-	var exit *exec.ExitError
 	if err == nil {
 		return cli.Yes
 	}
-	if !errors.As(err, &exit) {
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	if !ok {
 		return cli.Refused
 	}
 	if status := exit.Sys().(syscall.WaitStatus); status.Signaled() {
@@ -125,10 +124,15 @@ func (h *heldClaim) releaseAll() {
 		return
 	}
 	for _, in := range h.subject.instances {
-		h.fleet.Begin()
-		if err := h.fleet.ReleaseOwn(in.identity, h.holder); err != nil {
-			h.Error("cannot release the claim on %s: %v", in.identity, err)
-		}
+		h.releaseOwn(in.identity, h.holder)
+	}
+}
+
+// releaseOwn releases the claim of that holder, if it has one.
+func (c *command) releaseOwn(identity, holder string) {
+	c.fleet.Begin()
+	if err := c.fleet.ReleaseOwn(identity, holder); err != nil {
+		c.Error("cannot release the claim on %s: %v", identity, err)
 	}
 }
 
@@ -146,13 +150,8 @@ func (h *heldClaim) releaseUnlessQuiet() {
 		quiet, known := h.isQuiet(in, deadline)
 		if quiet {
 			h.Info("%s is quiet: its claim is kept, so that the restart can be resumed", in.identity)
-		}
-		if quiet || !known {
-			continue
-		}
-		h.fleet.Begin()
-		if err := h.fleet.ReleaseOwn(in.identity, h.holder); err != nil {
-			h.Error("cannot release the claim on %s: %v", in.identity, err)
+		} else if known {
+			h.releaseOwn(in.identity, h.holder)
 		}
 	}
 }

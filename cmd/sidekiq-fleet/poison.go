@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -70,12 +71,7 @@ func (l *local) newEvidence(f *fleet.Fleet, in *instance) (e *fleet.Evidence, er
 
 // targetIsSidekiq tells whether the target is one Sidekiq, perhaps of several of a service that is restarted as a whole.
 func (l *local) targetIsSidekiq() bool {
-	for _, in := range l.subject.instances {
-		if in.process.ID == l.target.ID {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(l.subject.instances, func(in *instance) bool { return in.process.ID == l.target.ID })
 }
 
 func isClosed(done <-chan struct{}) bool {

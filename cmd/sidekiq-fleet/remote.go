@@ -39,10 +39,7 @@ func (c *command) restartRemote(identity string, p policy, holder string) error 
 	if err := c.send(in, "TSTP", units.Duration(signalTime), true); err != nil {
 		var code *cli.Error
 		if errors.As(err, &code) && code.Code == cli.No || isOneOf(err, fleet.ErrAbsent, fleet.ErrDead, fleet.ErrUnsatisfiable) {
-			c.fleet.Begin() // nothing was done
-			if errRelease := c.fleet.ReleaseOwn(identity, holder); errRelease != nil {
-				c.Error("cannot release the claim on %s: %v", identity, errRelease)
-			}
+			c.releaseOwn(identity, holder) // nothing was done
 		}
 		if errors.As(err, &code) && code.Code == cli.No {
 			return cli.Exit(cli.NotNow)

@@ -4,8 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	ossignal "os/signal"
-	"syscall"
+	"sync"
 	"time"
 
 	"gracekit/lib/cli"
@@ -115,18 +114,13 @@ func (r *round) runAlone() error {
 		r.Info("another round is under way: %s", word(holder))
 		return cli.Exit(cli.NotNow)
 	}
-	signals := make(chan os.Signal, 1)
-	for _, sig := range []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
-		if !ossignal.Ignored(sig) {
-			ossignal.Notify(signals, sig)
-		}
-	}
 	r.stop = make(chan struct{})
-	done, renewed := make(chan struct{}), make(chan struct{})
-	go func() { defer close(renewed); r.keepLock(lock, taken, signals, done) }()
+	done := make(chan struct{})
+	var renewal sync.WaitGroup
+	renewal.Go(func() { r.keepLock(lock, taken, endSignals(), done) })
 	err = r.run()
 	close(done)
-	<-renewed
+	renewal.Wait()
 	r.fleet.Begin()
 	if errUnlock := lock.Unlock(); errUnlock != nil {
 		r.Warn("%v: other rounds can begin in %v", errUnlock, lockTTL)

@@ -218,21 +218,14 @@ func (f *Fleet) ReleaseOwn(identity, holder string) error {
 }
 
 func (f *Fleet) mark(identity, holder string, ms int64) (bool, error) {
-	ctx, cancel := f.context()
-	defer cancel()
-	n, err := markScript.Run(ctx, f.redis, []string{f.prefix + identity}, holder, ms).Int()
-	if err != nil {
-		return false, f.wrap(err)
-	}
-	return n == 1, nil
+	n, err := markScript.Run(f.ctx, f.redis, []string{f.prefix + identity}, holder, ms).Int()
+	return n == 1, f.wrap(err)
 }
 
 // Release removes the claim, also that of another holder. The error is ErrAbsent, ErrDead (there was no claim), or why Redis gave
 // no answer.
 func (f *Fleet) Release(identity string) error {
-	ctx, cancel := f.context()
-	defer cancel()
-	n, err := f.redis.HDel(ctx, f.prefix+identity, claimField).Result()
+	n, err := f.redis.HDel(f.ctx, f.prefix+identity, claimField).Result()
 	if err != nil && !redis.HasErrorPrefix(err, "WRONGTYPE") {
 		return f.wrap(err)
 	}

@@ -148,7 +148,7 @@ func TestTimeoutIsForAllQuestions(t *testing.T) {
 	s := startRedis(t)
 	s.beats(2)
 	f := s.fleet()
-	f.deadline = time.Now().Add(-time.Second)
+	f.beginUntil(time.Now().Add(-time.Second))
 	_, err := f.Claim(request(identity(1)))
 	noAnswer(t, err, ": no answer within 2m0s")
 	s.nothingWritten()

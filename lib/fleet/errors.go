@@ -21,8 +21,11 @@ const rights = "+@read +@write +@scripting +@transaction +select +time"
 
 func (f *Fleet) errTimeout() error { return fmt.Errorf("%s: no answer within %v", f.where, f.timeout) }
 
-// wrap says why Redis gave no answer, in words that have no password.
+// wrap says why Redis gave no answer, in words that have no password. It is nil for an answer.
 func (f *Fleet) wrap(err error) error {
+	if err == nil {
+		return nil
+	}
 	where, withTLS, withoutTLS := f.where, "rediss://", "redis://"
 	part := &partError{}
 	if errors.As(err, &part) {

@@ -1,7 +1,6 @@
 package fleet
 
 import (
-	"context"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -43,13 +42,11 @@ func (f *Fleet) NewEvidence(identity string, p *proc.Process) (*Evidence, error)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := f.context()
-	defer cancel()
-	began, err := f.redis.Time(ctx).Result()
+	began, err := f.redis.Time(f.ctx).Result()
 	if err != nil {
 		return nil, f.wrap(err)
 	}
-	done, err := f.jobsDone(ctx)
+	done, err := f.jobsDone()
 	if err != nil {
 		return nil, f.wrap(err)
 	}
@@ -99,12 +96,10 @@ func (e *Evidence) add(job RanJob) {
 const tailLength = 200
 
 func (e *Evidence) readQueues() error {
-	ctx, cancel := e.f.context()
-	defer cancel()
 	lists := make([]*redis.StringSliceCmd, len(e.queues))
-	err := e.f.pipeline(ctx, func(p redis.Pipeliner) {
+	err := e.f.pipeline(func(p redis.Pipeliner) {
 		for i, queue := range e.queues {
-			lists[i] = p.LRange(ctx, e.f.prefix+"queue:"+queue, -tailLength, -1)
+			lists[i] = p.LRange(e.f.ctx, e.f.prefix+"queue:"+queue, -tailLength, -1)
 		}
 	})
 	if err != nil {
@@ -192,8 +187,8 @@ func (e *Evidence) Finish() (Record, error) {
 }
 
 // jobsDone is how many jobs all instances have done.
-func (f *Fleet) jobsDone(ctx context.Context) (int64, error) {
-	n, err := f.redis.Get(ctx, f.prefix+"stat:processed").Int64()
+func (f *Fleet) jobsDone() (int64, error) {
+	n, err := f.redis.Get(f.ctx, f.prefix+"stat:processed").Int64()
 	if err == redis.Nil {
 		err = nil
 	}
@@ -218,11 +213,9 @@ func (e *Evidence) Remember(r Record) ([]Record, error) {
 	queues := slices.Clone(e.queues)
 	slices.Sort(queues)
 	key := e.f.prefix + "gracekit:hard:" + strings.Join(slices.Compact(queues), ",")
-	ctx, cancel := e.f.context()
-	defer cancel()
-	kept, err := e.f.redis.LRange(ctx, key, 0, recordsKept-2).Result()
+	kept, err := e.f.redis.LRange(e.f.ctx, key, 0, recordsKept-2).Result()
 	if err == nil {
-		r.Done, err = e.f.jobsDone(ctx)
+		r.Done, err = e.f.jobsDone()
 	}
 	if err != nil {
 		return nil, e.f.wrap(err)
@@ -239,16 +232,13 @@ func (e *Evidence) Remember(r Record) ([]Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = e.f.redis.TxPipelined(ctx, func(p redis.Pipeliner) error {
-		p.LPush(ctx, key, text)
-		p.LTrim(ctx, key, 0, recordsKept-1)
-		p.Expire(ctx, key, recordsTTL)
+	_, err = e.f.redis.TxPipelined(e.f.ctx, func(p redis.Pipeliner) error {
+		p.LPush(e.f.ctx, key, text)
+		p.LTrim(e.f.ctx, key, 0, recordsKept-1)
+		p.Expire(e.f.ctx, key, recordsTTL)
 		return nil
 	})
-	if err != nil {
-		return nil, e.f.wrap(err)
-	}
-	return records, nil
+	return records, e.f.wrap(err)
 }
 
 // others is how many jobs were done since the record before, or since this restart began, besides those in the newest

@@ -25,7 +25,9 @@ type Fleet struct {
 	secrets  []string // left out of messages
 	secure   bool     // by TLS
 	timeout  time.Duration
-	deadline time.Time // of all questions since Begin
+	deadline time.Time       // of all questions since Begin
+	ctx      context.Context // with that deadline
+	cancel   context.CancelFunc
 }
 
 // Open makes a fleet; an error is an invalid setting. Redis is reached with the first question.
@@ -34,7 +36,7 @@ func Open(s Settings) (*Fleet, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Fleet{redis: client, where: "Redis at " + address, timeout: s.Timeout}
+	f := &Fleet{redis: client, where: "Redis at " + address, timeout: s.Timeout, cancel: func() {}}
 	for _, secret := range []string{client.Options().Password, s.SentinelPassword} {
 		if secret != "" {
 			f.secrets = append(f.secrets, secret)
@@ -49,29 +51,31 @@ func Open(s Settings) (*Fleet, error) {
 }
 
 // Close ends the connection.
-func (f *Fleet) Close() { f.redis.Close() }
+func (f *Fleet) Close() {
+	f.cancel()
+	f.redis.Close()
+}
 
 // Where names the Redis, for messages.
 func (f *Fleet) Where() string { return f.where }
 
 // Begin starts the time within which all that is asked from now on must be answered.
-func (f *Fleet) Begin() { f.deadline = time.Now().Add(f.timeout) }
+func (f *Fleet) Begin() { f.beginUntil(time.Now().Add(f.timeout)) }
 
-// context bounds the time for an answer.
-func (f *Fleet) context() (context.Context, context.CancelFunc) {
-	return context.WithDeadline(context.Background(), f.deadline)
+func (f *Fleet) beginUntil(deadline time.Time) {
+	f.cancel()
+	f.deadline = deadline
+	f.ctx, f.cancel = context.WithDeadline(context.Background(), deadline)
 }
 
 // runInTime runs a script with its deadline, in ms of Redis' clock, as the last argument. When a slow Redis comes to it
 // after that, the script does nothing, because its caller has reported by then that there is no answer. The second half
 // of the time is for the answer.
 func (f *Fleet) runInTime(script *redis.Script, keys []string, args ...any) (answer string, err error) {
-	ctx, cancel := f.context()
-	defer cancel()
-	now, err := f.redis.Time(ctx).Result()
+	now, err := f.redis.Time(f.ctx).Result()
 	if err == nil {
 		deadline := now.Add(time.Until(f.deadline) / 2).UnixMilli()
-		answer, err = script.Run(ctx, f.redis, keys, append(args, deadline)...).Text()
+		answer, err = script.Run(f.ctx, f.redis, keys, append(args, deadline)...).Text()
 	}
 	switch {
 	case err != nil:

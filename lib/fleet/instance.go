@@ -1,7 +1,6 @@
 package fleet
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -99,9 +98,7 @@ func (f *Fleet) All() ([]Instance, error) {
 
 // One is the instance of that identity. The error is ErrAbsent, ErrDead, or why Redis gave no answer.
 func (f *Fleet) One(identity string) (*Instance, error) {
-	ctx, cancel := f.context()
-	defer cancel()
-	member, err := f.redis.SIsMember(ctx, f.prefix+"processes", identity).Result()
+	member, err := f.redis.SIsMember(f.ctx, f.prefix+"processes", identity).Result()
 	if err != nil {
 		return nil, f.wrap(err)
 	}
@@ -121,22 +118,15 @@ func (f *Fleet) One(identity string) (*Instance, error) {
 // Left tells whether an instance that is absent has exited by itself: Sidekiq then takes its name from the list, and its
 // hash is left to expire. Where Redis has lost its data, there is neither.
 func (f *Fleet) Left(identity string) bool {
-	ctx, cancel := f.context()
-	defer cancel()
-	n, err := f.redis.Exists(ctx, f.prefix+identity).Result()
+	n, err := f.redis.Exists(f.ctx, f.prefix+identity).Result()
 	return err == nil && n > 0
 }
 
 // members are the identities in Sidekiq's list, those of dead instances included.
 func (f *Fleet) members() ([]string, error) {
-	ctx, cancel := f.context()
-	defer cancel()
-	ids, err := f.redis.SMembers(ctx, f.prefix+"processes").Result()
-	if err != nil {
-		return nil, f.wrap(err)
-	}
+	ids, err := f.redis.SMembers(f.ctx, f.prefix+"processes").Result()
 	slices.Sort(ids)
-	return ids, nil
+	return ids, f.wrap(err)
 }
 
 // batch is how many instances one pipeline asks about: there may be many identities of instances that were killed.
@@ -156,15 +146,13 @@ func (f *Fleet) read(ids []string) ([]Instance, error) {
 }
 
 func (f *Fleet) readBatch(ids []string) ([]Instance, error) {
-	ctx, cancel := f.context()
-	defer cancel()
 	hashes, ttls := make([]*redis.SliceCmd, len(ids)), make([]*redis.DurationCmd, len(ids))
 	var now *redis.TimeCmd
-	err := f.pipeline(ctx, func(p redis.Pipeliner) {
-		now = p.Time(ctx)
+	err := f.pipeline(func(p redis.Pipeliner) {
+		now = p.Time(f.ctx)
 		for i, id := range ids {
-			hashes[i] = p.HMGet(ctx, f.prefix+id, fields...)
-			ttls[i] = p.PTTL(ctx, f.prefix+id)
+			hashes[i] = p.HMGet(f.ctx, f.prefix+id, fields...)
+			ttls[i] = p.PTTL(f.ctx, f.prefix+id)
 		}
 	})
 	if err != nil {
@@ -178,18 +166,14 @@ func (f *Fleet) readBatch(ids []string) ([]Instance, error) {
 }
 
 // pipeline asks several things at once. A key of another type is an error of that key alone.
-func (f *Fleet) pipeline(ctx context.Context, ask func(p redis.Pipeliner)) error {
+func (f *Fleet) pipeline(ask func(p redis.Pipeliner)) error {
 	p := f.redis.Pipeline()
 	ask(p)
-	commands, err := p.Exec(ctx)
-	if err == nil {
-		return nil
-	}
+	commands, _ := p.Exec(f.ctx)
 	for _, c := range commands {
-		if c.Err() == nil || redis.HasErrorPrefix(c.Err(), "WRONGTYPE") {
-			continue
+		if err := c.Err(); err != nil && !redis.HasErrorPrefix(err, "WRONGTYPE") {
+			return f.wrap(err)
 		}
-		return f.wrap(c.Err())
 	}
 	return nil
 }

@@ -39,16 +39,14 @@ func (f *Fleet) Jobs(identities ...string) ([]Job, error) {
 }
 
 func (f *Fleet) jobsOf(identities []string) (jobs []Job, err error) {
-	ctx, cancel := f.context()
-	defer cancel()
 	var now *redis.TimeCmd
 	var work [][2]*redis.MapStringStringCmd
-	err = f.pipeline(ctx, func(p redis.Pipeliner) {
-		now = p.Time(ctx)
+	err = f.pipeline(func(p redis.Pipeliner) {
+		now = p.Time(f.ctx)
 		for _, id := range identities {
 			work = append(work, [2]*redis.MapStringStringCmd{
-				p.HGetAll(ctx, f.prefix+id+":work"),    // from Sidekiq 7 on
-				p.HGetAll(ctx, f.prefix+id+":workers"), // Sidekiq 6
+				p.HGetAll(f.ctx, f.prefix+id+":work"),    // from Sidekiq 7 on
+				p.HGetAll(f.ctx, f.prefix+id+":workers"), // Sidekiq 6
 			})
 		}
 	})

@@ -14,20 +14,10 @@ return redis.call('HSETNX', KEYS[1], ARGV[1], string.format('%.0f', time[1] * 10
 
 // NoteOver notes that an instance is over its limit from now on, if it was not noted before.
 func (f *Fleet) NoteOver(identity string) error {
-	ctx, cancel := f.context()
-	defer cancel()
-	if err := overScript.Run(ctx, f.redis, []string{f.prefix + identity}, overField).Err(); err != nil {
-		return f.wrap(err)
-	}
-	return nil
+	return f.wrap(overScript.Run(f.ctx, f.redis, []string{f.prefix + identity}, overField).Err())
 }
 
 // NoteUnder removes what NoteOver noted.
 func (f *Fleet) NoteUnder(identity string) error {
-	ctx, cancel := f.context()
-	defer cancel()
-	if err := f.redis.HDel(ctx, f.prefix+identity, overField).Err(); err != nil {
-		return f.wrap(err)
-	}
-	return nil
+	return f.wrap(f.redis.HDel(f.ctx, f.prefix+identity, overField).Err())
 }

@@ -76,9 +76,7 @@ func (f *Fleet) Bury(job RanJob) (moved bool, err error) {
 
 // findPayload is the payload of a job in its queue, or "".
 func (f *Fleet) findPayload(job RanJob) (string, error) {
-	ctx, cancel := f.context()
-	defer cancel()
-	list, err := f.redis.LRange(ctx, f.prefix+"queue:"+job.Queue, -tailLength, -1).Result()
+	list, err := f.redis.LRange(f.ctx, f.prefix+"queue:"+job.Queue, -tailLength, -1).Result()
 	if err != nil {
 		return "", f.wrap(err)
 	}

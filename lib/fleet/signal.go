@@ -28,21 +28,11 @@ func (f *Fleet) Signal(identity, name string) error {
 
 // RenewSignals lets the signals that were not taken yet live as long again: one that has expired looks as if it was taken.
 func (f *Fleet) RenewSignals(identity string) error {
-	ctx, cancel := f.context()
-	defer cancel()
-	if err := f.redis.Expire(ctx, f.prefix+identity+"-signals", lifetime).Err(); err != nil {
-		return f.wrap(err)
-	}
-	return nil
+	return f.wrap(f.redis.Expire(f.ctx, f.prefix+identity+"-signals", lifetime).Err())
 }
 
 // Withdraw takes back a signal that was not taken yet, and tells whether there was one.
 func (f *Fleet) Withdraw(identity, name string) (bool, error) {
-	ctx, cancel := f.context()
-	defer cancel()
-	n, err := f.redis.LRem(ctx, f.prefix+identity+"-signals", 0, name).Result()
-	if err != nil {
-		return false, f.wrap(err)
-	}
-	return n > 0, nil
+	n, err := f.redis.LRem(f.ctx, f.prefix+identity+"-signals", 0, name).Result()
+	return n > 0, f.wrap(err)
 }
