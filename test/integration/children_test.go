@@ -3,18 +3,25 @@ package integration
 import (
 	"fmt"
 	"os/exec"
-	"strconv"
 	"strings"
 	"testing"
 
 	"gracekit/test/harness"
 )
 
-// parent starts a command that has children. Its whole group is killed at the end of the test.
-func (s *sandbox) parent(c *exec.Cmd) *harness.Child {
+// startParent starts a command that has children. Its whole group is killed at the end of the test.
+func (s *sandbox) startParent(c *exec.Cmd) *harness.Child {
 	s.Helper()
 	p := s.Start(c)
 	s.Cleanup(func() { harness.KillAll(func() []harness.Process { return harness.Group(p.PID) }) })
+	return p
+}
+
+// parentOf starts a process with so many children.
+func (s *sandbox) parentOf(n int) *harness.Child {
+	s.Helper()
+	p := s.startParent(s.Command("sh", "-c", fmt.Sprintf("for i in $(seq %d); do sleep 1000 & done; >ready; wait", n)))
+	s.Eventually("they are there", func() bool { return s.Exists("ready") })
 	return p
 }
 
@@ -22,28 +29,21 @@ func (s *sandbox) parent(c *exec.Cmd) *harness.Child {
 func TestChildrenOfThreadsAreWatchedOnce(t *testing.T) {
 	s := newSandbox(t)
 	// Each line on standard input is a child more, of the main thread and of another one in turns.
-	c := s.Command("ruby", "--disable-gems", "-e", `$stdout.sync = true
-		child = -> { puts Process.spawn("sleep", "1000", in: "/dev/null") }
+	c := s.Command("ruby", "--disable-gems", "-e", `child = -> { Process.spawn("sleep", "1000", in: "/dev/null") }
 		while $stdin.gets
 			$. % 2 == 0 ? child.call : Thread.new(&child).join
 		end`)
 	in, err := c.StdinPipe()
 	s.Check(err)
-	c.Stdout, c.Stderr = s.Output("children")
-	parent := s.parent(c)
+	parent := s.startParent(c)
 	w := s.Gracewatch("-S", "children", "-s", "1T", "-i", "20ms", parent.ID(), "true")
 	w.Event("watching", 1)
-	var children []harness.Process
 	for n := 1; n <= 4; n++ {
 		fmt.Fprintln(in, "another")
 		w.Event("target-up", n)
-		var pids []string
-		s.Eventually("its pid is printed", func() bool { pids = strings.Fields(s.Read("children")); return len(pids) == n })
-		p, _ := harness.FindProcess(harness.PIDOf(pids[len(pids)-1] + ":"))
-		children = append(children, p)
 	}
 	w.Reads(10 * 15)
-	for _, p := range children {
+	for _, p := range s.sleepers(4) {
 		w.Wants(p, "target-up")
 	}
 }
@@ -51,8 +51,7 @@ func TestChildrenOfThreadsAreWatchedOnce(t *testing.T) {
 // Where descriptors are few, the children that can be watched are, and that others cannot is logged once.
 func TestMoreChildrenThanDescriptors(t *testing.T) {
 	s := newSandbox(t)
-	parent := s.parent(s.Command("sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 1000 & done; >ready; wait"))
-	s.Eventually("they are there", func() bool { return s.Exists("ready") })
+	parent := s.parentOf(12)
 	w := s.Watch(s.Command("sh", "-c", `ulimit -n 40; exec "$@"`, "sh",
 		"gracewatch", "-S", "children", "-s", "1", "-g", "1h", "-i", "20ms", parent.ID(), "true"))
 	failed := w.Event("read-failed", 1)
@@ -70,9 +69,7 @@ func TestMoreChildrenThanDescriptors(t *testing.T) {
 func TestFiveHundredChildren(t *testing.T) {
 	s := newSandbox(t)
 	const children = 500
-	parent := s.parent(s.Command("sh", "-c", `i=0; while [ $i -lt "$1" ]; do sleep 1000 & i=$((i+1)); done; >ready; wait`,
-		"sh", strconv.Itoa(children)))
-	s.Eventually("they are there", func() bool { return s.Exists("ready") })
+	parent := s.parentOf(children)
 	w := s.Gracewatch("-S", "children", "-s", "1T", "-i", "100ms", parent.ID(), "true")
 	w.Event("target-up", children)
 	w.Reads(10 * (5 * children / 3))

@@ -52,5 +52,6 @@ func TestNotifyNeverDelaysARestart(t *testing.T) {
 	}
 	s.restartedWith(s.Script("fails", "exit 3\n"))
 	s.restartedWith(s.Script("removed", "rm -f \"$0\"\n")) // after the first event there is none
-	<-events.Done                                          // it kills the program that hangs before it exits, and the sandbox sees whether anything is left
+	// It kills the program that hangs before it exits, and the sandbox sees whether anything is left.
+	<-events.Done
 }

@@ -49,10 +49,8 @@ func TestOverlaySidekiqLosesNoJob(t *testing.T) {
 // itself. The killer does the same.
 func TestOverlayWrongSetting(t *testing.T) {
 	s, k := inContainer(t)
-	good := map[string]string{"SIDEKIQ_APP": s.Dir, "SIDEKIQ_USER": "root", "SIDEKIQ_TIMEOUT": "5", "SIDEKIQ_MEMORY_KILLER_MAX_RSS": "1000000",
-		"SIDEKIQ_COMMAND":      s.Script("program", "exec sleep 1000\n"),
-		"MEMORY_KILLER_TARGET": s.Path("service/svc-sidekiq")}
-	k.sets(good)
+	k.standIn("exec sleep 1000\n")
+	k.sets(map[string]string{"SIDEKIQ_TIMEOUT": "5", "SIDEKIQ_MEMORY_KILLER_MAX_RSS": "1000000", "SIDEKIQ_DAEMON_MEMORY_KILLER": "1"})
 	scan := k.starts(k.overlay("svc-sidekiq"), k.overlay("svc-sidekiq-memory-killer"))
 	sidekiq, killer := scan.Service("svc-sidekiq"), scan.Service("svc-sidekiq-memory-killer")
 	scan.Line("msg=watching", 1) // it has read what is good
@@ -68,13 +66,14 @@ func TestOverlayWrongSetting(t *testing.T) {
 		{killer, "memory-killer", "SIDEKIQ_DAEMON_MEMORY_KILLER", "yes"},
 	} {
 		c.v.Running()
+		good := s.Read("environment/" + c.name)
 		k.sets(map[string]string{c.name: c.value})
 		c.v.Control("-r") // it is started again, with another environment
 		line := c.program + ": fatal: " + c.name + ".*" + c.value
 		scan.Line(line, 1)
 		s.isLeftDown(c.v)
 		scan.WantLines(line, 1)
-		k.sets(map[string]string{c.name: good[c.name]})
+		k.sets(map[string]string{c.name: good})
 		c.v.Control("-u")
 	}
 	killer.Running()
@@ -92,8 +91,8 @@ func (s *sandbox) isLeftDown(v *harness.S6) {
 // s6 ends a service that does not go down, in the time that SIDEKIQ_TIMEOUT needs and no sooner.
 func TestTimeoutKillFollowsSidekiqTimeout(t *testing.T) {
 	s, k := inContainer(t)
-	k.sets(map[string]string{"SIDEKIQ_APP": s.Dir, "SIDEKIQ_USER": "root", "SIDEKIQ_TIMEOUT": "300",
-		"SIDEKIQ_COMMAND": s.Script("program", "trap '' TERM\necho ready >ready\nwhile :; do sleep 0.1; done\n")})
+	k.standIn("trap '' TERM\necho ready >ready\nwhile :; do sleep 0.1; done\n")
+	k.sets(map[string]string{"SIDEKIQ_TIMEOUT": "300"})
 	dir := k.overlay("svc-sidekiq")
 	if harness.FirstLine(dir+"/timeout-kill") != "60000" {
 		s.Errorf("timeout-kill is %q as shipped, want 60000 for 25 s", harness.FirstLine(dir+"/timeout-kill"))
@@ -121,9 +120,9 @@ func TestTimeoutKillFollowsSidekiqTimeout(t *testing.T) {
 func TestOverlayAsAnOrdinaryUser(t *testing.T) {
 	s, k := inContainer(t)
 	s.NeedRoot()
-	k.sets(map[string]string{"SIDEKIQ_APP": s.Dir, "SIDEKIQ_USER": "root", "SIDEKIQ_TIMEOUT": "6", "MEMORY_KILLER_TARGET": s.Path("service/svc-sidekiq"),
-		"SIDEKIQ_MEMORY_KILLER_MAX_RSS": "1", "SIDEKIQ_MEMORY_KILLER_GRACE_TIME": "0", "QUIET_SIGNAL": "",
-		"SIDEKIQ_COMMAND": s.Script("program", "sleep 1000 &\nexec sleep 1000\n")})
+	k.standIn("sleep 1000 &\nexec sleep 1000\n")
+	k.sets(tooSmall)
+	k.sets(map[string]string{"SIDEKIQ_TIMEOUT": "6"})
 	dirs := []string{k.overlay("svc-sidekiq"), k.overlay("svc-sidekiq-memory-killer")}
 	s.Mkdir("service")
 	s.Must("chown", "-R", "nobody", s.Dir)

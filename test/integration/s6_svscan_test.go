@@ -34,6 +34,13 @@ func (k container) sets(settings map[string]string) {
 	}
 }
 
+// standIn has a program stand in for the Sidekiq of the image.
+func (k container) standIn(program string) {
+	k.Helper()
+	k.sets(map[string]string{"SIDEKIQ_APP": k.Dir, "SIDEKIQ_USER": "root", "SIDEKIQ_COMMAND": k.Script("program", program),
+		"MEMORY_KILLER_TARGET": k.Path("service/svc-sidekiq")})
+}
+
 // service copies a service directory, and changes the first lines of its scripts alone.
 func (k container) service(from, to string) string {
 	k.Helper()
