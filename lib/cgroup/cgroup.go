@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -123,14 +124,7 @@ func (f folder) upwards(do func(path string)) {
 	}
 }
 
-func hasWord(list, word string) bool {
-	for w := range strings.SplitSeq(list, ",") {
-		if w == word {
-			return true
-		}
-	}
-	return false
-}
+func hasWord(list, word string) bool { return slices.Contains(strings.Split(list, ","), word) }
 
 // readBytes reads a file that holds one number of bytes.
 func readBytes(name string) (int64, error) {
@@ -146,7 +140,7 @@ func readBytes(name string) (int64, error) {
 }
 
 // readLine reads the number behind a word at the start of a line, as in
-// memory.stat and cgroup.events.
+// memory.stat and /proc/meminfo.
 func readLine(name, word string) (int64, error) {
 	text, err := os.ReadFile(name)
 	if err != nil {
@@ -154,7 +148,8 @@ func readLine(name, word string) (int64, error) {
 	}
 	for line := range bytes.Lines(text) {
 		if rest, ok := strings.CutPrefix(string(line), word+" "); ok {
-			return strconv.ParseInt(strings.TrimSpace(rest), 10, 64)
+			number, _, _ := strings.Cut(strings.TrimSpace(rest), " ") // a unit may follow
+			return strconv.ParseInt(number, 10, 64)
 		}
 	}
 	return 0, fmt.Errorf("%s: no %s in it", name, word)

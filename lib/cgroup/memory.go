@@ -1,14 +1,11 @@
 package cgroup
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path"
-	"strconv"
-	"strings"
 )
 
 // Available is the memory, in KB, that is there for the process: the lowest
@@ -32,7 +29,7 @@ func Path(pid int) (string, error) {
 }
 
 func (sys system) available(pid int) (int64, error) {
-	lowest, err := sys.memTotal()
+	lowest, err := readLine(path.Join(sys.proc, "meminfo"), "MemTotal:")
 	if err != nil {
 		return 0, err
 	}
@@ -101,19 +98,4 @@ func (f folder) useFile() string {
 		return "memory.current"
 	}
 	return "memory.usage_in_bytes"
-}
-
-func (sys system) memTotal() (int64, error) {
-	name := path.Join(sys.proc, "meminfo")
-	text, err := os.ReadFile(name)
-	if err != nil {
-		return 0, err
-	}
-	for line := range bytes.Lines(text) {
-		if rest, ok := bytes.CutPrefix(line, []byte("MemTotal:")); ok {
-			kb, _, _ := strings.Cut(strings.TrimSpace(string(rest)), " ")
-			return strconv.ParseInt(kb, 10, 64)
-		}
-	}
-	return 0, fmt.Errorf("%s: no MemTotal in it", name)
 }
