@@ -31,7 +31,7 @@ func (k *killer) control(directory string) ([]string, error) {
 		return nil, &wrongSetting{errors.New("MEMORY_KILLER_CONTROL: not set, and the target is not a service directory that the FIFO is named after " +
 			"(want the path of a FIFO, or SIDEKIQ_DAEMON_MEMORY_KILLER=1)")}
 	default:
-		path = filepath.Join(runDirectory, baseName(directory)+".control")
+		path = filepath.Join(runDirectory, filepath.Base(resolved(directory))+".control")
 	}
 	if st, err := os.Lstat(path); err == nil && st.Mode().Type() != fs.ModeNamedPipe {
 		return nil, &wrongSetting{fmt.Errorf("MEMORY_KILLER_CONTROL: %q exists and is not a FIFO", path)}
@@ -55,15 +55,15 @@ func (k *killer) control(directory string) ([]string, error) {
 	return argv, nil
 }
 
-// baseName is the last element of a directory's path, links resolved.
-func baseName(directory string) string {
-	if path, err := filepath.Abs(directory); err == nil {
-		directory = path
+// resolved is a path in full, without links as far as it is there.
+func resolved(path string) string {
+	if full, err := filepath.Abs(path); err == nil {
+		path = full
 	}
-	if path, err := filepath.EvalSymlinks(directory); err == nil {
-		directory = path
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
 	}
-	return filepath.Base(directory)
+	return path
 }
 
 // makeRoom makes the directory of a FIFO. The error says why gracewatch could not

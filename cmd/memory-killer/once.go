@@ -62,18 +62,12 @@ func (k *killer) once(word string) error {
 
 // fileName is a path as the name of a file.
 func fileName(path string) string {
-	if full, err := filepath.Abs(path); err == nil {
-		path = full
-	}
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
-	}
 	return strings.Map(func(r rune) rune {
 		if r == '/' || r <= ' ' || r == 0x7f {
 			return '_'
 		}
 		return r
-	}, path)
+	}, resolved(path))
 }
 
 // changed keeps what was reported of a target in a file, and tells whether that

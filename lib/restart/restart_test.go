@@ -201,35 +201,31 @@ type heldUntil struct {
 
 func (l heldUntil) TryLock() (bool, int, error) { return l.w.now >= l.until, 4711, nil }
 
-func TestASecondRestartWaitsForTheFirst(t *testing.T) {
-	w := newWorld(t)
-	w.target = w.sidekiq(1, never)
-	w.target.exit = seconds(300) // by the first one
-	config := w.config()
-	config.Lock = heldUntil{w, seconds(300)}
-	w.restart(config)
-	w.wantSent("5m0s clean-up")
-	w.wantLogged("4711")
-}
-
-func TestASecondRestartTakesOverFromOneThatDied(t *testing.T) {
-	w := newWorld(t)
-	w.target = w.sidekiq(1, seconds(20))
-	config := w.config()
-	config.Lock = heldUntil{w, seconds(10)}
-	w.restart(config)
-	w.wantSent("10s TSTP 1, 20s TERM 1, 20.5s clean-up")
-}
-
-func TestASecondRestartForTheHardLimitDoesNotWaitForTheFirst(t *testing.T) {
-	w := newWorld(t)
-	w.target = w.sidekiq(1, never)
-	w.target.kb = func(now time.Duration) int64 { return 100_000 + int64(now.Seconds()*10_000) }
-	config := w.config()
-	config.Lock = heldUntil{w, never}
-	config.Limit, config.Size = Limit{KB: 150_000}, func(*proc.Process) (int64, error) { return 0, nil }
-	w.restart(config)
-	w.wantSent("5.5s TSTP 1, 5.5s TERM 1, 6s clean-up")
+func TestASecondRestart(t *testing.T) {
+	size := func(*proc.Process) (int64, error) { return 0, nil } // the fakes have their own
+	for _, c := range []struct {
+		name       string
+		idle, exit time.Duration // by the first one
+		held       time.Duration
+		limit      Limit
+		sent       string
+	}{
+		{"waits for the first", never, seconds(300), seconds(300), Limit{}, "5m0s clean-up"},
+		{"takes over from one that died", seconds(20), never, seconds(10), Limit{}, "10s TSTP 1, 20s TERM 1, 20.5s clean-up"},
+		{"for the hard limit does not wait", never, never, never, Limit{KB: 150_000}, "5.5s TSTP 1, 5.5s TERM 1, 6s clean-up"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.target = w.sidekiq(1, c.idle)
+			w.target.exit = c.exit
+			w.target.kb = func(now time.Duration) int64 { return 100_000 + int64(now.Seconds()*10_000) }
+			config := w.config()
+			config.Lock, config.Limit, config.Size = heldUntil{w, c.held}, c.limit, size
+			w.restart(config)
+			w.wantSent(c.sent)
+			w.wantLogged("4711")
+		})
+	}
 }
 
 func TestWhatMayNotBeSignalledIsRefusedBeforeAnythingIs(t *testing.T) {

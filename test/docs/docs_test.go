@@ -29,9 +29,7 @@ func pages(t *testing.T) (files []string) {
 	t.Helper()
 	for _, pattern := range []string{"README.md", "docs/*.md", "docs/*/*.md", "runit/*.md", "s6/*.md"} {
 		found, err := filepath.Glob(filepath.Join(repo, pattern))
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		files = append(files, found...)
 	}
 	return files
@@ -46,9 +44,7 @@ var (
 func blocks(t *testing.T, file string) (all []block) {
 	t.Helper()
 	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	lines := strings.Split(string(text), "\n")
 	for i := 0; i < len(lines); i++ {
 		m := fence.FindStringSubmatch(lines[i])
@@ -105,9 +101,7 @@ var link = regexp.MustCompile(`\]\(([^)#: ]+)(#[^)]*)?\)`)
 func TestLinks(t *testing.T) {
 	for _, file := range pages(t) {
 		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
 			to := filepath.Join(filepath.Dir(file), m[1])
 			if _, err := os.Stat(to); err != nil {
@@ -132,7 +126,10 @@ func TestPages(t *testing.T) {
 		t.Skip("debootstrap is not installed")
 	}
 	stage := t.TempDir()
-	must(t, exec.Command("env", "DESTDIR="+stage, repo+"/install.sh", "--prefix", "/usr/local"))
+	install := exec.Command("env", "DESTDIR="+stage, repo+"/install.sh", "--prefix", "/usr/local")
+	if out, err := install.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
 	for _, file := range pages(t) {
 		var todo []block
 		for _, b := range blocks(t, file) {
@@ -172,9 +169,9 @@ func page(t *testing.T, stage string, todo []block) {
 	t.Logf("%s", out)
 }
 
-func must(t *testing.T, c *exec.Cmd) {
+func must(t *testing.T, err error) {
 	t.Helper()
-	if out, err := c.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %v\n%s", c.Args, err, out)
+	if err != nil {
+		t.Fatal(err)
 	}
 }

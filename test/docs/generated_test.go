@@ -106,9 +106,7 @@ func TestPagesAreMadeFromTheTables(t *testing.T) {
 	for file, want := range map[string]string{"settings.md": settingsPage(), "events.md": eventsPage()} {
 		file = repo + "/docs/" + file
 		if *update {
-			if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
-				t.Fatal(err)
-			}
+			must(t, os.WriteFile(file, []byte(want), 0o644))
 		}
 		if got, err := os.ReadFile(file); err != nil || string(got) != want {
 			t.Errorf("%s is not what its table says: go test ./test/docs -run Tables -update", file)

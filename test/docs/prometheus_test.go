@@ -30,22 +30,16 @@ func TestAlertRules(t *testing.T) {
 // Every expression of the dashboard parses, and names metrics that gracestat has.
 func TestDashboard(t *testing.T) {
 	text, err := os.ReadFile(prometheus + "/dashboard.json")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	var dashboard struct {
 		Panels []struct {
 			Title   string
 			Targets []struct{ Expr string }
 		}
 	}
-	if err := json.Unmarshal(text, &dashboard); err != nil {
-		t.Fatal(err)
-	}
+	must(t, json.Unmarshal(text, &dashboard))
 	metrics, err := os.ReadFile(repo + "/cmd/gracestat/metrics.go")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	var rules strings.Builder
 	rules.WriteString("groups:\n- name: dashboard\n  rules:\n")
 	n := 0
@@ -64,8 +58,6 @@ func TestDashboard(t *testing.T) {
 		t.Fatal("no expressions in the dashboard")
 	}
 	file := t.TempDir() + "/rules.yml"
-	if err := os.WriteFile(file, []byte(rules.String()), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.WriteFile(file, []byte(rules.String()), 0o644))
 	promtool(t, "check", "rules", file)
 }
