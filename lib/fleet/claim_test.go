@@ -1,7 +1,6 @@
 package fleet
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"path"
@@ -330,45 +329,26 @@ func TestNamespace(t *testing.T) {
 	}
 }
 
-// afterDeadline lets a script reach Redis when its deadline has passed, and nobody waits for the answer any more.
-type afterDeadline struct{ *Fleet }
-
-func (afterDeadline) DialHook(next redis.DialHook) redis.DialHook { return next }
-func (afterDeadline) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
-}
-func (a afterDeadline) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		if strings.HasPrefix(cmd.Name(), "eval") {
-			time.Sleep(time.Until(a.deadline))
-		}
-		return next(context.WithoutCancel(ctx), cmd)
-	}
-}
-
 // What Redis comes to after it was reported that there is no answer is not done.
 func TestScriptAfterItsDeadlineDoesNothing(t *testing.T) {
 	s := startRedis(t)
-	id := s.beats(2)[0]
-	job := RanJob{JID: "j", Queue: "default", payload: payload("j", 900)}
-	s.do("RPUSH", "queue:default", job.payload)
-	to := s.settings("")
-	to.Timeout = time.Second
-	f := open(t, to)
-	f.redis.AddHook(afterDeadline{f})
-	for what, ask := range map[string]func() error{
-		"claim":  func() error { _, err := f.Claim(request(id)); return err },
-		"signal": func() error { return f.Signal(id, "TERM") },
-		"bury":   func() error { _, err := f.Bury(job); return err },
+	id, ctx := s.beats(2)[0], t.Context()
+	s.do("RPUSH", "queue:default", "job")
+	const deadline = 1 // long ago
+	for name, answer := range map[string]*redis.Cmd{
+		"claim":  claimScript.Run(ctx, s.redis, []string{"processes"}, "", request(id).forScript(), deadline),
+		"signal": signalScript.Run(ctx, s.redis, []string{id + "-signals"}, "TERM", 60, deadline),
+		"bury":   buryScript.Run(ctx, s.redis, []string{"queue:default", "dead"}, "job", deadMax, deadSeconds, deadline),
 	} {
-		f.Begin()
-		if err := ask(); fmt.Sprint(err) != f.Where()+": no answer within 1s" {
-			t.Errorf("%s: %v", what, err)
+		if text, err := answer.Text(); text != "late" || err != nil {
+			t.Errorf("%s: %s, %v", name, text, err)
 		}
 	}
 	if s.mark(id) != "" || s.exists(id+"-signals") || s.exists("dead") {
 		t.Error("done after the deadline")
 	}
+	_, err := s.fleet().runInTime(redis.NewScript("return 'late'"), nil)
+	noAnswer(t, err, ": no answer within 2m0s")
 }
 
 // A queue that is for one host alone needs no other server, but the last server of any other queue does.

@@ -1,7 +1,6 @@
 package fleet
 
 import (
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -68,28 +67,6 @@ func TestWrongURLs(t *testing.T) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
-}
-
-// Any password that is escaped arrives as it is, and none is in the address.
-func FuzzPassword(f *testing.F) {
-	for _, password := range []string{"secret", "p@ss/w?rd#%+ &=:", "é\x00\xff", "$&,;"} {
-		f.Add(password)
-	}
-	f.Fuzz(func(t *testing.T, password string) {
-		if password == "" {
-			return
-		}
-		for _, form := range []string{"redis://:PW@h:6379/1", "redis://user:PW@h:6379/1", "redis://PW@h:6379/1", "unix://:PW@/run/x.sock?db=1"} {
-			s := Settings{URL: strings.Replace(form, "PW", url.QueryEscape(password), 1), Variable: "V", Timeout: time.Second}
-			o, _, err := s.parse()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if o.Password != password || o.DB != 1 || o.Addr != "h:6379" && o.Addr != "/run/x.sock" {
-				t.Errorf("%s: %q, %s", form, o.Password, o.Addr)
-			}
-		}
-	})
 }
 
 // However a password is written, no message has a piece of it.
