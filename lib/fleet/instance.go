@@ -73,12 +73,12 @@ func (in *Instance) errDead() error {
 
 // info is the JSON of a heartbeat, as Sidekiq 6 to 8 write it.
 type info struct {
-	StartedAt   float64  `json:"started_at"` // Unix time, seconds
-	Version     string   `json:"version"`
-	Tag         string   `json:"tag"`
-	Concurrency int      `json:"concurrency"` // not in Sidekiq 8
-	Queues      []string `json:"queues"`
-	Embedded    bool     `json:"embedded"`
+	StartedAt   float64   `json:"started_at"` // Unix time, seconds
+	Version     string    `json:"version"`
+	Tag         string    `json:"tag"`
+	Concurrency int       `json:"concurrency"` // not in Sidekiq 8
+	Queues      []*string `json:"queues"`
+	Embedded    bool      `json:"embedded"`
 	Capsules    map[string]struct {
 		Concurrency int `json:"concurrency"`
 	} `json:"capsules"`
@@ -192,7 +192,11 @@ func parseInstance(id string, values []any, ttl time.Duration, now time.Time) In
 		return in
 	}
 	in.Known, in.Beat = true, beat
-	in.Version, in.Tag, in.Queues, in.Embedded = heartbeat.Version, heartbeat.Tag, heartbeat.Queues, heartbeat.Embedded
+	in.Version, in.Tag, in.Embedded = heartbeat.Version, heartbeat.Tag, heartbeat.Embedded
+	in.Queues = make([]string, len(heartbeat.Queues))
+	for i, queue := range heartbeat.Queues {
+		in.Queues[i] = *queue
+	}
 	in.Concurrency = clamp(heartbeat.Concurrency)
 	for _, c := range heartbeat.Capsules {
 		in.Concurrency += clamp(c.Concurrency)
@@ -215,18 +219,13 @@ func parseInstance(id string, values []any, ttl time.Duration, now time.Time) In
 
 // parse reads the JSON. Without a list of queues it is not a heartbeat; other fields of an unknown type stay zero.
 func (i *info) parse(text string) bool {
-	if err := json.Unmarshal([]byte(text), i); err != nil && !errors.As(err, new(*json.UnmarshalTypeError)) {
-		return false
+	err := json.Unmarshal([]byte(text), i)
+	if errors.As(err, new(*json.UnmarshalTypeError)) { // of which field is not known, if there are several
+		var must struct{ Queues []*string }
+		err = json.Unmarshal([]byte(text), &must)
+		i.Queues = must.Queues
 	}
-	var must struct{ Queues []*string }
-	if json.Unmarshal([]byte(text), &must) != nil || must.Queues == nil || slices.Contains(must.Queues, nil) {
-		return false
-	}
-	i.Queues = i.Queues[:0]
-	for _, queue := range must.Queues {
-		i.Queues = append(i.Queues, *queue)
-	}
-	return true
+	return err == nil && i.Queues != nil && !slices.Contains(i.Queues, nil)
 }
 
 // clamp bounds a number of threads or jobs to what is possible.
