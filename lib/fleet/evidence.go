@@ -63,10 +63,10 @@ func (f *Fleet) NewEvidence(identity string, p *proc.Process) (*Evidence, error)
 
 // Collect adds what can be seen now. Call it every now and then until the process has exited, and right after that.
 func (e *Evidence) Collect() error {
-	if note, ok := ReadNote(e.process); ok && note.Identity == e.identity {
+	if note, ok := readNote(e.process); ok && note.Identity == e.identity {
 		e.complete = true // it is written at the start and at the end of each job
 		for _, job := range note.Jobs {
-			e.add(RanJob{job.JID, job.Class, job.Queue, ""})
+			e.add(job)
 		}
 	}
 	if err := e.readQueues(); err != nil { // first, because a peer takes what was pushed back at once

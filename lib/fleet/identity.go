@@ -90,7 +90,7 @@ func describe(p *proc.Process) (s self, err error) {
 	if s.pid, err = p.InnerPID(); err != nil {
 		return s, err
 	}
-	if note, ok := ReadNote(p); ok {
+	if note, ok := readNote(p); ok {
 		s.noted = note.Identity
 		return s, nil
 	}

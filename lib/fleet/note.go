@@ -16,50 +16,43 @@ import (
 // directory of its own, because the job hook may not write where root keeps its files.
 var noteDir = "/run/gracekit"
 
-// Note is what the job hook of a Sidekiq writes.
-type Note struct {
-	Identity string     `json:"identity"`
-	Jobs     []NotedJob `json:"jobs"` // those that are running
-}
-
-// NotedJob is a running job in a Note.
-type NotedJob struct {
-	JID   string `json:"jid"`
-	Class string `json:"class"`
-	Queue string `json:"queue"`
+// hookNote is what the job hook of a Sidekiq writes.
+type hookNote struct {
+	Identity string   `json:"identity"`
+	Jobs     []RanJob `json:"jobs"` // those that are running
 }
 
 // maxNote bounds a note, in bytes.
 const maxNote = 1 << 20
 
-// ReadNote reads the note of a process. It is believed if it is owned by the user the process runs as and not writable
+// readNote reads the note of a process. It is believed if it is owned by the user the process runs as and not writable
 // by others, was written after the process started, and names the process' own pid.
-func ReadNote(p *proc.Process) (note Note, ok bool) {
+func readNote(p *proc.Process) (note hookNote, ok bool) {
 	status, err := p.Status()
 	if err != nil {
-		return Note{}, false
+		return hookNote{}, false
 	}
 	fd, err := unix.Open(fmt.Sprintf("%s/%d/%d.hook", noteDir, status.EUID, p.ID.PID), unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return Note{}, false
+		return hookNote{}, false
 	}
 	f := os.NewFile(uintptr(fd), "note")
 	defer f.Close()
 	var st unix.Stat_t
 	if unix.Fstat(fd, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || int(st.Uid) != status.EUID || st.Mode&0o022 != 0 {
-		return Note{}, false
+		return hookNote{}, false
 	}
 	if age := time.Now().Unix() - st.Mtim.Sec; float64(age) > (proc.Now() - p.ID.StartTime() + clockSlop).Seconds() {
-		return Note{}, false // of a process that had this pid before
+		return hookNote{}, false // of a process that had this pid before
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxNote))
 	if err != nil || json.Unmarshal(text, &note) != nil {
-		return Note{}, false
+		return hookNote{}, false
 	}
 	id, ok := ParseIdentity(note.Identity)
 	inner, err := p.InnerPID()
 	if !ok || err != nil || id.PID != inner {
-		return Note{}, false
+		return hookNote{}, false
 	}
 	return note, true
 }
