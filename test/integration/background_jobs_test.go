@@ -9,6 +9,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"gracekit/test/harness"
 )
@@ -165,14 +166,18 @@ func TestBackgroundJobsKilled(t *testing.T) {
 			parent.Kill() // the supervisor above starts another one
 			second := a.running("sidekiq", first)
 			s.haveEnded(first)
+			killer, _ := harness.FindProcess(harness.PIDOf(harness.FirstLine(a.path("tmp/pids/sv/sidekiq-memory-killer/supervise/pgid"))))
 			above, _ := harness.FindProcess(harness.PIDOf(harness.FirstLine(a.path("tmp/pids/supervisor.id"))))
 			above.Kill()
-			a.wants(0, "start") // ends what has no supervisor, and starts
-			third := a.running("sidekiq", first, second)
-			s.haveEnded(second)
-			killer, _ := harness.FindProcess(harness.PIDOf(harness.FirstLine(a.path("tmp/pids/sv/sidekiq-memory-killer/supervise/pgid"))))
 			parent, _ = harness.FindProcess(killer.PPID)
 			parent.Kill()
+			began := time.Now()
+			a.wants(0, "start") // ends what has no supervisor, and starts
+			if took := time.Since(began); took > 50*time.Second {
+				s.Errorf("start waited %v: a supervisor that was killed answers nobody", took)
+			}
+			third := a.running("sidekiq", first, second)
+			s.haveEnded(second, killer)
 			a.stop()
 			s.haveEnded(third)
 		})
