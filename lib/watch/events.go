@@ -68,9 +68,9 @@ func withoutTime(groups []string, a slog.Attr) slog.Attr {
 }
 
 // event logs an event of an instance, or, with nil, of the target, and has
-// --notify know of it. It is a change of what is kept.
+// --notify know of it. All but a read-failed is a change of what is kept.
 func (l *loop) event(e Event, d *instance, attrs ...slog.Attr) {
-	l.dirty = true
+	l.dirty = l.dirty || e.Name != ReadFailed.Name
 	all := []slog.Attr{slog.String("target", l.cfg.Target.Text)}
 	switch {
 	case d != nil:

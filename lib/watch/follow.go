@@ -170,6 +170,7 @@ func (l *loop) searchTarget(at time.Duration) error {
 		return l.resumeWatch(p, at)
 	}
 	if err == nil {
+		l.followDirectory()
 		err = l.attach(p, at)
 	}
 	if err == nil {
@@ -188,4 +189,21 @@ func (l *loop) searchTarget(at time.Duration) error {
 	l.targetErr = err.Error() // its supervisor may come back: this is logged once
 	l.event(ReadFailed, nil, slog.Any("err", err))
 	return nil
+}
+
+// followDirectory goes on in what has the place of a service directory, or of its
+// supervise, that was renamed or deleted: lock, state, history and FIFO are in there.
+func (l *loop) followDirectory() {
+	now, err := l.world.Store()
+	moved := err == nil && now.directory != nil && (l.store.directory == nil || *now.directory != *l.store.directory)
+	if moved {
+		now.left = l.store.left
+		l.store.close()
+		l.store, l.kept.Directory, l.dirty = now, now.directory, true
+		l.save() // it locks the state
+	}
+	if l.history != nil && (moved || l.history.isDeleted()) {
+		l.history.file.Close()
+		l.history = l.world.History()
+	}
 }

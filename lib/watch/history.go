@@ -126,6 +126,12 @@ func (h *history) write(s HistorySample) error {
 	return err
 }
 
+// isDeleted tells whether the file has no name any more.
+func (h *history) isDeleted() bool {
+	var st unix.Stat_t
+	return unix.Fstat(int(h.file.Fd()), &st) == nil && st.Nlink == 0
+}
+
 // sampleHistory notes the largest instance, each minute.
 func (l *loop) sampleHistory(at time.Duration) {
 	if l.history == nil || at < l.history.next {
