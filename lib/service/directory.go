@@ -26,6 +26,7 @@ var ErrUnsupervised = errors.New("unsupervised")
 var (
 	errNotService = unsupervised("not a service directory: it has no supervise")
 	errStale      = unsupervised("no runsv or s6-supervise is running for it: its status is stale")
+	errNotStarted = unsupervised("no runsv or s6-supervise is running for it: it has no supervise/status")
 	errNoStatus   = unsupervised("its supervisor runs, but has written no supervise/status: the process of the service cannot be known")
 )
 

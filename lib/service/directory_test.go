@@ -42,13 +42,13 @@ func TestAServiceDirectoryAnswersOnlyWithASupervisor(t *testing.T) {
 	}
 }
 
-// A supervisor writes its status right after its FIFOs, or never, where the disk is full: then a watcher must not take the
-// service for one that is down.
+// A supervisor makes supervise, its FIFOs and then its status, or never the last, where the disk is full: a watcher must take
+// the service neither for one that is down, nor for one that cannot come.
 func TestAStatusThatIsNotThereIsWaitedFor(t *testing.T) {
-	for dir, unsupervised := range map[string]bool{serviceDir(t, nil): false, supervised(t, nil): true} {
+	for dir, want := range map[string]error{serviceDir(t, nil): errNotStarted, supervised(t, nil): errNoStatus} {
 		must(t, os.Remove(filepath.Join(dir, "supervise", "status")))
-		if _, err := find(dir); err == nil || errors.Is(err, proc.ErrGone) || errors.Is(err, ErrUnsupervised) != unsupervised {
-			t.Errorf("%v; unsupervised: %v", err, unsupervised)
+		if _, err := find(dir); !errors.Is(err, want) {
+			t.Errorf("%v, want %v", err, want)
 		}
 	}
 	status := filepath.Join(supervised(t, nil), "supervise", "status")

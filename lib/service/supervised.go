@@ -24,8 +24,13 @@ const settleTime = 500 * time.Millisecond
 func (d *directory) process() (*proc.Process, error) {
 	for deadline := time.Now().Add(settleTime); ; time.Sleep(5 * time.Millisecond) {
 		before, err := d.readStatus()
-		if errors.Is(err, unix.ENOENT) && d.checkSupervisor("control") == nil { // a supervisor has that first
-			if time.Now().Before(deadline) {
+		if errors.Is(err, unix.ENOENT) {
+			switch errControl := d.checkSupervisor("control"); { // a supervisor has that first
+			case errControl == errStale, errors.Is(errControl, unix.ENOENT):
+				return nil, errNotStarted
+			case errControl != nil:
+				return nil, err
+			case time.Now().Before(deadline):
 				continue
 			}
 			// Where it cannot write, on a full disk, it starts the service all the same.
