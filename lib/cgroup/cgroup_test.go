@@ -9,7 +9,7 @@ import (
 // files are the texts of files below /sys/fs/cgroup, without their last newline.
 type files map[string]string
 
-// kind is what process 7 is told of its cgroups.
+// kind is how process 7 sees its cgroups.
 type kind struct{ cgroup, mountinfo string }
 
 const (
