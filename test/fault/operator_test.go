@@ -71,11 +71,13 @@ func TestSuperviseDeletedAndMadeAnew(t *testing.T) {
 	}
 	isKept()
 	l.Line("msg=paused", 1)
+	p = target.Running(next)
 	target.Kill()
+	s.Check(p.Signal(unix.SIGKILL))
 	s.Check(os.Rename(target.Dir, target.Dir+".old"))
 	s.Must("mkdir", target.Dir)
 	s.Must("cp", target.Dir+".old/run", target.Dir)
 	target = &service{s.Runsv(target.Dir), s}
-	l.Line("msg=target-up .*id="+target.Running(next).ID(), 1)
+	l.Line("msg=target-up .*id="+target.Running(p).ID(), 1)
 	isKept()
 }

@@ -65,7 +65,10 @@ func TestOverlayWrongSetting(t *testing.T) {
 		{killer, "memory-killer", "SIDEKIQ_MEMORY_KILLER_MAX_RSS", "2Q"},
 		{killer, "memory-killer", "SIDEKIQ_DAEMON_MEMORY_KILLER", "yes"},
 	} {
-		c.v.Running()
+		s.Eventually(c.program+" has read what is good, and has become another program", func() bool {
+			title := c.v.Running().Title()
+			return strings.HasPrefix(title, "sleep\x00") || strings.Contains(title, "gracewatch\x00")
+		})
 		good := s.Read("environment/" + c.name)
 		k.sets(map[string]string{c.name: c.value})
 		c.v.Control("-r") // it is started again, with another environment
