@@ -36,7 +36,7 @@ func (l *loop) start() error {
 // resumeWatch opens the state file and goes on where the last gracewatch was, with
 // a process, or, with nil, in search of one.
 func (l *loop) resumeWatch(p process, at time.Duration) error {
-	l.checkAt = at
+	l.checkAt, l.isService = at, l.cfg.Target.IsDirectory()
 	if err := l.openStore(); err != nil {
 		if p != nil {
 			p.Close()
@@ -144,7 +144,7 @@ func (l *loop) close() {
 // soon.
 func (l *loop) detach() error {
 	var attrs []slog.Attr
-	if l.cfg.Target.IsDirectory() {
+	if l.isService {
 		if wanted, err := l.world.Wanted(); err == nil && !wanted.Up {
 			attrs = append(attrs, slog.String("why", "the service is wanted down"))
 		}
@@ -155,7 +155,7 @@ func (l *loop) detach() error {
 	l.event(TargetGone, nil, attrs...)
 	l.release()
 	l.checkAt = l.world.Now()
-	if !l.cfg.Target.IsDirectory() {
+	if !l.isService {
 		return ErrEnded
 	}
 	return nil

@@ -31,6 +31,7 @@ type loop struct {
 
 	kept      Snapshot              // of the whole watch; the instances are added when it is written
 	dirty     bool                  // the snapshot is to be written
+	isService bool                  // the target is a directory, which may be away for a moment: it has one process after another
 	target    process               // nil: there is none now
 	instances map[proc.ID]*instance // what is watched: the target, or those in its scope
 	order     []*instance           // the same, as they were listed

@@ -63,7 +63,7 @@ func (l *loop) carryOut(d *instance, c grace.Decision, at time.Duration) error {
 
 // refusal is why a restart cannot be now.
 func (l *loop) refusal(d *instance, at time.Duration) string {
-	if l.cfg.Target.IsDirectory() {
+	if l.isService {
 		switch wanted, err := l.world.Wanted(); { // its operator wins
 		case err != nil:
 			return err.Error()
@@ -127,7 +127,7 @@ func (l *loop) environ(d *instance, at time.Duration) []string {
 		over = at - since
 	}
 	service, limit := l.target.ID().String(), d.limits.Soft
-	if l.cfg.Target.IsDirectory() {
+	if l.isService {
 		service = l.cfg.Target.Text
 	}
 	if d.State.Reason == grace.Hard {
@@ -232,7 +232,7 @@ func (l *loop) complete(d *instance, gone bool, at time.Duration) error {
 		d.limits.MaxAgeAt = grace.Later(at, l.cfg.MaxAge)
 	}
 	d.State = grace.State{} // it is over: the next gracewatch must not count it again
-	if gone && !l.cfg.Target.IsDirectory() && (d.process == l.target || l.target.Ended()) {
+	if gone && !l.isService && (d.process == l.target || l.target.Ended()) {
 		return errDone
 	}
 	return nil

@@ -31,7 +31,8 @@ func TestDownUnderS6(t *testing.T) {
 	}
 }
 
-// supervise deleted under a running gracewatch: nothing is started, which is logged; when it is made anew all is as before.
+// supervise deleted under a running gracewatch: nothing is started, which is logged; when it is made anew all is as before,
+// also when the whole directory of the service has given its place to another one.
 func TestSuperviseDeletedAndMadeAnew(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -57,11 +58,28 @@ func TestSuperviseDeletedAndMadeAnew(t *testing.T) {
 	s.grow(next, j)
 	l.Line("msg=restart-done", 1)
 	j.restartedOnce(next.ID())
-	s.Eventually("the state is kept again", func() bool { return s.Exists("worker/supervise/gracewatch") })
-	if !s.Exists("worker/supervise/gracewatch.history") {
-		s.Error("the history is not kept again")
+	isKept := func() {
+		t.Helper()
+		s.Eventually("the state is kept again", func() bool { return s.Exists("worker/supervise/gracewatch") })
+		if !s.Exists("worker/supervise/gracewatch.history") {
+			s.Error("the history is not kept again")
+		}
+		second := s.Gracewatch("-s", "1", target.Dir, "true")
+		s.Exits(second.Child, 111)
+		second.Line("locked by another gracewatch", 1)
+		s.Must("sh", "-c", "echo p >"+target.Dir+"/supervise/gracewatch.control")
 	}
-	second := s.Gracewatch("-s", "1", target.Dir, "true")
-	s.Exits(second.Child, 111)
-	second.Line("locked by another gracewatch", 1)
+	isKept()
+	l.Line("msg=paused", 1)
+	p = target.Running(next)
+	l.Line("msg=target-up .*id="+p.ID(), 1)
+	target.Kill()
+	s.Check(os.Rename(target.Dir, target.Dir+".old"))
+	s.Check(p.Signal(unix.SIGKILL)) // while there is no such directory
+	l.Line("msg=target-gone", 3)
+	s.Must("mkdir", target.Dir)
+	s.Must("cp", target.Dir+".old/run", target.Dir)
+	target = &service{s.Runsv(target.Dir), s}
+	l.Line("msg=target-up .*id="+target.Running(p).ID(), 1)
+	isKept()
 }
