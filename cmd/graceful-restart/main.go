@@ -83,8 +83,8 @@ func run(cmd *cli.Command) error {
 	}
 
 	// A worker that was quieted stays quiet, so nothing may end this program half
-	// way: no closed terminal, and no logger that has exited.
-	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE, syscall.SIGTTOU)
+	// way: no closed terminal (nor a logger that has exited, see cli.Stderr).
+	signal.Ignore(syscall.SIGHUP, syscall.SIGTTOU)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 
