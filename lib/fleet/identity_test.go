@@ -128,19 +128,6 @@ func TestInstanceOfAProcess(t *testing.T) {
 	s.resolves(p, id, nil)
 }
 
-// One that boots is not given another's instance, though hostname and pid are the same: that of a replica that started later.
-func TestBootingSidekiqIsNotAnotherOne(t *testing.T) {
-	s := startRedis(t)
-	child := s.Start(s.Command("sleep", "600"))
-	p, err := proc.Open(child.PID)
-	s.Check(err)
-	defer p.Close()
-	host, err := os.Hostname()
-	s.Check(err)
-	s.beat(fmt.Sprintf("%s:%d:00000000000a", host, child.PID), everywhere, "info", infoText(everywhere, time.Now()))
-	s.resolves(p, "", ErrBooting)
-}
-
 // What the job hook noted decides, though hostname and start say something else; a note that somebody else could have
 // written, or that is of another process, does not.
 func TestNoteOfTheHookDecides(t *testing.T) {

@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"testing"
 )
@@ -41,15 +40,5 @@ func TestSignals(t *testing.T) {
 	}
 	if left := s.redis.LRange(context.Background(), key, 0, -1).Val(); !slices.Equal(left, []string{"TERM"}) {
 		t.Error(left)
-	}
-}
-
-func TestEmbeddedTakesNoSignals(t *testing.T) {
-	s := startRedis(t)
-	id := identity(1)
-	s.beat(id, everywhere, "info", `{"queues":["default"],"embedded":true}`)
-	err := s.fleet().Signal(id, "TERM")
-	if !errors.Is(err, ErrUnsatisfiable) || s.exists(id+"-signals") {
-		t.Error(err)
 	}
 }
