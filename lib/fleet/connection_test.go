@@ -121,7 +121,8 @@ func TestWhatIsNotARedis(t *testing.T) {
 	}
 }
 
-// Whatever a Redis is asked that has stopped: it is no answer, in time, and nothing is written when it goes on.
+// Whatever a Redis is asked that has stopped: it is no answer, in time, and nothing is written when it goes on. One timeout
+// is for all the questions of a command together.
 func TestStoppedRedis(t *testing.T) {
 	s := startRedis(t)
 	s.beats(2)
@@ -140,13 +141,6 @@ func TestStoppedRedis(t *testing.T) {
 		noAnswer(t, ask(open(t, to)), "Redis at "+s.socket+": no answer within 1s")
 	}
 	s.Check(s.process.Signal(syscall.SIGCONT))
-	s.nothingWritten()
-}
-
-// One timeout is for all the questions of a command together.
-func TestTimeoutIsForAllQuestions(t *testing.T) {
-	s := startRedis(t)
-	s.beats(2)
 	f := s.fleet()
 	f.beginUntil(time.Now().Add(-time.Second))
 	_, err := f.Claim(request(identity(1)))
@@ -183,9 +177,11 @@ func TestRedisThatDoesNotWrite(t *testing.T) {
 	noAnswer(t, err, "Redis at "+replica.socket+" is a replica that has lost its master")
 }
 
+// A user or password that is wrong is not an instance that is not there; nor is what the user may not do or see.
 func TestPasswords(t *testing.T) {
 	s := startRedis(t)
 	s.beats(2)
+	s.do("ACL", "SETUSER", "blind", "on", ">"+password, "+@all", "~processes", "~gracekit:*", "~"+identity(1))
 	s.do("ACL", "SETUSER", "reader", "on", ">"+password, "~*", "+hello", "+auth", "+time", "+smembers", "+sismember")
 	s.do("CONFIG", "SET", "requirepass", "other")
 	s.do("AUTH", "other") // the pool's connection stays
@@ -196,6 +192,7 @@ func TestPasswords(t *testing.T) {
 		password + "@":             " refuses the user or password of its URL",
 		"":                         " and its URL do not agree whether there is a password",
 		"reader:" + password + "@": ": the user of its URL lacks a right: NOPERM",
+		"blind:" + password + "@":  ": the user of its URL lacks a right: ERR The user executing the script can't access", // the second one's hash
 	} {
 		fails(t, s.settings(credentials), "Redis at "+s.socket+want)
 	}
@@ -276,19 +273,6 @@ type replied string
 
 func (r replied) Error() string { return string(r) }
 func (r replied) RedisError()   {}
-
-// An error that Redis makes inside a script is an error of its own, and never an instance without a heartbeat.
-func TestErrorsOfTheCommandsOfAScript(t *testing.T) {
-	s := startRedis(t)
-	ids := s.beats(2)
-	s.do("ACL", "SETUSER", "some", "on", ">"+password, "+@all", "~processes", "~"+ids[0])
-	f := open(t, s.settings("some:"+password+"@"))
-	for _, id := range ids { // the second one's hash is not for this user
-		_, err := f.Claim(request(id))
-		noAnswer(t, err, "can't access at least one of the keys")
-	}
-	s.nothingWritten()
-}
 
 // A field of Redis may have 512 MB: the answer is not taken into memory. The bound is that of each answer.
 func TestAnswersAreBounded(t *testing.T) {

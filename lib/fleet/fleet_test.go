@@ -3,7 +3,6 @@ package fleet
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 )
@@ -42,32 +41,5 @@ func TestManyInstances(t *testing.T) {
 	}
 	if jobs, err := f.Jobs(ids...); err != nil || len(jobs) != batch+1 {
 		t.Error(len(jobs), err)
-	}
-}
-
-func TestJobs(t *testing.T) {
-	s := startRedis(t)
-	f := s.fleet()
-	ids := s.beats(3)
-	note := func(class string, ago int64) string {
-		return fmt.Sprintf(`{"queue":"default","payload":"{\"class\":\"%s\",\"jid\":\"%s\"}","run_at":%d}`, class, strings.ToLower(class), time.Now().Unix()-ago)
-	}
-	s.do("HSET", ids[0]+":workers", "a", note("Six", 2000))
-	s.do("HSET", ids[1]+":work", "b", note("Seven", 3000), "a", note("Short", 0))
-	s.do("SET", ids[2]+":work", "no hash")
-	s.do("HSET", ids[2]+":workers", "a", "\x00")
-	jobs, err := f.Jobs(ids...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got []string
-	for _, job := range jobs {
-		got = append(got, fmt.Sprint(job.Identity, " ", job.Thread, " ", job.JID, " ", job.Class, " ", job.Running >= 1000*time.Second))
-	}
-	want := []string{ids[1] + " b seven Seven true", ids[0] + " a six Six true", ids[1] + " a short Short false", ids[2] + " a   false"}
-	slices.Sort(got[2:]) // a clock in whole seconds
-	slices.Sort(want[2:])
-	if !slices.Equal(got, want) {
-		t.Errorf("\n got %q\nwant %q", got, want)
 	}
 }

@@ -1,7 +1,6 @@
 package fleet
 
 import (
-	"math"
 	"os"
 	"slices"
 	"strings"
@@ -120,17 +119,6 @@ func FuzzInstance(f *testing.F) {
 			t.Errorf("alive: %+v", in)
 		}
 	})
-}
-
-func TestTimes(t *testing.T) {
-	for _, seconds := range []float64{0, -1, math.NaN(), math.Inf(1), math.Inf(-1), 1e11, math.MaxFloat64} {
-		if at, ok := unixTime(seconds); ok {
-			t.Errorf("%v: %v", seconds, at)
-		}
-	}
-	if at, ok := unixTime(1795356098.25); !ok || at.UnixMilli() != 1795356098250 {
-		t.Error(at, ok)
-	}
 }
 
 func TestJobsOfEachSidekiq(t *testing.T) {

@@ -111,12 +111,6 @@ func infoText(queues string, started time.Time) string {
 // unixText is a Unix time as Ruby's Time.now.to_f.
 func unixText(t time.Time) string { return fmt.Sprintf("%f", float64(t.UnixMicro())/1e6) }
 
-// late lets the last heartbeat be so long ago.
-func (s *server) late(identity string, since time.Duration) {
-	s.Helper()
-	s.do("PEXPIRE", identity, (lifetime - since).Milliseconds())
-}
-
 const everywhere = `"default","low"`
 
 // beats writes n heartbeats, and returns their identities.
