@@ -211,17 +211,8 @@ func TestANewReleaseFindsWhatTheLastOneStarted(t *testing.T) {
 	s.haveEnded(second)
 }
 
-// How long stop waits for a Sidekiq is what that was started with, whatever the caller has set.
-func TestStopUsesTheTimeoutOfStart(t *testing.T) {
-	s := newSandbox(t)
-	hung := s.Script("hung", "trap '' TERM\nwhile :; do sleep 1; done\n")
-	a := s.background("SIDEKIQ_TIMEOUT=1", "SIDEKIQ_COMMAND="+hung)
-	a.wants(0, "start")
-	a.env = append(a.env, "SIDEKIQ_TIMEOUT=100")
-	a.stop()
-}
-
-// Wrong settings are refused before anything is started, and a program that fails at once is not left to be tried again.
+// Wrong settings are refused before anything is started, and a program that fails at once is not left to be tried again. How
+// long stop waits for a Sidekiq is what that was started with, whatever the caller has set.
 func TestAStartThatFails(t *testing.T) {
 	s := newSandbox(t)
 	a := s.background()
@@ -235,11 +226,14 @@ func TestAStartThatFails(t *testing.T) {
 		}
 		a.nothingLeft()
 	}
-	a.env = append(good, "SIDEKIQ_USER=")
+	a.env = append(slices.Clone(good), "SIDEKIQ_USER=")
 	a.wants(1, "-q", "status") // root may ask for the state of its own app without a user
-	a.env = good
+	a.env = append(good, "SIDEKIQ_TIMEOUT=1", "SIDEKIQ_COMMAND="+s.Script("hung", "trap '' TERM\nwhile :; do sleep 1; done\n"))
 	a.wants(100, "begin")
 	a.wants(100, "start", "-v")
+	a.wants(0, "start")
+	a.env = append(a.env, "SIDEKIQ_TIMEOUT=100")
+	a.stop()
 }
 
 // Root in the folder of another user becomes that user before it writes or starts anything.

@@ -11,13 +11,6 @@ import (
 	"gracekit/test/harness"
 )
 
-// pair starts two instances of Sidekiq that do the same jobs.
-func (s *sandbox) pair() (*jobs, [2]*sidekiq) {
-	s.Helper()
-	j := s.jobs()
-	return j, [2]*sidekiq{j.service("a", nil), j.service("b", nil)}
-}
-
 // takesJobs: it is neither quiet nor has it exited.
 func takesJobs(p harness.Process) bool { return p.Alive() && !strings.HasSuffix(p.Title(), "stopping") }
 
@@ -26,7 +19,8 @@ func takesJobs(p harness.Process) bool { return p.Alive() && !strings.HasSuffix(
 // again after a minute, or on request.
 func TestMemoryKillerLeavesTheLastOne(t *testing.T) {
 	s := newSandbox(t)
-	j, two := s.pair()
+	j := s.jobs()
+	two := [2]*sidekiq{j.service("a", nil), j.service("b", nil)}
 	limit, err := strconv.Atoi(softKB)
 	s.Check(err)
 	old := []harness.Process{two[0].working(), two[1].working()}
@@ -66,61 +60,37 @@ func TestMemoryKillerLeavesTheLastOne(t *testing.T) {
 	j.allDone()
 }
 
-// Through Redis alone: what runs is listed, a long job postpones a restart, TSTP makes quiet, and TERM ends.
+// Through Redis alone: what a real Sidekiq runs is listed, a long job postpones a restart, TSTP makes quiet, and TERM ends.
 func TestSignalsAndJobsThroughRedis(t *testing.T) {
 	s := newSandbox(t)
-	j, two := s.pair()
+	k := s.sidekiq(nil)
+	old := k.working()
 	fleet := func(code int, text string, args ...string) harness.Result {
 		t.Helper()
-		r := s.Wants(code, "env", append([]string{"REDIS_URL=" + j.redis.URL(), "SIDEKIQ_TIMEOUT=3", "SIDEKIQ_MEMORY_KILLER_MIN_PEERS=1",
-			"LONG_WORKERS=Wait*", "sidekiq-fleet"}, args...)...)
+		r := s.Wants(code, "env", append([]string{"REDIS_URL=" + k.redis.URL(), "SIDEKIQ_TIMEOUT=3", "LONG_WORKERS=Wait*", "sidekiq-fleet"}, args...)...)
 		if !strings.Contains(r.Stdout+r.Stderr, text) {
 			s.Errorf("sidekiq-fleet %v: want %q\n%s%s", args, text, r.Stdout, r.Stderr)
 		}
 		return r
 	}
-	shows := func(p harness.Process, state string) (id string) {
-		t.Helper()
-		s.Eventually(fmt.Sprintf("sidekiq-fleet ps shows %d as %s", p.PID, state), func() bool {
-			for line := range strings.Lines(fleet(0, "", "ps").Stdout) {
-				f := strings.Fields(line)
-				if id = f[0]; strings.Contains(id, fmt.Sprintf(":%d:", p.PID)) && f[4] == state {
-					return true
-				}
-			}
-			return false
-		})
-		return id
+	jid := k.enqueue(1, "WaitJob", s.Path("release"))[0]
+	k.await("start", 1)
+	var running string
+	s.Eventually("the job is listed", func() bool { running = fleet(0, "", "jobs").Stdout; return running != "" })
+	id, _, _ := strings.Cut(running, " ")
+	if !strings.Contains(id, fmt.Sprintf(":%d:", old.PID)) || !strings.HasPrefix(running, id+" "+jid+" WaitJob default ") {
+		s.Errorf("jobs: %q, want job %s of process %d", running, jid, old.PID)
 	}
-	busy, other := two[0], two[1]
-	old, idle := busy.working(), other.working()
-	jid := j.enqueue(1, "WaitJob", s.Path("release"))[0]
-	j.await("start", 1)
-	if j.pids()[0] == idle.PID {
-		busy, other, old = other, busy, idle
-	}
-	id := shows(old, "running")
-	running := id + " " + jid + " WaitJob default "
-	s.Eventually("the job is listed", func() bool { return strings.HasPrefix(fleet(0, "", "jobs").Stdout, running) })
-	fleet(0, running, "jobs", busy.Dir)
-	fleet(0, running, "jobs", id)
-	fleet(1, running, "jobs", "--idle", "--class", "Import* Wait*", busy.Dir)
-	for _, none := range [][]string{{"jobs", "--idle", "--class", "Import*", busy.Dir}, {"jobs", "--idle", other.Dir}} {
-		if r := fleet(0, "", none...); r.Stdout != "" {
-			s.Errorf("%v: %s, want no jobs", none, r.Stdout)
-		}
-	}
-	fleet(75, "jid="+jid+" class=WaitJob", "restart", busy.Dir)
-	shows(old, "running") // neither ended nor claimed
+	fleet(1, jid, "jobs", "--idle", "--class", "Import* Wait*", k.Dir)
+	fleet(75, "jid="+jid+" class=WaitJob", "restart", k.Dir)
+	fleet(0, " running ", "ps") // neither ended nor claimed
 
 	fleet(0, "", "signal", "-w", "600", id, "TSTP")
-	shows(old, "quiet")
-	fleet(75, "0 of 1 other instances needed are available; waiting for "+id+" (quiet)", "claim", other.Dir)
-	fleet(1, running, "jobs", "--idle", id)
+	fleet(0, " quiet ", "ps")
+	fleet(1, jid, "jobs", "--idle", id)
 	s.Write("release", "", 0o644)
 	fleet(0, "", "jobs", "--idle", "-w", "600", id)
-	j.exactlyOnce(jid)
+	k.exactlyOnce(jid)
 	fleet(0, "", "signal", "-w", "600", id, "TERM")
-	shows(busy.working(old), "running")
-	fleet(1, "no such instance", "signal", "host:1:0123456789ab", "TERM")
+	k.working(old)
 }
