@@ -52,8 +52,11 @@ func main() {
 
 // startTarget starts a process of 50 MB with three children of that size.
 func startTarget() process {
-	p := start("./leaky", "-max", "50000", "-children", "3")
-	p.waitReady()
+	const leaky = "./leaky -max 50000"
+	p := start("sh", "-c", strings.Repeat(leaky+" & ", 3)+"exec "+leaky)
+	for range 4 {
+		p.waitReady()
+	}
 	return p
 }
 

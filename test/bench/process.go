@@ -59,9 +59,10 @@ func (p process) pid() string { return strconv.Itoa(p.cmd.Process.Pid) }
 
 // waitReady waits for the line "ready".
 func (p process) waitReady() {
-	text, err := bufio.NewReader(p.out).ReadString('\n')
+	text := make([]byte, len("ready\n"))
+	_, err := io.ReadFull(p.out, text)
 	check(err)
-	if text != "ready\n" {
+	if string(text) != "ready\n" {
 		check(fmt.Errorf("%s: %q is not ready", p.cmd.Path, text))
 	}
 }

@@ -40,10 +40,10 @@ func FindProcess(pid int) (p Process, alive bool) {
 	return p, p.State != 'Z' && p.State != 'X'
 }
 
-// FindIdentity reads the process of PID:START; not alive: it has exited.
-func FindIdentity(id string) (p Process, alive bool) {
-	p, alive = FindProcess(PIDOf(id))
-	return p, alive && p.ID() == id
+// Find reads the process of PID:START, or of a pid; not alive: it has exited.
+func Find(target string) (p Process, alive bool) {
+	p, alive = FindProcess(PIDOf(target))
+	return p, alive && (p.ID() == target || !strings.Contains(target, ":"))
 }
 
 // PIDOf is the pid of PID:START, or of a pid alone.

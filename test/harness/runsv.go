@@ -39,13 +39,3 @@ func (v *Runsv) Stat() string { return FirstLine(v.Dir + "/supervise/stat") }
 
 func (v *Runsv) Up()   { v.Control("u") }
 func (v *Runsv) Down() { v.Control("d") }
-
-// Logger is the process of log/run.
-func (v *Runsv) Logger() (p Process) {
-	v.w.Helper()
-	v.w.Eventually(v.Dir+"/log runs", func() (alive bool) {
-		p, alive = FindProcess(PIDOf(FirstLine(v.Dir + "/log/supervise/pid")))
-		return alive
-	})
-	return p
-}

@@ -6,7 +6,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -47,26 +50,26 @@ func Scripts(t *testing.T, packages ...string) {
 		Setup:              func(env *testscript.Env) error { return setup(env, bin) },
 		Condition:          condition,
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"start":      start,
-			"note":       note,
-			"send":       send,
-			"signal":     signal,
-			"wait-exit":  waitExit,
-			"wait-for":   waitFor,
-			"wait-gone":  waitGone,
-			"wait-state": waitState,
-			"wait-phase": waitPhase,
-			"wait-poll":  waitPoll,
+			"start":      command(2, start),
+			"note":       command(2, note),
+			"send":       command(2, send),
+			"signal":     command(2, signal),
+			"wait-exit":  command(2, waitExit),
+			"wait-for":   command(2, waitFor),
+			"wait-gone":  command(1, waitGone),
+			"wait-state": command(2, waitState),
+			"wait-phase": command(2, waitPhase),
+			"wait-poll":  command(1, waitPoll),
 			"alive":      alive,
-			"exits":      exits,
-			"fatal":      fatal,
-			"capture":    capture,
-			"peak":       peak,
-			"events":     events,
-			"redis":      redis,
-			"redis-cli":  redisCLI,
-			"beat":       beat,
-			"obey":       obey,
+			"exits":      command(2, exits),
+			"fatal":      command(3, fatal),
+			"capture":    command(2, capture),
+			"peak":       command(1, peak),
+			"events":     command(2, events),
+			"redis":      command(0, redis),
+			"redis-cli":  command(0, redisCLI),
+			"beat":       command(2, beat),
+			"obey":       command(1, obey),
 		},
 	})
 }
@@ -86,6 +89,16 @@ func setup(env *testscript.Env, bin string) error {
 	return nil
 }
 
+// command is one that needs so many words.
+func command(words int, do func(ts *testscript.TestScript, args []string)) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		if len(args) < words {
+			ts.Fatalf("too few words")
+		}
+		do(ts, args)
+	}
+}
+
 // condition is what a script asks in brackets.
 func condition(name string) (bool, error) {
 	if name == "root" {
@@ -101,16 +114,8 @@ func eventually(ts *testscript.TestScript, what string, cond func() bool) {
 	}
 }
 
-// arguments ends a script whose command has too few words.
-func arguments(ts *testscript.TestScript, args []string, min int, usage string) {
-	if len(args) < min {
-		ts.Fatalf("usage: %s", usage)
-	}
-}
-
 // exits CODE PROG [ARG...] runs a program that must exit so.
-func exits(ts *testscript.TestScript, neg bool, args []string) {
-	arguments(ts, args, 2, "exits CODE PROG [ARG...]")
+func exits(ts *testscript.TestScript, args []string) {
 	if code := run(ts, args[1:]); strconv.Itoa(code) != args[0] {
 		ts.Fatalf("exited %d, not %s", code, args[0])
 	}
@@ -118,9 +123,8 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 
 // fatal CODE TEXT PROG [ARG...] runs a program that must print nothing but
 // PROG: fatal: TEXT, in one line on stderr, and exit so.
-func fatal(ts *testscript.TestScript, neg bool, args []string) {
-	arguments(ts, args, 3, "fatal CODE TEXT PROG [ARG...]")
-	exits(ts, false, append([]string{args[0]}, args[2:]...))
+func fatal(ts *testscript.TestScript, args []string) {
+	exits(ts, append([]string{args[0]}, args[2:]...))
 	if out := ts.ReadFile("stdout"); out != "" {
 		ts.Fatalf("stdout is not empty: %q", out)
 	}
@@ -139,4 +143,39 @@ func run(ts *testscript.TestScript, argv []string) int {
 	}
 	ts.Check(err)
 	return 0
+}
+
+// wait-for FILE REGEXP waits until a file has it.
+func waitFor(ts *testscript.TestScript, args []string) {
+	re, err := regexp.Compile("(?m)" + args[1])
+	ts.Check(err)
+	var text []byte
+	found := await(func() bool {
+		text, _ = os.ReadFile(ts.MkAbs(args[0]))
+		return re.Match(text)
+	})
+	if !found {
+		ts.Fatalf("waited %v for %q in %s:\n%s", Patience, args[1], args[0], text)
+	}
+}
+
+// events FILE MSG... waits until a log of slog's text has as many lines, which must be these events in this order.
+func events(ts *testscript.TestScript, args []string) {
+	want := args[1:]
+	var got []string
+	eventually(ts, strconv.Itoa(len(want))+" lines in "+args[0], func() bool {
+		got = nil
+		for line := range strings.Lines(wholeLines(ts.MkAbs(args[0]))) {
+			got = append(got, ParseEvent(line).Name)
+		}
+		return len(got) >= len(want)
+	})
+	if !slices.Equal(got, want) {
+		ts.Fatalf("events:\n got %q\nwant %q", got, want)
+	}
+}
+
+// capture NAME FILE sets a variable to what a file (or stdout) has in it.
+func capture(ts *testscript.TestScript, args []string) {
+	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
 }

@@ -51,12 +51,11 @@ func child(ts *testscript.TestScript, name string) *scriptChild {
 
 // start [-s] NAME PROG [ARG...] starts a process in a process group of its own (-s: in a session). Its output goes to
 // NAME.out and NAME.err; $NAME is its pid, $NAME_id its identity.
-func start(ts *testscript.TestScript, neg bool, args []string) {
+func start(ts *testscript.TestScript, args []string) {
 	attr := &syscall.SysProcAttr{Setpgid: true}
 	if len(args) > 0 && args[0] == "-s" {
 		attr, args = OwnSession, args[1:]
 	}
-	arguments(ts, args, 2, "start [-s] NAME PROG [ARG...]")
 	name := args[0]
 	file, err := lookPath(ts, args[1])
 	ts.Check(err)
@@ -103,8 +102,7 @@ func setID(ts *testscript.TestScript, name string, p Process) {
 }
 
 // note NAME FILE waits for a file that has a pid in it: $NAME is that, $NAME_id its identity.
-func note(ts *testscript.TestScript, neg bool, args []string) {
-	arguments(ts, args, 2, "note NAME FILE")
+func note(ts *testscript.TestScript, args []string) {
 	var pid int
 	eventually(ts, "a pid in "+args[1], func() bool {
 		text, err := os.ReadFile(ts.MkAbs(args[1]))
@@ -122,8 +120,7 @@ func note(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // send NAME WORD... writes a line to what was started, and waits for the line that it answers.
-func send(ts *testscript.TestScript, neg bool, args []string) {
-	arguments(ts, args, 2, "send NAME WORD...")
+func send(ts *testscript.TestScript, args []string) {
 	lines := func() int { return strings.Count(wholeLines(ts.MkAbs(args[0]+".out")), "\n") }
 	before := lines()
 	_, err := fmt.Fprintln(child(ts, args[0]).stdin, strings.Join(args[1:], " "))
@@ -131,23 +128,13 @@ func send(ts *testscript.TestScript, neg bool, args []string) {
 	eventually(ts, "an answer", func() bool { return lines() > before })
 }
 
-// find is a process by its pid or identity.
-func find(target string) (p Process, alive bool) {
-	if strings.Contains(target, ":") {
-		return FindIdentity(target)
-	}
-	pid, _ := strconv.Atoi(target)
-	return FindProcess(pid)
-}
-
 // signal NAME PID|IDENTITY
-func signal(ts *testscript.TestScript, neg bool, args []string) {
-	arguments(ts, args, 2, "signal NAME PID|IDENTITY")
+func signal(ts *testscript.TestScript, args []string) {
 	sig := unix.SignalNum("SIG" + args[0])
 	if sig == 0 {
 		ts.Fatalf("invalid signal %q", args[0])
 	}
-	p, alive := find(args[1])
+	p, alive := Find(args[1])
 	if !alive {
 		ts.Fatalf("there is no process %s", args[1])
 	}
@@ -156,15 +143,13 @@ func signal(ts *testscript.TestScript, neg bool, args []string) {
 
 // [!] alive PID|IDENTITY; a zombie is not.
 func alive(ts *testscript.TestScript, neg bool, args []string) {
-	arguments(ts, args, 1, "alive PID|IDENTITY")
-	if _, alive := find(args[0]); alive == neg {
+	if _, alive := Find(args[0]); alive == neg {
 		ts.Fatalf("%s: alive is %v", args[0], alive)
 	}
 }
 
 // wait-exit NAME CODE waits for the end of what was started, which must exit so.
-func waitExit(ts *testscript.TestScript, neg bool, args []string) {
-	arguments(ts, args, 2, "wait-exit NAME CODE")
+func waitExit(ts *testscript.TestScript, args []string) {
 	c := child(ts, args[0])
 	if !Happens(c.Done, Patience) {
 		ts.Fatalf("waited %v for the end of %s", Patience, args[0])
@@ -176,24 +161,21 @@ func waitExit(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // wait-gone PID|IDENTITY waits for the end of a process; a zombie has ended.
-func waitGone(ts *testscript.TestScript, neg bool, args []string) {
-	arguments(ts, args, 1, "wait-gone PID|IDENTITY")
-	eventually(ts, "the end of "+args[0], func() bool { _, alive := find(args[0]); return !alive })
+func waitGone(ts *testscript.TestScript, args []string) {
+	eventually(ts, "the end of "+args[0], func() bool { _, alive := Find(args[0]); return !alive })
 }
 
 // wait-state PID LETTER waits for a state of /proc/PID/stat, such as T.
-func waitState(ts *testscript.TestScript, neg bool, args []string) {
-	arguments(ts, args, 2, "wait-state PID LETTER")
+func waitState(ts *testscript.TestScript, args []string) {
 	eventually(ts, "state "+args[1]+" of "+args[0], func() bool {
-		p, _ := find(args[0])
+		p, _ := Find(args[0])
 		return string(p.State) == args[1]
 	})
 }
 
 // wait-phase SERVICE down|run|finish waits until the supervisor has written that into supervise/status: what ./run or
 // ./finish wrote, and runsv's other files, come before.
-func waitPhase(ts *testscript.TestScript, neg bool, args []string) {
-	arguments(ts, args, 2, "wait-phase SERVICE down|run|finish")
+func waitPhase(ts *testscript.TestScript, args []string) {
 	eventually(ts, args[0]+" in "+args[1], func() bool {
 		status, err := readStatus(ts.MkAbs(args[0]))
 		return err == nil && status.phase == args[1]
@@ -201,16 +183,14 @@ func waitPhase(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // wait-poll PID waits until a process has checked what it watches. One that has ended has, too.
-func waitPoll(ts *testscript.TestScript, neg bool, args []string) {
-	arguments(ts, args, 1, "wait-poll PID")
-	p, _ := find(args[0])
+func waitPoll(ts *testscript.TestScript, args []string) {
+	p, _ := Find(args[0])
 	eventually(ts, args[0]+" in ppoll", p.polls())
 }
 
 // peak NAME sets $NAME_kb, $NAME_b, $NAME_mb and $NAME_less_kb (one KB less) to VmHWM of the process $NAME, which doesn't
 // change while it sleeps.
-func peak(ts *testscript.TestScript, neg bool, args []string) {
-	arguments(ts, args, 1, "peak NAME")
+func peak(ts *testscript.TestScript, args []string) {
 	text, err := os.ReadFile("/proc/" + ts.Getenv(args[0]) + "/status")
 	ts.Check(err)
 	found := regexp.MustCompile(`(?m)^VmHWM:\s*(\d+) kB$`).FindSubmatch(text)

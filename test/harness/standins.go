@@ -26,7 +26,7 @@ func standing() {
 
 // endTarget kills the target that gracewatch runs it for, and returns when that has ended.
 func endTarget() {
-	p, _ := FindIdentity(os.Getenv("GRACE_TARGET"))
+	p, _ := Find(os.Getenv("GRACE_TARGET"))
 	check(p.Signal(unix.SIGKILL))
 	for p.Alive() {
 		time.Sleep(time.Millisecond)

@@ -4,9 +4,7 @@ package main
 import (
 	"flag"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"strings"
 	"time"
@@ -14,27 +12,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const usage = `usage: leaky [-max KB] [-grow KB] [-every DURATION] [-children N] [-ignore SIGNALS] [-catch SIGNALS]
+const usage = `usage: leaky [-max KB] [-grow KB] [-every DURATION] [-ignore SIGNALS] [-catch SIGNALS]
 
 Grow to -max KB of RSS, in steps of -grow KB each -every (default: at once),
 print "ready" and stay until a signal ends it.
 
-  -children N      start N copies of itself first; "ready" then means all of them
   -ignore SIGNALS  ignore these (TERM,TSTP)
   -catch SIGNALS   catch these, print "got NAME", go on
 
 SIGUSR1 gives the memory back and prints "small"; SIGUSR2 grows again.
 `
 
-// toParent is where a copy tells, by closing it, that it is ready.
-var toParent *os.File
-
 func main() {
 	flag.Usage = func() { fmt.Fprint(os.Stderr, usage) }
 	limit := flag.Int("max", 0, "")
 	step := flag.Int("grow", 0, "")
 	every := flag.Duration("every", 100*time.Millisecond, "")
-	children := flag.Int("children", 0, "")
 	ignore := flag.String("ignore", "", "")
 	catch := flag.String("catch", "", "")
 	flag.Parse()
@@ -44,13 +37,6 @@ func main() {
 	if *ignore != "" { // Ignore of no signals ignores them all
 		signal.Ignore(signals(*ignore)...)
 	}
-
-	if *children > 0 {
-		startChildren(*children)
-	} else if *children < 0 {
-		toParent = os.NewFile(3, "ready")
-	}
-
 	var held [][]byte
 	growing := true
 	for {
@@ -65,7 +51,7 @@ func main() {
 			}
 			if tick == nil {
 				growing = false
-				ready()
+				fmt.Println("ready")
 			}
 		}
 		select {
@@ -107,40 +93,10 @@ func rss() int {
 	return resident * os.Getpagesize() >> 10
 }
 
-// startChildren starts n copies with the same arguments and returns when all are ready.
-func startChildren(n int) {
-	self, err := os.Executable()
-	check(err)
-	r, w, err := os.Pipe()
-	check(err)
-	for range n {
-		cmd := exec.Command(self, append(os.Args[1:], "-children", "-1")...)
-		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-		cmd.ExtraFiles = []*os.File{w}
-		check(cmd.Start())
-		go cmd.Wait()
-	}
-	w.Close()
-	io.Copy(io.Discard, r) // ends when the last copy has closed its end
-}
-
-func ready() {
-	if toParent == nil {
-		fmt.Println("ready")
-	} else {
-		toParent.Close()
-	}
-}
-
 // signals parses names such as "TERM,TSTP".
-func signals(names string) []os.Signal {
-	var list []os.Signal
-	for _, name := range strings.FieldsFunc(names, func(r rune) bool { return r == ',' }) {
-		sig := unix.SignalNum("SIG" + name)
-		if sig == 0 {
-			check(fmt.Errorf("invalid signal %q", name))
-		}
-		list = append(list, sig)
+func signals(names string) (list []os.Signal) {
+	for name := range strings.FieldsFuncSeq(names, func(r rune) bool { return r == ',' }) {
+		list = append(list, unix.SignalNum("SIG"+name))
 	}
 	return list
 }
