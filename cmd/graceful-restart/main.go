@@ -90,7 +90,7 @@ func run(cmd *cli.Command) error {
 
 	p, err := target.Open()
 	if errors.Is(err, proc.ErrGone) {
-		return noProcess(cmd, target, err, *up)
+		return noProcess(cmd, target, err, *up && !*dryRun)
 	}
 	if err != nil {
 		return err
@@ -107,10 +107,13 @@ func noProcess(cmd *cli.Command, target service.Target, err error, up bool) erro
 		return cli.Exit(cli.No)
 	}
 	cmd.Info("%v: nothing to stop", err)
-	if up && (here.dir != "" || isPidfile(target)) {
-		return here.awaitNew(cmd, proc.ID{})
+	switch {
+	case !up:
+		return nil
+	case !here.follows():
+		return here.noSupervisor()
 	}
-	return nil
+	return here.awaitNew(cmd, proc.ID{})
 }
 
 // restart does it.
@@ -119,6 +122,9 @@ func (f *finder) restart(ctx context.Context, limit restart.Limit, dryRun, up bo
 	old := here.target.ID
 	config := restart.Config{Target: here.target, Values: f.values, Limit: limit, Size: f.measure(),
 		AskRedis: redisAsker(ctx), Log: restart.Log{Info: f.cmd.Info, Warn: f.cmd.Warn, Error: f.cmd.Error}}
+	if up && !here.follows() {
+		return here.noSupervisor()
+	}
 	if dryRun {
 		lines, err := restart.Plan(config)
 		if err != nil {
@@ -127,9 +133,7 @@ func (f *finder) restart(ctx context.Context, limit restart.Limit, dryRun, up bo
 		return f.cmd.Write(strings.Join(lines, "\n") + "\n")
 	}
 	switch {
-	case !here.follows && up:
-		return fmt.Errorf("--up: %v has no known supervisor (runsv or s6-supervise), so its new process cannot be waited for", old)
-	case !here.follows:
+	case !here.follows():
 		f.cmd.Info("%v has no known supervisor (runsv or s6-supervise): it is stopped, and whether it is started again is up to what started it", old)
 	case here.isWantedDown():
 		f.cmd.Info("%s is wanted down: %v is stopped and will not be started again", here.service.Text, old)

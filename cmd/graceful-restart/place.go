@@ -18,7 +18,6 @@ import (
 type place struct {
 	target  *proc.Process
 	service service.Target // where the new process is found, if it can be
-	follows bool           // service names the new process as well
 	dir     string         // the service directory; "": none is known
 }
 
@@ -35,8 +34,14 @@ func findPlace(cmd *cli.Command, target service.Target, p *proc.Process, alone b
 			here.service, _ = service.Parse(dir)
 		}
 	}
-	here.follows = here.dir != "" || isPidfile(here.service)
 	return here
+}
+
+// follows tells whether service names the new process as well.
+func (pl *place) follows() bool { return pl.dir != "" || isPidfile(pl.service) }
+
+func (pl *place) noSupervisor() error {
+	return fmt.Errorf("--up: %s has no known supervisor (runsv or s6-supervise), so its new process cannot be waited for", pl.service.Text)
 }
 
 // widen makes the target the whole service that gracewatch watches, if it is one
@@ -118,7 +123,7 @@ func (pl *place) awaitNew(cmd *cli.Command, old proc.ID) error {
 				cmd.Info("%s: the new process is %v", pl.service.Text, id)
 				return nil
 			}
-		} else if !errors.Is(err, proc.ErrGone) {
+		} else if !errors.Is(err, proc.ErrGone) && pl.follows() { // a pidfile may be removed by the old process
 			return err
 		} else if pl.isWantedDown() {
 			cmd.Warn("%s is wanted down: nothing will start a new process", pl.service.Text)
