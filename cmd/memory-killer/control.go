@@ -57,9 +57,7 @@ func (k *killer) control(directory string) ([]string, error) {
 
 // resolved is a path in full, without links as far as it is there.
 func resolved(path string) string {
-	if full, err := filepath.Abs(path); err == nil {
-		path = full
-	}
+	path = full(path)
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -126,8 +127,18 @@ func newKiller(cmd *cli.Command, dryRun bool) (*killer, error) {
 			return nil, &wrongSetting{fmt.Errorf("MEMORY_KILLER_NOTIFY: %w", err)}
 		}
 	}
+	// The watcher of a program does not work in its folder.
+	v.State, v.Notify = full(v.State), full(v.Notify)
 	// Without a soft limit there is nothing that the job hook could ask for.
 	return &killer{cmd: cmd, values: v, dryRun: dryRun, legacy: !v.Daemon && !v.Soft.IsZero()}, nil
+}
+
+// full is a path in full; "" stays "".
+func full(path string) string {
+	if absolute, err := filepath.Abs(path); err == nil && path != "" {
+		return absolute
+	}
+	return path
 }
 
 // watch becomes gracewatch for a target.

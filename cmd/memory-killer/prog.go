@@ -143,7 +143,7 @@ func detach(argv []string) error {
 	if err != nil {
 		return err
 	}
-	c := exec.Command("/proc/self/exe", append([]string{file}, argv...)...)
+	c := exec.Command("/proc/self/exe", append([]string{full(file)}, argv...)...)
 	c.Args[0] = detachedName
 	c.Dir, c.Stderr = "/", os.Stderr
 	c.Env = proc.WithoutMark(os.Environ())
