@@ -44,8 +44,8 @@ func Open(pid int) (*Process, error) {
 		return nil, ErrGone
 	case unix.EINVAL, unix.ENOENT: // it is not a thread group's leader
 		return nil, fmt.Errorf("%w (%d is a thread)", ErrGone, pid)
-	case unix.ENOSYS, unix.EPERM: // EPERM: an old container's seccomp filter
-		return nil, errors.New("cannot open a pidfd: pidfd_open(2) is not available (want Linux 5.3 or later)")
+	case unix.ENOSYS, unix.EPERM: // a seccomp filter may answer with either
+		return nil, fmt.Errorf("cannot open a pidfd: %v (want Linux 5.3 or later, and a seccomp profile that allows pidfd_open)", err)
 	default:
 		return nil, fmt.Errorf("cannot open a pidfd: %w", err)
 	}
