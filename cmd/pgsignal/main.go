@@ -67,7 +67,7 @@ func run(cmd *cli.Command) error {
 		r.Process, r.ID = p, p.ID
 	case errors.As(err, &gone) && gone.ID != proc.ID{}:
 		r.ID = gone.ID // what belongs to it may be alive
-	case errors.As(err, &gone) && gone.Stale: // a process with that pid lives, and is not signalled
+	case errors.As(err, &gone) && gone.Stale: // a process may be alive, and is not signalled
 		cmd.Warn("%v", err)
 		return nil
 	case errors.As(err, &gone):

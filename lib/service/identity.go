@@ -54,13 +54,13 @@ func ReadID(d *Dir, name string) (proc.ID, error) {
 func parseIdentity(text string) (proc.ID, error) {
 	line, rest, _ := strings.Cut(strings.TrimSpace(text), "\n")
 	if line == "" {
-		return proc.ID{}, &GoneError{Why: "empty"}
+		return proc.ID{}, &GoneError{Stale: true, Why: "empty"}
 	}
 	line, boot := strings.TrimSpace(line), strings.TrimSpace(rest)
 	const bootID = len("1c6e8b92-6d7f-4c4b-9d39-5a3c0c5d7f5e")
 	torn := len(boot) < bootID && strings.Trim(line, "0123456789:") == "" && strings.Trim(boot, "0123456789abcdef-") == ""
 	if torn {
-		return proc.ID{}, &GoneError{Why: "incomplete: no boot id on its second line"}
+		return proc.ID{}, &GoneError{Stale: true, Why: "incomplete: no boot id on its second line"}
 	}
 	id, err := proc.ParseID(line)
 	if err != nil {

@@ -81,7 +81,7 @@ func (t Target) Service() string {
 type GoneError struct {
 	ID    proc.ID // the process that has exited, where that is known: its group may live
 	Why   string
-	Stale bool // a pidfile that is older than the process with its pid
+	Stale bool // a pidfile that is older than the process with its pid, or empty or torn: a process may be alive
 }
 
 func (e *GoneError) Error() string { return e.Why }
