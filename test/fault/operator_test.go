@@ -7,30 +7,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A service that its operator has taken down is not restarted, though its process does not end: s6-svc -d.
-func TestDownUnderS6(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	s.Need("s6-supervise")
-	j := s.journal("worker.journal")
-	s.Write("worker/run", "#!/bin/sh\nexec worker serve -max 40000 -ignore-term "+j.file+"\n", 0o755)
-	v := s.S6(s.Path("worker"))
-	p := v.Running()
-	j.event("START", 1)
-	l := s.watch(v.Dir, "-g 10s -i 50ms -r 200ms", j.restarter()) // s6-supervise notes what is wanted after it has signalled
-	l.Line("msg=watching", 1)
-	s.grow(p, j)
-	v.Down()
-	l.Line(`msg=restart-postponed .*why="the service is wanted down"`, 2)
-	s.Check(p.Signal(unix.SIGKILL))
-	l.Line(`msg=target-gone .*why="the service is wanted down"`, 1)
-	v.Up()
-	l.Line("msg=target-up", 1)
-	if len(j.of("RESTART")) > 0 {
-		s.Error("restarted though down")
-	}
-}
-
 // supervise deleted under a running gracewatch: nothing is started, which is logged; when it is made anew all is as before,
 // also when the whole directory of the service has given its place to another one.
 func TestSuperviseDeletedAndMadeAnew(t *testing.T) {

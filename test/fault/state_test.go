@@ -51,35 +51,27 @@ func TestAStateFileFromAnotherTimeNamespace(t *testing.T) {
 // kept again.
 func TestADiskThatIsFull(t *testing.T) {
 	t.Parallel()
-	for name, size := range map[string]string{
-		"no room":   "size=16k",
-		"no inodes": "size=1M,nr_inodes=4", // not even for the lock
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := newStage(t)
-			s.NeedThat("unshare", "-m", "true")
-			s.Check(os.Mkdir(s.Path("disk"), 0o755))
-			p, j := s.alone()
-			l := s.Watch(s.Command("unshare", "-m", "sh", "-c", "mount -t tmpfs -o "+size+" x disk; head -c 20000 /dev/zero >disk/fill; : >disk/fill2; : >disk/fill3;"+
-				`exec gracewatch "$@"`, "sh", "-s", fmt.Sprint(soft), "-g", "1h", "-i", "50ms", "-f", "disk/state", p.ID(), "false"))
-			inside := func(command string) string {
-				return s.Run("nsenter", "-t", fmt.Sprint(l.PID), "-m", "sh", "-c", "cd "+s.Dir+" && "+command).Stdout
-			}
-			l.Line("msg=watching", 1)
-			l.Line("cannot keep the state", 1)
-			s.grow(p, j)
-			l.Line("msg=over-soft", 1)
-			s.Check(p.Signal(unix.SIGUSR1))
-			l.Line("msg=under-soft", 1)
-			s.Polls(l.Process)
-			inside("rm disk/fill*")
-			s.grow(p, j)
-			l.Line("msg=over-soft", 2)
-			s.Eventually("the state is kept", func() bool { return strings.Contains(inside("cat disk/state"), `"over": true`) })
-			l.WantLines("cannot keep the state", 1)
-		})
+	s := newStage(t)
+	s.NeedThat("unshare", "-m", "true")
+	s.Check(os.Mkdir(s.Path("disk"), 0o755))
+	p, j := s.alone()
+	l := s.Watch(s.Command("unshare", "-m", "sh", "-c", `mount -t tmpfs -o size=16k x disk; head -c 20000 /dev/zero >disk/fill; exec gracewatch "$@"`,
+		"sh", "-s", fmt.Sprint(soft), "-g", "1h", "-i", "50ms", "-f", "disk/state", p.ID(), "false"))
+	inside := func(command string) string {
+		return s.Run("nsenter", "-t", fmt.Sprint(l.PID), "-m", "sh", "-c", "cd "+s.Dir+" && "+command).Stdout
 	}
+	l.Line("msg=watching", 1)
+	l.Line("cannot keep the state", 1)
+	s.grow(p, j)
+	l.Line("msg=over-soft", 1)
+	s.Check(p.Signal(unix.SIGUSR1))
+	l.Line("msg=under-soft", 1)
+	s.Polls(l.Process)
+	inside("rm disk/fill")
+	s.grow(p, j)
+	l.Line("msg=over-soft", 2)
+	s.Eventually("the state is kept", func() bool { return strings.Contains(inside("cat disk/state"), `"over": true`) })
+	l.WantLines("cannot keep the state", 1)
 }
 
 // A limit for the size of files (RLIMIT_FSIZE) that is below that of the state does not end gracewatch.

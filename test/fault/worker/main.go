@@ -15,7 +15,7 @@ import (
 	"gracekit/lib/proc"
 )
 
-const usage = `usage: worker serve [-max KB] [-after DURATION] [-ignore-term] JOURNAL
+const usage = `usage: worker serve [-max KB] [-after DURATION] JOURNAL
        worker restart [-quiet DURATION] JOURNAL
 
 serve: small; after DURATION (0: not before SIGUSR2) it grows by KB. USR1 makes
@@ -34,13 +34,12 @@ func main() {
 	}
 	limit := flag.Int("max", 0, "")
 	after := flag.Duration("after", 0, "")
-	ignoreTerm := flag.Bool("ignore-term", false, "")
 	quiet := flag.Duration("quiet", 0, "")
 	check(flag.CommandLine.Parse(os.Args[2:]))
 	j, err := os.OpenFile(flag.Arg(0), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
 	check(err)
 	if os.Args[1] == "serve" {
-		serve(j, *limit, *after, *ignoreTerm)
+		serve(j, *limit, *after)
 		return
 	}
 	restart(j, *quiet)
@@ -51,7 +50,7 @@ func note(j *os.File, event string, id proc.ID) {
 	check(err)
 }
 
-func serve(j *os.File, limit int, after time.Duration, ignoreTerm bool) {
+func serve(j *os.File, limit int, after time.Duration) {
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, unix.SIGTSTP, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2)
 	self, err := proc.Open(os.Getpid())
@@ -70,8 +69,6 @@ func serve(j *os.File, limit int, after time.Duration, ignoreTerm bool) {
 			sig = s.(unix.Signal)
 		}
 		switch {
-		case sig == unix.SIGTERM && ignoreTerm:
-			note(j, "IGNORED", self.ID)
 		case sig == unix.SIGTERM:
 			note(j, "END", self.ID)
 			return
