@@ -39,7 +39,7 @@ func cutLast(text string) (before, after string, ok bool) {
 }
 
 const (
-	// clockSlop is how nearest a start time in clock ticks may be from one on the wall clock.
+	// clockSlop is how far a start time in clock ticks may be from one on the wall clock.
 	clockSlop = 2 * time.Second
 	// startSlop is how long after its heartbeat thread a Sidekiq may have written its start where the hostname does not
 	// confirm that it is this one: at its first heartbeat, which comes at once unless Redis is away.
@@ -111,7 +111,7 @@ func describe(p *proc.Process) (s self, err error) {
 			return s, proc.ErrGone
 		}
 		if depth, err := namespaceDepth(p); err == nil && depth == ownDepth() {
-			s.host, s.noHost = os.Hostname() // it is not in a container of its own, as nearest as can be seen
+			s.host, s.noHost = os.Hostname() // it is not in a container of its own, as far as can be seen
 		}
 	}
 	return s, nil
@@ -180,7 +180,7 @@ func (s self) choose(found []Instance) (string, error) {
 	return candidates[0].Identity, nil
 }
 
-// distance is how nearest the start of an instance is from that of the heartbeat thread, or of what may be that thread.
+// distance is how far the start of an instance is from that of the heartbeat thread, or of what may be that thread.
 func (s self) distance(in Instance) time.Duration {
 	nearest := in.Started.Sub(s.started).Abs()
 	for _, thread := range s.threads {

@@ -79,34 +79,30 @@ func (web *webServer) get(path string) (pid int, err error) {
 	return strconv.Atoi(string(text))
 }
 
-// A crowd makes requests without a pause until it is stopped.
-type crowd struct {
-	all      sync.WaitGroup
-	stopped  atomic.Bool
-	answered sync.Map     // by pid
-	failed   atomic.Value // the first error
-}
-
-func (web *webServer) crowd() *crowd {
-	c := &crowd{}
+// crowd makes requests without a pause until stop, which returns the first error; it notes who has answered, by pid.
+func (web *webServer) crowd() (answered *sync.Map, stop func() (failed any)) {
+	var all sync.WaitGroup
+	var stopped atomic.Bool
+	var failed atomic.Value
+	answered = &sync.Map{}
 	for range 3 {
-		c.all.Go(func() {
-			for !c.stopped.Load() {
+		all.Go(func() {
+			for !stopped.Load() {
 				pid, err := web.get("/")
-				c.answered.Store(pid, true)
+				answered.Store(pid, true)
 				if err != nil {
-					c.failed.CompareAndSwap(nil, fmt.Sprintf("%s: %v", time.Now().Format("05.000"), err))
+					failed.CompareAndSwap(nil, fmt.Sprintf("%s: %v", time.Now().Format("05.000"), err))
 				}
 			}
 		})
 	}
-	web.s.Cleanup(c.stop)
-	return c
-}
-
-func (c *crowd) stop() {
-	c.stopped.Store(true)
-	c.all.Wait()
+	stop = func() any {
+		stopped.Store(true)
+		all.Wait()
+		return failed.Load()
+	}
+	web.s.Cleanup(func() { stop() })
+	return answered, stop
 }
 
 // leak has a worker grow by 64 MB.
@@ -142,15 +138,14 @@ func TestWorkersOfAWebServerAreRestartedAndNoRequestFails(t *testing.T) {
 			first := web.workers()
 			w := s.killerAsDocumented(server.settings, web.service.Dir, s.KB(first[0])+45*1024)
 			w.Event("target-up", webWorkers)
-			load := web.crowd()
+			answered, stop := web.crowd()
 			web.leak(first[0])
 			web.leak(first[1])
 			w.Event("restart-done", 2)
 			for _, worker := range web.workers(first[:2]...) {
-				s.Eventually(worker.ID()+" answers", func() bool { _, ok := load.answered.Load(worker.PID); return ok })
+				s.Eventually(worker.ID()+" answers", func() bool { _, ok := answered.Load(worker.PID); return ok })
 			}
-			load.stop()
-			if failed := load.failed.Load(); failed != nil {
+			if failed := stop(); failed != nil {
 				s.Errorf("requests failed, the first at %v", failed)
 			}
 			if !web.master.Alive() || !first[2].Alive() {
