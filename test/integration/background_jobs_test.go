@@ -226,6 +226,10 @@ func TestAStartThatFails(t *testing.T) {
 		}
 		a.nothingLeft()
 	}
+	a.env = append(slices.Clone(good), "SIDEKIQ_COMMAND=false")
+	if r := a.wants(111, "start"); !strings.HasSuffix(r.Stderr, "sidekiq.log: (none)\n") {
+		s.Errorf("a Sidekiq that says nothing: %q", r.Stderr)
+	}
 	a.env = append(slices.Clone(good), "SIDEKIQ_USER=")
 	a.wants(1, "-q", "status") // root may ask for the state of its own app without a user
 	a.env = append(good, "SIDEKIQ_TIMEOUT=1", "SIDEKIQ_COMMAND="+s.Script("hung", "trap '' TERM\nwhile :; do sleep 1; done\n"))
