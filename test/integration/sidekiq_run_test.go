@@ -20,13 +20,15 @@ func TestWhatSidekiqRunBecomes(t *testing.T) {
 	}
 }
 
-// Root becomes the user that SIDEKIQ_USER or the folder's owner names; what cannot be understood is never root.
+// Root becomes the user that SIDEKIQ_USER or the folder's owner names; what cannot be understood is never root. A program
+// that is not there is 127 for that user too.
 func TestWhoSidekiqRunsAs(t *testing.T) {
 	s := newSandbox(t)
 	s.NeedRoot()
 	s.Need("chpst")
 	s.Mkdir("app", "nameless")
 	s.Check(os.Chown(s.Path("nameless"), 12345, 12346))
+	s.Wants(127, "env", "SIDEKIQ_APP="+s.Path("app"), "SIDEKIQ_USER=nobody", "SIDEKIQ_COMMAND=/no/such/program", "sidekiq-run")
 	for _, c := range []struct {
 		app, user string
 		code      int
