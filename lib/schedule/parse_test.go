@@ -73,7 +73,7 @@ func TestAnInvalidScheduleIsNamed(t *testing.T) {
 		"TERM/-5":                `invalid duration "-5"`,
 		"TERM/5x":                `invalid duration "5x"`,
 		"TERM@":                  `invalid scope ""`,
-		"TERM@children":          `invalid scope "children"`,
+		"TERM@children":          `invalid scope "children" (want process, group, tree or all)`,
 		"forever":                "the steps after forever need a wait",
 		"forever/TERM/0":         "the steps after forever need a wait",
 		"TERM/1/forever":         "the steps after forever need a wait",

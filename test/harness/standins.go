@@ -35,11 +35,10 @@ func endTarget() {
 
 // sidekiq is a process whose title and threads are set by lines on stdin; each is answered with a line:
 //
-//	title TEXT         writes its title as Ruby does
-//	thread NAME [N]    starts N threads with that name
-//	end NAME           ends one of them
-//	rename NAME OTHER  one of them takes another name
-//	catch SIGNAL       prints "got SIGNAL" instead of ending by it
+//	title TEXT       writes its title as Ruby does
+//	thread NAME [N]  starts N threads with that name
+//	end NAME         ends one of them
+//	catch SIGNAL     prints "got SIGNAL" instead of ending by it
 func sidekiq() {
 	threads := map[string][]*thread{}
 	fmt.Println("ready")
@@ -54,15 +53,9 @@ func sidekiq() {
 			for range max(n, 1) {
 				threads[name] = append(threads[name], newThread(name))
 			}
-		case "end", "rename":
-			t := threads[name][0]
+		case "end":
+			threads[name][0].end()
 			threads[name] = threads[name][1:]
-			if verb == "end" {
-				t.end()
-			} else {
-				t.do(func() { setName(arg) })
-				threads[arg] = append(threads[arg], t)
-			}
 		case "catch":
 			catch(name)
 		default:
@@ -93,11 +86,11 @@ func init() {
 // thread is one of the kernel's, with a goroutine of its own.
 type thread struct {
 	tid  int
-	work chan func()
+	ends chan struct{} // closed when it is to end
 }
 
 func newThread(name string) *thread {
-	t := &thread{work: make(chan func())}
+	t := &thread{ends: make(chan struct{})}
 	var up sync.WaitGroup
 	up.Add(1)
 	go func() {
@@ -105,23 +98,15 @@ func newThread(name string) *thread {
 		setName(name)
 		t.tid = unix.Gettid()
 		up.Done()
-		for do := range t.work {
-			do()
-		}
+		<-t.ends
 	}()
 	up.Wait()
 	return t
 }
 
-func (t *thread) do(what func()) {
-	done := make(chan struct{})
-	t.work <- func() { what(); close(done) }
-	<-done
-}
-
 // end returns when the kernel has the thread no more.
 func (t *thread) end() {
-	close(t.work)
+	close(t.ends)
 	for {
 		if _, err := os.Stat(fmt.Sprintf("/proc/self/task/%d", t.tid)); err != nil {
 			return
