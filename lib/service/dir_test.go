@@ -80,10 +80,9 @@ func TestAFileIsReplacedEachTimeItIsWritten(t *testing.T) {
 	for _, text := range []string{"one\n", "two, and longer\n", ""} {
 		must(t, d.WriteFile("state", []byte(text), 0o640))
 		checkText(t, d.file("state"), text)
-		info, err := os.Lstat(d.file("state"))
-		must(t, err)
-		if info.Mode() != 0o640 || os.SameFile(before, info) {
-			t.Errorf("mode %v; the old file was written over: %v", info.Mode(), os.SameFile(before, info))
+		info := checkMode(t, d.file("state"), 0o640)
+		if os.SameFile(before, info) {
+			t.Errorf("%q was written over the old file", text)
 		}
 		before = info
 	}
@@ -230,9 +229,7 @@ func TestALockIsHeldUntilItIsClosed(t *testing.T) {
 		}
 		must(t, lock.Close())
 	}
-	if got := mode(t, d.file("lock")); got != 0o600 {
-		t.Errorf("%v", got)
-	}
+	checkMode(t, d.file("lock"), 0o600)
 }
 
 func TestADirectoryStaysTheOneThatWasOpened(t *testing.T) {

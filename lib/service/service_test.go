@@ -79,37 +79,31 @@ func parse(t *testing.T, text string) Target {
 	return target
 }
 
-// self is this process, as it is now.
-func self(t *testing.T) proc.ID {
+// identity is that of the process with a pid now.
+func identity(t *testing.T, pid int) proc.ID {
 	t.Helper()
-	p, err := proc.Open(os.Getpid())
+	p, err := proc.Open(pid)
 	must(t, err)
 	defer p.Close()
 	return p.ID
 }
+
+func self(t *testing.T) proc.ID { return identity(t, os.Getpid()) }
 
 // startAs starts a process of a user.
 func startAs(t *testing.T, uid, gid int) proc.ID {
 	t.Helper()
 	cmd := exec.Command("sleep", "1000")
-	if uid != os.Geteuid() {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
-	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid), NoSetGroups: os.Geteuid() != 0}}
 	must(t, cmd.Start())
 	t.Cleanup(func() {
 		cmd.Process.Kill()
 		cmd.Wait()
 	})
-	p, err := proc.Open(cmd.Process.Pid)
-	must(t, err)
-	defer p.Close()
-	return p.ID
+	return identity(t, cmd.Process.Pid)
 }
 
-func startProcess(t *testing.T) proc.ID {
-	t.Helper()
-	return startAs(t, os.Geteuid(), os.Getegid())
-}
+func startProcess(t *testing.T) proc.ID { return startAs(t, os.Geteuid(), os.Getegid()) }
 
 // tempDir is a directory that root and the caller alone can write, whatever the umask.
 func tempDir(t *testing.T) string {
@@ -147,6 +141,17 @@ func checkText(t *testing.T, path, want string) {
 	if text, err := os.ReadFile(path); err != nil || string(text) != want {
 		t.Errorf("%s: %q, %v; want %q", path, text, err, want)
 	}
+}
+
+// checkMode fails unless a file, and not what it links to, has this type and mode.
+func checkMode(t *testing.T, path string, want os.FileMode) os.FileInfo {
+	t.Helper()
+	info, err := os.Lstat(path)
+	must(t, err)
+	if info.Mode() != want {
+		t.Errorf("%s: %v, want %v", path, info.Mode(), want)
+	}
+	return info
 }
 
 // file is a new file with this text.

@@ -98,10 +98,10 @@ func TestAnythingButAPidfileIsRefused(t *testing.T) {
 func TestAnIdentityFileOrALinkOfAnotherUserIsRefusedByRoot(t *testing.T) {
 	asRoot(t)
 	id := self(t)
-	identity := idFile(t, id)
+	recorded := idFile(t, id)
 	gone := idFile(t, proc.ID{PID: id.PID, Start: id.Start + 1})
-	must(t, os.Chown(identity, nobody, 0), os.Chown(gone, nobody, 0))
-	checkRefused(t, identity, fmt.Sprintf("owned by uid 65534, but process %v runs as uid 0, gid 0", id))
+	must(t, os.Chown(recorded, nobody, 0), os.Chown(gone, nobody, 0))
+	checkRefused(t, recorded, fmt.Sprintf("owned by uid 65534, but process %v runs as uid 0, gid 0", id))
 	checkRefused(t, gone, "has exited, so that nothing shows that it was that user's")
 	pidfile, link := file(t, fmt.Sprint(id.PID), 0o644), filepath.Join(tempDir(t), "link")
 	must(t, os.Symlink(pidfile, link), os.Lchown(link, nobody, 0))
@@ -111,15 +111,15 @@ func TestAnIdentityFileOrALinkOfAnotherUserIsRefusedByRoot(t *testing.T) {
 }
 
 func TestAPlainPIDIsStaleWhenItsProcessIsYoungerThanTheFile(t *testing.T) {
-	pidfile, identity := file(t, fmt.Sprint(os.Getpid()), 0o644), idFile(t, self(t))
+	pidfile, recorded := file(t, fmt.Sprint(os.Getpid()), 0o644), idFile(t, self(t))
 	before := time.Now().Add(-time.Hour)
-	must(t, os.Chtimes(pidfile, before, before), os.Chtimes(identity, before, before))
+	must(t, os.Chtimes(pidfile, before, before), os.Chtimes(recorded, before, before))
 	_, err := find(pidfile)
 	var gone *GoneError
 	if !errors.As(err, &gone) || !gone.Stale {
 		t.Errorf("%v", err)
 	}
-	checkFound(t, identity, self(t))
+	checkFound(t, recorded, self(t))
 }
 
 func TestATargetThatIsGoneTellsWhoItWas(t *testing.T) {
