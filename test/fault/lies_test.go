@@ -59,7 +59,7 @@ func TestAReadingThatIsNonsense(t *testing.T) {
 		l.Line("msg=under-soft", i+1)
 		want = append(want, "read-failed", "over-soft", "read-failed", "under-soft")
 	}
-	if events := l.Names(); !slices.Equal(events, want) {
+	if events := l.Names(""); !slices.Equal(events, want) {
 		s.Errorf("%q, want %q", events, want)
 	}
 }

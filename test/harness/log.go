@@ -85,20 +85,12 @@ func wholeLines(file string) string {
 	return string(text[:bytes.LastIndexByte(text, '\n')+1])
 }
 
-// Seen are the events so far.
-func (l *Log) Seen() (events []Event) {
+// Names are those of the events so far: of a process, by its identity, or of all ("").
+func (l *Log) Names(id string) (names []string) {
 	for line := range strings.Lines(l.String()) {
-		if e := ParseEvent(strings.TrimSpace(line)); e.Name != "" {
-			events = append(events, e)
+		if e := ParseEvent(strings.TrimSpace(line)); e.Name != "" && (id == "" || e.Fields["id"] == id) {
+			names = append(names, e.Name)
 		}
-	}
-	return events
-}
-
-// Names are those of the events so far.
-func (l *Log) Names() (names []string) {
-	for _, e := range l.Seen() {
-		names = append(names, e.Name)
 	}
 	return names
 }
@@ -120,12 +112,7 @@ func (l *Log) Wants(p Process, names ...string) {
 	l.w.Helper()
 	var got []string
 	l.w.Eventually(fmt.Sprintf("%s: %v", p.ID(), names), func() bool {
-		got = nil
-		for _, e := range l.Seen() {
-			if e.Fields["id"] == p.ID() {
-				got = append(got, e.Name)
-			}
-		}
+		got = l.Names(p.ID())
 		return len(got) >= len(names)
 	})
 	if !slices.Equal(got, names) {

@@ -36,6 +36,3 @@ func (v *Runsv) Exit() { v.exit(func() { v.Control("cx") }, func() { v.Control("
 
 // Stat is what runsv writes about itself: run, down, finish, with ", paused" and so on.
 func (v *Runsv) Stat() string { return FirstLine(v.Dir + "/supervise/stat") }
-
-func (v *Runsv) Up()   { v.Control("u") }
-func (v *Runsv) Down() { v.Control("d") }

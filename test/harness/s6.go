@@ -38,9 +38,6 @@ func (v *S6) Await(event string) {
 	v.w.Wants(0, "s6-svwait", event, "-t", fmt.Sprint(Patience.Milliseconds()), v.Dir)
 }
 
-func (v *S6) Up()   { v.Control("-u") }
-func (v *S6) Down() { v.Control("-d") }
-
 // A Svscan is a real s6-svscan. Its log is that of all services without one of their own, as a container's is.
 type Svscan struct {
 	*Child

@@ -16,7 +16,7 @@ func (s *sandbox) wrapped(line string) *sidekiq {
 	s.Script("svc/run", "cd "+s.Dir+" && exec 2>&1 >>sidekiq.log\n"+line+"\n")
 	v := s.Runsv(s.Path("svc"), j.environment()...)
 	s.Cleanup(func() { // runsv ends what stands in front alone
-		v.Down()
+		v.Control("d")
 		s.Eventually("the service is down", func() bool {
 			for _, p := range s.booted() {
 				p.Kill()
