@@ -11,16 +11,16 @@ import (
 	"testing"
 )
 
-// sh runs a script and returns what it prints.
+// sh runs a script, which ends at the first command that fails, with a trace of its commands, and returns what it prints.
 func sh(t *testing.T, script string, env ...string) string {
 	t.Helper()
-	c := exec.Command("sh", "-euc", script)
+	c := exec.Command("sh", "-euxc", script)
 	c.Env = append(os.Environ(), env...)
 	var stderr bytes.Buffer
 	c.Stderr = &stderr
 	out, err := c.Output()
 	if err != nil {
-		t.Fatalf("%v\n%s\n%s%s", err, script, out, stderr.String())
+		t.Fatalf("%v\n%s%s", err, out, stderr.String())
 	}
 	return strings.TrimSpace(string(out))
 }
@@ -73,59 +73,44 @@ func TestRelease(t *testing.T) {
 	t.Run("apk", func(t *testing.T) { apk(t, dist+"gracekit_1.2.3_x86_64.apk") })
 }
 
-// programs are the folders of cmd.
-func programs(t *testing.T) []string {
-	t.Helper()
-	return strings.Fields(sh(t, "ls ../../cmd"))
-}
-
 // The tarball has every program and page, is root's, and its programs are static.
 func tarball(t *testing.T, file string) {
-	dir := t.TempDir()
-	listing := sh(t, `tar -tvJf "$file"`, "file="+file)
-	for line := range strings.Lines(listing) {
-		if !strings.Contains(line, " 0/0 ") || !strings.Contains(line, " 2023-11-14 ") {
-			t.Errorf("owner or time: %s", line)
-		}
-		if name := strings.Fields(line)[5]; strings.HasSuffix(name, "/") && !strings.Contains(name, "gracekit") {
-			t.Errorf("a folder of the image: %s", name)
-		}
-	}
-	sh(t, `tar -C "$dir" -xJf "$file"`, "dir="+dir, "file="+file)
-	for _, name := range programs(t) {
-		if version := sh(t, dir+"/usr/bin/"+name+" --version"); version != name+" 1.2.3" {
-			t.Errorf("%s --version: %q", name, version)
-		}
-		if _, err := os.Stat(dir + "/usr/share/man/man8/" + name + ".8"); err != nil {
-			t.Error(err)
-		}
-	}
-	if out := sh(t, `file=$dir/usr/bin/gracewatch; ldd "$file" 2>&1 || :`, "dir="+dir); !strings.Contains(out, "not a dynamic executable") {
-		t.Errorf("gracewatch is not static: %s", out)
-	}
+	sh(t, `
+		[ -z "$(tar -tvJf "$file" | grep -v ' 0/0 .* 2023-11-14 ')" ] # owner and time
+		[ -z "$(tar -tJf "$file" | grep '/$' | grep -v gracekit)" ] # folders of the image
+		tar -C "$dir" -xJf "$file"
+		for name in $(ls ../../cmd); do
+			[ "$("$dir/usr/bin/$name" --version)" = "$name 1.2.3" ]
+			[ -e "$dir/usr/share/man/man8/$name.8" ]
+		done
+		ldd "$dir/usr/bin/gracewatch" 2>&1 | grep 'not a dynamic executable'`,
+		"file="+file, "dir="+t.TempDir())
 }
 
 // Installed, upgraded and removed in a clean root; nothing is left and nothing was started.
 func deb(t *testing.T, file string) {
 	needRoot(t)
-	root := overlay(t)
-	before := sh(t, `cd "$root" && find usr etc -type f ! -path 'usr/share/doc/*' | sort`, "root="+root)
-	sh(t, `cp "$file" "$root/one.deb" && chroot "$root" dpkg -i /one.deb`, "root="+root, "file="+file)
-	if out := sh(t, `chroot "$root" svpid --version`, "root="+root); out != "svpid 1.2.3" {
-		t.Errorf("installed: %q", out)
-	}
-	if out := sh(t, `ls "$root/usr/share/gracekit"`, "root="+root); !strings.Contains(out, "runit") || !strings.Contains(out, "s6") {
-		t.Errorf("service directories: %q", out)
-	}
-	sh(t, `mkdir "$root/new" && dpkg-deb -R "$file" "$root/new" && rm -f "$root/new/DEBIAN/conffiles" && sed -i 's/^Version: .*/Version: 1.2.4/' "$root/new/DEBIAN/control" &&
-		rm "$root/new/usr/bin/rssprobe" && dpkg-deb -b "$root/new" "$root/two.deb" >/dev/null && chroot "$root" dpkg -i /two.deb`, "root="+root, "file="+file)
-	if _, err := os.Stat(root + "/usr/bin/rssprobe"); err == nil {
-		t.Error("the upgrade left a program that the new version does not have")
-	}
-	sh(t, `chroot "$root" dpkg -r gracekit`, "root="+root)
-	if after := sh(t, `cd "$root" && find usr etc -type f ! -path 'usr/share/doc/*' | sort`, "root="+root); after != before {
-		t.Errorf("the removal left:\n%s", after)
-	}
+	sh(t, `
+		list() { (cd "$root" && find usr etc -type f ! -path 'usr/share/doc/*' | sort); }
+		before=$(list)
+		cp "$file" "$root/one.deb"
+		chroot "$root" dpkg -i /one.deb
+		[ "$(chroot "$root" svpid --version)" = 'svpid 1.2.3' ]
+		[ -d "$root/usr/share/gracekit/runit" ]
+		[ -d "$root/usr/share/gracekit/s6" ]
+
+		# An upgrade removes a program that the new version does not have.
+		mkdir "$root/new"
+		dpkg-deb -R "$file" "$root/new"
+		rm -f "$root/new/DEBIAN/conffiles" "$root/new/usr/bin/rssprobe"
+		sed -i 's/^Version: .*/Version: 1.2.4/' "$root/new/DEBIAN/control"
+		dpkg-deb -b "$root/new" "$root/two.deb"
+		chroot "$root" dpkg -i /two.deb
+		[ ! -e "$root/usr/bin/rssprobe" ]
+
+		chroot "$root" dpkg -r gracekit
+		[ "$(list)" = "$before" ]`,
+		"file="+file, "root="+overlay(t))
 }
 
 // Installed and removed by the real rpm in an empty root.
@@ -133,80 +118,78 @@ func rpm(t *testing.T, file string) {
 	if _, err := exec.LookPath("rpm"); err != nil || os.Geteuid() != 0 {
 		t.Skip("rpm is not installed, or not root")
 	}
-	root := t.TempDir()
-	sh(t, `rpm --root "$root" --initdb && rpm --root "$root" -i --nodeps --ignorearch "$file"`, "root="+root, "file="+file)
-	for _, name := range programs(t) {
-		if _, err := os.Stat(root + "/usr/bin/" + name); err != nil {
-			t.Error(err)
-		}
-	}
-	sh(t, `rpm --root "$root" -e gracekit`, "root="+root)
-	if left := sh(t, `cd "$root" && find usr -type f 2>/dev/null || :`, "root="+root); left != "" {
-		t.Errorf("the removal left:\n%s", left)
-	}
+	sh(t, `
+		rpm --root "$root" --initdb
+		rpm --root "$root" -i --nodeps --ignorearch "$file"
+		for name in $(ls ../../cmd); do
+			[ -e "$root/usr/bin/$name" ]
+		done
+		rpm --root "$root" -e gracekit
+		[ -z "$(find "$root/usr" -type f)" ]`,
+		"file="+file, "root="+t.TempDir())
 }
 
 // There is no apk-tools here: the structure of the package, as apk-package(5) has it.
 func apk(t *testing.T, file string) {
-	info := sh(t, `tar -xzOf "$file" .PKGINFO 2>/dev/null`, "file="+file)
-	for _, line := range []string{"pkgname = gracekit", "pkgver = 1.2.3", "arch = x86_64"} {
-		if !strings.Contains(info+"\n", line+"\n") {
-			t.Errorf("no %q in\n%s", line, info)
-		}
-	}
-	files := sh(t, `tar -tzf "$file" 2>/dev/null`, "file="+file)
-	for _, name := range programs(t) {
-		if !strings.Contains(files, "usr/bin/"+name+"\n") {
-			t.Errorf("no %s in the package", name)
-		}
-	}
+	sh(t, `
+		info=$(tar -xzOf "$file" .PKGINFO)
+		for line in 'pkgname = gracekit' 'pkgver = 1.2.3' 'arch = x86_64'; do
+			echo "$info" | grep -x "$line"
+		done
+		files=$(tar -tzf "$file")
+		for name in $(ls ../../cmd); do
+			echo "$files" | grep -x "usr/bin/$name"
+		done`,
+		"file="+file)
 }
 
 // An install under a prefix, an install over it, an uninstall that leaves nothing.
 func TestInstall(t *testing.T) {
-	dest := t.TempDir()
-	sh(t, `mkdir -p "$DESTDIR/opt/kit/bin" && touch "$DESTDIR/opt/kit/bin/other"`, "DESTDIR="+dest)
-	before := sh(t, `cd "$DESTDIR" && find . -printf '%m %P\n' | sort`, "DESTDIR="+dest)
-	said := sh(t, `../../install.sh --prefix /opt/kit && ../../install.sh --prefix /opt/kit`, "DESTDIR="+dest)
-	if !strings.Contains(said, "next, read /opt/kit/share/doc/gracekit/README.md") {
-		t.Errorf("its last line does not say what to read next: %q", said)
-	}
-	if _, err := os.Stat(dest + "/opt/kit/bin/svpid"); err != nil {
-		t.Error(err)
-	}
-	sh(t, `../../install.sh --uninstall --prefix /opt/kit`, "DESTDIR="+dest)
-	if after := sh(t, `cd "$DESTDIR" && find . -printf '%m %P\n' | sort`, "DESTDIR="+dest); after != before {
-		t.Errorf("the uninstall left:\n%s\nwant:\n%s", after, before)
-	}
+	sh(t, `
+		list() { (cd "$DESTDIR" && find . -printf '%m %P\n' | sort); }
+		mkdir -p "$DESTDIR/opt/kit/bin"
+		touch "$DESTDIR/opt/kit/bin/other"
+		before=$(list)
+		../../install.sh --prefix /opt/kit
+		../../install.sh --prefix /opt/kit | grep 'next, read /opt/kit/share/doc/gracekit/README.md'
+		[ -x "$DESTDIR/opt/kit/bin/svpid" ]
+		../../install.sh --uninstall --prefix /opt/kit
+		[ "$(list)" = "$before" ]`,
+		"DESTDIR="+t.TempDir())
 }
 
-// refused runs install.sh, which must exit with that code and print one line.
-func refused(t *testing.T, code, script string, env ...string) string {
-	t.Helper()
-	out := sh(t, `code=0; said=$(`+script+` 2>&1) || code=$?; echo "$code"; echo "$said"`, env...)
-	got, said, _ := strings.Cut(out, "\n")
-	if got != code || strings.Contains(said, "\n") {
-		t.Errorf("%s: exit %s: %q", script, got, said)
-	}
-	return said
+// refused is a function for scripts: a command must exit with that code and print one line, which is in $said then.
+const refused = `refused() {
+	want=$1
+	shift
+	code=0
+	said=$("$@" 2>&1) || code=$?
+	[ "$code" = "$want" ]
+	[ "$(echo "$said" | wc -l)" = 1 ]
 }
+`
 
 func TestInstallRefuses(t *testing.T) {
-	refused(t, "100", `../../install.sh --prefix relative`)
-	refused(t, "100", `../../install.sh --what`)
-	refused(t, "1", `../../install.sh --uninstall --prefix /nonexistent`)
+	sh(t, refused+`
+		refused 100 ../../install.sh --prefix relative
+		refused 100 ../../install.sh --what
+		refused 1 ../../install.sh --uninstall --prefix /nonexistent`)
 	if os.Geteuid() != 0 {
 		t.Skip("only root can become another user")
 	}
-	dir := t.TempDir()
-	sh(t, `mkdir "$dir/prefix" && chmod 755 "$dir/prefix" && tar -C ../.. -c install.sh go.mod release | tar -x -C "$dir" && chmod 755 "$dir" "$dir/.." `, "dir="+dir)
-	if said := refused(t, "111", `setpriv --reuid=65534 --regid=65534 --clear-groups "$dir/install.sh" --prefix "$dir/prefix"`, "dir="+dir); !strings.Contains(said, "not writable") {
-		t.Errorf("%q", said)
-	}
-	// A manifest that another user owns: root removes nothing by it.
-	sh(t, `mkdir -p "$dir/own/share/gracekit" && touch "$dir/victim" && echo "$dir/own/../victim" >"$dir/own/share/gracekit/manifest" && chown -R 65534 "$dir/own"`, "dir="+dir)
-	refused(t, "111", `../../install.sh --uninstall --prefix "$dir/own"`, "dir="+dir)
-	if _, err := os.Stat(dir + "/victim"); err != nil {
-		t.Error(err)
-	}
+	sh(t, refused+`
+		mkdir "$dir/prefix"
+		tar -C ../.. -c install.sh go.mod release | tar -x -C "$dir"
+		chmod 755 "$dir/prefix" "$dir" "$dir/.."
+		refused 111 setpriv --reuid=65534 --regid=65534 --clear-groups "$dir/install.sh" --prefix "$dir/prefix"
+		echo "$said" | grep 'not writable'
+
+		# A manifest that another user owns: root removes nothing by it.
+		mkdir -p "$dir/own/share/gracekit"
+		touch "$dir/victim"
+		echo "$dir/own/../victim" >"$dir/own/share/gracekit/manifest"
+		chown -R 65534 "$dir/own"
+		refused 111 ../../install.sh --uninstall --prefix "$dir/own"
+		[ -e "$dir/victim" ]`,
+		"dir="+t.TempDir())
 }
