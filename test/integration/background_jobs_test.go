@@ -240,7 +240,8 @@ func TestAStartThatFails(t *testing.T) {
 	a.stop()
 }
 
-// Root in the folder of another user becomes that user before it writes or starts anything.
+// Root in the folder of another user becomes that user before it writes or starts anything; so it does where another user
+// owns tmp and log alone, and could have root's supervisor start anything.
 func TestRootInTheAppOfAnOrdinaryUser(t *testing.T) {
 	s := newSandbox(t)
 	s.NeedRoot()
@@ -251,17 +252,20 @@ func TestRootInTheAppOfAnOrdinaryUser(t *testing.T) {
 	s.Must("cp", testdata("app.rb"), s.Path("shop/app.rb")) // the checkout may be where others cannot read
 	s.Must("chown", "-Rh", "nobody", a.dir)
 	a.env = append(a.env, "SIDEKIQ_USER=", "SIDEKIQ_COMMAND=sidekiq -c 2 -r ./app.rb")
-	a.wants(0, "start")
-	p := a.running("sidekiq")
-	if r := s.Wants(0, "find", a.path("tmp"), a.path("log/sidekiq.log"), "-user", "root"); r.Stdout != "" {
-		s.Errorf("root's: %s", r.Stdout)
-	}
-	for _, q := range append(a.left(), p) {
-		if owner := s.Run("stat", "-c", "%U", fmt.Sprintf("/proc/%d", q.PID)); owner.Stdout == "root\n" {
-			s.Errorf("runs as root: %v", q)
+	for _, owner := range []string{"nobody", "root"} {
+		s.Must("chown", owner, a.dir)
+		a.wants(0, "start")
+		p := a.running("sidekiq")
+		if r := s.Wants(0, "find", a.path("tmp"), a.path("log/sidekiq.log"), "-user", "root"); r.Stdout != "" {
+			s.Errorf("root's: %s", r.Stdout)
 		}
+		for _, q := range append(a.left(), p) {
+			if owner := s.Run("stat", "-c", "%U", fmt.Sprintf("/proc/%d", q.PID)); owner.Stdout == "root\n" {
+				s.Errorf("runs as root: %v", q)
+			}
+		}
+		a.stop()
 	}
-	a.stop()
 }
 
 // In the foreground it becomes Sidekiq, and start does not start a second one beside it.
