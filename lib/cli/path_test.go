@@ -30,7 +30,6 @@ func TestAProgramIsFoundAsExecvpFindsIt(t *testing.T) {
 		file       string
 		code       int
 	}{
-		{good, "prog", good + "/prog", Yes},
 		{good + ":" + other, "prog", good + "/prog", Yes},
 		{good + ":" + other, "another", other + "/another", Yes},
 		{"/nonexistent:" + good, "prog", good + "/prog", Yes},
@@ -38,28 +37,19 @@ func TestAProgramIsFoundAsExecvpFindsIt(t *testing.T) {
 		{good, "missing", "", NotFound},
 		{"", "local", "./local", Yes}, // an empty PATH is an empty entry
 		{":" + good, "prog", "./prog", Yes},
-		{good + ":", "prog", good + "/prog", Yes},
 		{"/nonexistent:", "local", "./local", Yes},
 		{"/nonexistent::" + good, "prog", "./prog", Yes},
-		{".", "local", "./local", Yes},
-		{".:" + good, "prog", "./prog", Yes},
 		{good, "local", "", NotFound}, // the current folder only where PATH says so
 		{bad + ":" + good, "prog", good + "/prog", Yes},
 		{bad, "prog", "", CannotRun},
 		{bad + ":/nonexistent", "prog", "", CannotRun},
 		{withDir + ":" + good, "prog", good + "/prog", Yes},
 		{withDir, "prog", "", CannotRun},
-		{good, ".", "", CannotRun},
-		{good, "..", "", CannotRun},
 		{good, "", "", NotFound},
-		{"", "", "", NotFound},
 		{good, "./local", "./local", Yes}, // a slash: PATH means nothing
 		{good, "./missing", "./missing", NotFound},
-		{good, good + "/prog", good + "/prog", Yes},
 		{good, bad + "/prog", bad + "/prog", CannotRun},
 		{good, withDir + "/prog", withDir + "/prog", CannotRun},
-		{good, "/", "/", CannotRun},
-		{good, good + "/prog/", good + "/prog/", NotFound},
 		{good, "./broken", "./broken", NotFound},
 		{good, strings.Repeat("x", 300), "", CannotRun}, // ENAMETOOLONG
 	} {

@@ -7,11 +7,8 @@ func TestAPatternMatchesTheWholeTextAndSlashes(t *testing.T) {
 		glob, text string
 		matches    bool
 	}{
-		{"puma: cluster worker*", "puma: cluster worker 0: 17 [shop]", true},
 		{"puma: cluster worker*", "puma: cluster worker 0: 17 [a/b]", true},
-		{"puma: cluster*", "puma 6.4 (tcp://0.0.0.0:9292) [shop]", false},
 		{"*puma*", "/usr/bin/ruby /usr/bin/puma -w 2", true},
-		{"/usr/bin/*", "/usr/bin/ruby", true},
 		{"worker", "worker 1", false},
 		{"worker ?", "worker /", true},
 		{"worker [0-3]", "worker 4", false},

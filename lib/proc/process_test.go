@@ -228,22 +228,6 @@ func TestATreeIsThatOfAnIdentityAndNothingStartsBeforeItsParent(t *testing.T) {
 	}
 }
 
-func TestACheckAllocatesNothing(t *testing.T) {
-	if raceDetector {
-		t.Skip("the race detector allocates: test/run runs this without it")
-	}
-	p := open(t, os.Getpid())
-	sc := newScanner(t)
-	measure := func() {
-		_, err := sc.Usage(p, ScopeProcess, RSS|Swap)
-		check(t, err)
-	}
-	measure() // the first opens the files
-	if n := testing.AllocsPerRun(100, measure); n != 0 {
-		t.Errorf("%v allocations", n)
-	}
-}
-
 func TestAllOfAGroupIsSignalledInOneStep(t *testing.T) {
 	cmd := start(t, "sleep 1000 & echo ready; wait")
 	p := open(t, cmd.Process.Pid)

@@ -12,13 +12,15 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"gracekit/lib/proc"
 )
 
 // startRuby starts a Ruby program in a process group of its own, which is killed
 // at the end of the test. It returns when the program has printed "ready", and
 // gives the lines before that to each.
-func startRuby(t testing.TB, text string, each func(line string)) *proc.Process {
+func startRuby(t *testing.T, text string, each func(line string)) *proc.Process {
 	t.Helper()
 	if _, err := exec.LookPath("ruby"); err != nil {
 		t.Skip(err)
@@ -110,21 +112,12 @@ func TestTheSidekiqsOfATargetAreListed(t *testing.T) {
 }
 
 func TestATargetThatHasEndedIsNotListed(t *testing.T) {
-	cmd := exec.Command("sleep", "1000")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	target, err := proc.Open(cmd.Process.Pid)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer target.Close()
-	lister := NewLister()
+	target, lister := startRuby(t, "", nil), NewLister()
 	if found, err := lister.List(target); err != nil || len(found) != 0 {
 		t.Errorf("%v, %v", found, err)
 	}
-	cmd.Process.Kill()
-	cmd.Process.Wait()
+	target.Signal(syscall.SIGKILL)
+	proc.Poll([]unix.PollFd{target.PollFd()}, time.Minute)
 	if found, err := lister.List(target); !errors.Is(err, proc.ErrGone) {
 		t.Errorf("%v, %v", found, err)
 	}

@@ -35,6 +35,9 @@ func pages(t *testing.T) (files []string) {
 	return files
 }
 
+// inRepo is a file's path in the repository.
+func inRepo(file string) string { return strings.TrimPrefix(file, repo+"/") }
+
 var (
 	fence     = regexp.MustCompile("^```(\\w*)$")
 	directive = regexp.MustCompile(`^<!-- test: (?:page (\w+)(?: exit (\d+))?|skip \((.+)\)) -->$`)
@@ -73,10 +76,9 @@ func blocks(t *testing.T, file string) (all []block) {
 
 // Every shell block is run or says why not; scripts at least parse.
 func TestEveryBlockIsRunOrSaysWhyNot(t *testing.T) {
-	run, skipped := 0, map[string]int{}
 	for _, file := range pages(t) {
 		for _, b := range blocks(t, file) {
-			where := fmt.Sprintf("%s:%d", strings.TrimPrefix(file, repo+"/"), b.line)
+			where := fmt.Sprintf("%s:%d", inRepo(file), b.line)
 			if b.setup == "" && b.skip == "" {
 				t.Errorf("%s: neither <!-- test: page SETUP --> nor <!-- test: skip (WHY) --> before this block", where)
 			}
@@ -85,14 +87,8 @@ func TestEveryBlockIsRunOrSaysWhyNot(t *testing.T) {
 			if out, err := c.CombinedOutput(); err != nil {
 				t.Errorf("%s: not a shell script: %s", where, out)
 			}
-			if b.setup != "" {
-				run++
-			} else {
-				skipped[b.skip]++
-			}
 		}
 	}
-	t.Logf("%d blocks are run, %d are not: %v", run, len(skipped), skipped)
 }
 
 var link = regexp.MustCompile(`\]\(([^)#: ]+)(#[^)]*)?\)`)
@@ -105,12 +101,12 @@ func TestLinks(t *testing.T) {
 		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
 			to := filepath.Join(filepath.Dir(file), m[1])
 			if _, err := os.Stat(to); err != nil {
-				t.Errorf("%s: link to %s: %v", strings.TrimPrefix(file, repo+"/"), m[1], err)
+				t.Errorf("%s: link to %s: %v", inRepo(file), m[1], err)
 			}
-			in := strings.TrimPrefix(to, repo+"/")
+			in := inRepo(to)
 			if strings.HasPrefix(file, repo+"/docs") || file == repo+"/README.md" {
 				if !strings.HasPrefix(in, "docs/") && !slices.Contains([]string{"README.md", "CHANGELOG.md", "LICENSE"}, in) {
-					t.Errorf("%s: link to %s is broken where the page is installed", strings.TrimPrefix(file, repo+"/"), m[1])
+					t.Errorf("%s: link to %s is broken where the page is installed", inRepo(file), m[1])
 				}
 			}
 		}
@@ -140,7 +136,7 @@ func TestPages(t *testing.T) {
 		if len(todo) == 0 {
 			continue
 		}
-		t.Run(strings.TrimPrefix(file, repo+"/"), func(t *testing.T) { page(t, stage, todo) })
+		t.Run(inRepo(file), func(t *testing.T) { page(t, stage, todo) })
 	}
 }
 
