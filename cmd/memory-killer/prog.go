@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -147,14 +148,19 @@ func detach(argv []string) error {
 	c.Args[0] = detachedName
 	c.Dir, c.Stderr = "/", os.Stderr
 	c.Env = proc.WithoutMark(os.Environ())
-	if err := c.Run(); err != nil {
-		return fmt.Errorf("cannot start %s: %w", file, err)
+	why, err := c.Output()
+	if len(why) > 0 {
+		err = errors.New(string(why))
+	}
+	if err != nil {
+		return fmt.Errorf("cannot start the watcher: %w", err)
 	}
 	return nil
 }
 
 // startDetached starts the watcher in a session of its own, where no signal to
 // prog's group or terminal reaches it. It holds nothing of the caller but stderr.
+// What went wrong is printed for detach, so that it is logged in one line.
 func startDetached(file string, argv []string) (code int) {
 	err := cli.CloseOnExec()
 	if err == nil {
@@ -165,7 +171,7 @@ func startDetached(file string, argv []string) (code int) {
 		}
 	}
 	if err != nil {
-		fmt.Fprintf(cli.Stderr, "memory-killer: error: %v\n", err)
+		fmt.Print(err)
 		return cli.Refused
 	}
 	return cli.Yes
