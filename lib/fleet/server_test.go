@@ -123,24 +123,22 @@ func (s *server) beats(n int) (ids []string) {
 	return ids
 }
 
+// The main thread is main's alone: its name is that of the process.
+func init() { runtime.LockOSThread() }
+
 // becomeSidekiq starts a thread of that name in this process, which makes it a Sidekiq. The name is what identities with
 // its hostname and pid begin with.
 func becomeSidekiq(t *testing.T, thread string) (p *proc.Process, name string) {
 	t.Helper()
 	named, done := make(chan int), make(chan struct{})
-	var heartbeat func()
-	heartbeat = func() {
+	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		if unix.Gettid() == os.Getpid() {
-			go heartbeat() // the name of the main thread is that of the process
-		} else if err := os.WriteFile("/proc/thread-self/comm", []byte(thread), 0); err != nil {
+		if err := os.WriteFile("/proc/thread-self/comm", []byte(thread), 0); err != nil {
 			panic(err)
-		} else {
-			named <- unix.Gettid()
 		}
+		named <- unix.Gettid()
 		<-done
-	}
-	go heartbeat()
+	}()
 	task := fmt.Sprintf("/proc/self/task/%d", <-named)
 	t.Cleanup(func() {
 		close(done)

@@ -57,7 +57,6 @@ func Scripts(t *testing.T, packages ...string) {
 			"wait-exit":  command(2, waitExit),
 			"wait-for":   command(2, waitFor),
 			"wait-gone":  command(1, waitGone),
-			"wait-state": command(2, waitState),
 			"wait-phase": command(2, waitPhase),
 			"wait-poll":  command(1, waitPoll),
 			"alive":      alive,

@@ -165,14 +165,6 @@ func waitGone(ts *testscript.TestScript, args []string) {
 	eventually(ts, "the end of "+args[0], func() bool { _, alive := Find(args[0]); return !alive })
 }
 
-// wait-state PID LETTER waits for a state of /proc/PID/stat, such as T.
-func waitState(ts *testscript.TestScript, args []string) {
-	eventually(ts, "state "+args[1]+" of "+args[0], func() bool {
-		p, _ := Find(args[0])
-		return string(p.State) == args[1]
-	})
-}
-
 // wait-phase SERVICE down|run|finish waits until the supervisor has written that into supervise/status: what ./run or
 // ./finish wrote, and runsv's other files, come before.
 func waitPhase(ts *testscript.TestScript, args []string) {
