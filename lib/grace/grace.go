@@ -141,8 +141,8 @@ func (s State) Step(l Limits, x Sample) (State, Change) {
 	if !x.HardOnly {
 		s.stepSoft(l, x, &c)
 	}
-	if c.OverHard {
-		s.NotBefore = 0 // whatever was postponed for the soft limit
+	if c.OverHard && s.Reason != Hard {
+		s.NotBefore = 0 // whatever was postponed for another reason
 	}
 	graceOver := s.Over && x.At-s.Since >= l.Grace
 	c.GraceOver = graceOver && !s.GraceOver

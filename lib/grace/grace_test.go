@@ -84,6 +84,9 @@ func TestWhatEachSampleChanges(t *testing.T) {
 			{plain, 1, 101, "over-soft "}, {plain, 11, 101, "grace-over soft"}, {postpone, 20, 0, ""}, {plain, 30, 100, "under-soft "}, {plain, 80, 100, ""}}},
 		"postponed, and over the hard limit: at once": {daemon, []step{
 			{plain, 1, 101, "over-soft "}, {plain, 11, 101, "grace-over soft"}, {postpone, 20, 0, ""}, {plain, 21, 201, "over-hard hard"}}},
+		"postponed, under the hard limit, and over it again: not before the retry time": {daemon, []step{
+			{plain, 1, 201, "over-soft over-hard hard"}, {postpone, 2, 0, ""}, {plain, 3, 199, ""}, {plain, 4, 201, "over-hard "},
+			{plain, 11, 201, "grace-over "}, {plain, 62, 201, "hard"}}},
 		"failed: begun again at any size": {daemon, []step{
 			{plain, 0, 201, "over-soft over-hard hard"}, {fail, 10, 0, ""}, {plain, 20, 1, "under-soft "}, {plain, 69, 1, ""}, {plain, 70, 1, "hard"}}},
 		"requested: at once, at any size": {daemon, []step{{postpone, 10, 0, ""}, {request, 10, 0, ""}, {plain, 10, 1, "control"}}},
@@ -156,13 +159,14 @@ func FuzzInvariants(f *testing.F) {
 				over = false
 			}
 			var c Change
+			postponed := state.Reason
 			state, c = state.Step(l, Sample{At: now, KB: kb})
 			fail := func(what string) { t.Fatal(what, fmt.Sprintf("%+v %+v %+v at %v with %d KB", l, state, c, now, kb)) }
 			if state.Over != over {
 				fail("the timer does not run when it should, or runs when it should not")
 			}
-			if c.OverHard {
-				retryAt = now // whatever was postponed for the soft limit
+			if c.OverHard && postponed != Hard {
+				retryAt = now
 			}
 			due := over && now-overSince >= l.Grace || hard > 0 && kb > int64(hard) || failed
 			switch {
