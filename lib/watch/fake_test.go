@@ -26,6 +26,7 @@ type fakeWorld struct {
 	ended    time.Duration // when the watch ends
 	script   []event       // what happens, in order of time
 	target   *fakeProcess
+	refusal  error // of the target; nil: none
 	children []*fakeProcess
 	next     sizes // of the process that the supervisor starts when the target has exited; nil: none
 	titledAt time.Duration
@@ -33,9 +34,9 @@ type fakeWorld struct {
 	wanted   service.WantedState
 	prog     run // what the next prog does
 	running  *fakeProg
-	progs    []string // environments of the progs that ran
-	state    string   // the state file
-	history  *history // nil: none
+	progs    []string                 // environments of the progs that ran
+	state    string                   // the state file
+	history  func() (*history, error) // nil: none is kept
 }
 
 // event is something that happens at a time.
@@ -178,6 +179,9 @@ func (w *fakeWorld) Wait(on waits) (now woken, err error) {
 }
 
 func (w *fakeWorld) Target() (process, error) {
+	if w.refusal != nil {
+		return nil, w.refusal
+	}
 	if w.target.dead && w.next != nil {
 		w.target = w.start(w.target.id.PID+1, w.next)
 	}
@@ -225,7 +229,12 @@ func (w *fakeWorld) Resume(_ proc.ID, noted string) running {
 	return nil
 }
 
-func (w *fakeWorld) History() *history { return w.history }
+func (w *fakeWorld) History() (*history, error) {
+	if w.history == nil {
+		return nil, nil
+	}
+	return w.history()
+}
 
 func (w *fakeWorld) Store() (*store, error) {
 	open := func() (*service.Dir, error) {

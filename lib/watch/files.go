@@ -115,27 +115,24 @@ func (h *host) openControl(path string, gid int) error {
 
 // History is the history file: that of --history, or that in the supervise of the
 // service. nil: none is kept.
-func (h *host) History() (kept *history) {
+func (h *host) History() (*history, error) {
 	cfg := h.cfg
 	var dir *service.Dir
 	var err error
 	name := historyName
 	switch {
 	case cfg.NoHistory, cfg.Once, cfg.DryRun:
-		return nil
+		return nil, nil
 	case cfg.History != "":
 		dir, name, err = service.OpenParent(cfg.History)
 	case cfg.Target.Service() != "" && cfg.State == "":
 		dir, err = cfg.Target.OpenSupervise()
 	default:
-		return nil
-	}
-	if err == nil {
-		defer dir.Close()
-		kept, err = openHistory(dir, name)
+		return nil, nil
 	}
 	if err != nil {
-		cfg.Messages.Error("cannot keep the history: %v", err)
+		return nil, err
 	}
-	return kept
+	defer dir.Close()
+	return openHistory(dir, name)
 }

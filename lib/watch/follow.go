@@ -110,11 +110,11 @@ func (l *loop) addInstance(p process, at time.Duration) (*instance, error) {
 			return nil, err
 		}
 	}
-	d.limits = l.cfg.limits(d.id, d.memory)
 	l.instances[d.id] = d
 	l.order = append(l.order, d)
 	l.dirty = true
 	l.resumeInstance(d)
+	d.setLimits(l.cfg)
 	return d, nil
 }
 
@@ -202,8 +202,7 @@ func (l *loop) followDirectory() {
 		l.store, l.kept.Directory, l.dirty = now, now.directory, true
 		l.save() // it locks the state
 	}
-	if l.history != nil && (moved || l.history.isDeleted()) {
-		l.history.file.Close()
-		l.history = l.world.History()
+	if moved || l.history.isLost() {
+		l.openHistory()
 	}
 }

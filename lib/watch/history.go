@@ -79,10 +79,7 @@ func clampKB(kb int64) uint32 { return uint32(min(max(kb, 0), 1<<32-1)) }
 
 // history writes the history file.
 type history struct {
-	file  *os.File
-	next  time.Duration // when the next sample is due
-	last  HistorySample // that was written
-	fault fault
+	file *os.File
 }
 
 // openHistory continues a history file. One that is truncated, or of something
@@ -114,31 +111,56 @@ func openHistory(dir *service.Dir, name string) (*history, error) {
 
 // write is one pwrite(2) of a slot.
 func (h *history) write(s HistorySample) error {
-	if s.Mark == "" && s.At.Unix()/60 == h.last.At.Unix()/60 {
-		s.Mark = h.last.Mark // a restart was marked in this minute already
+	fd, offset := int(h.file.Fd()), HistoryOffset(s.At)
+	var slot [HistorySlot]byte
+	unix.Pread(fd, slot[:], offset)
+	before, ok := DecodeHistorySample(slot)
+	if ok && s.Mark == "" && before.At.Unix()/60 == s.At.Unix()/60 {
+		s.Mark = before.Mark // a restart was marked in this minute already
 	}
-	h.last = s
-	slot := s.Encode()
-	n, err := unix.Pwrite(int(h.file.Fd()), slot[:], HistoryOffset(s.At))
+	slot = s.Encode()
+	n, err := unix.Pwrite(fd, slot[:], offset)
 	if err == nil && n < len(slot) {
 		err = fmt.Errorf("only %d bytes of %d were written", n, len(slot))
 	}
 	return err
 }
 
-// isDeleted tells whether the file has no name any more.
-func (h *history) isDeleted() bool {
+// isLost tells whether the file was deleted or truncated by somebody else.
+func (h *history) isLost() bool {
 	var st unix.Stat_t
-	return unix.Fstat(int(h.file.Fd()), &st) == nil && st.Nlink == 0
+	return h != nil && unix.Fstat(int(h.file.Fd()), &st) == nil && (st.Nlink == 0 || st.Size != HistorySize)
+}
+
+// openHistory opens the history file, in the place of one that was lost. That it
+// cannot is logged once: it is tried again each minute.
+func (l *loop) openHistory() {
+	if l.history != nil {
+		l.history.file.Close()
+	}
+	var err error
+	l.history, err = l.world.History()
+	if l.historyErr.begins(err) {
+		l.cfg.Messages.Error("cannot keep the history: %v", err)
+	}
+	l.historyAt = grace.Never
+	if l.history != nil || err != nil {
+		l.historyAt = l.world.Now()
+	}
 }
 
 // sampleHistory notes the largest instance, each minute.
 func (l *loop) sampleHistory(at time.Duration) {
-	if l.history == nil || at < l.history.next {
+	if at < l.historyAt {
 		return
 	}
-	l.history.next = grace.Later(at, time.Minute)
-	l.writeHistory("")
+	if l.history == nil && bool(l.historyErr) || l.history.isLost() {
+		l.openHistory()
+	}
+	l.historyAt = grace.Later(at, time.Minute)
+	if l.history != nil {
+		l.writeHistory("")
+	}
 }
 
 // writeHistory notes the largest instance, and the reason of a restart that has ended.
@@ -153,7 +175,7 @@ func (l *loop) writeHistory(mark grace.Reason) {
 			s.KB, s.SoftKB, s.HardKB = d.KB, d.limits.Soft, d.limits.Hard
 		}
 	}
-	if err := l.history.write(s); l.history.fault.begins(err) {
-		l.cfg.Messages.Error("cannot write the history: %v", err)
+	if err := l.history.write(s); l.historyErr.begins(err) {
+		l.cfg.Messages.Error("cannot keep the history: %v", err)
 	}
 }

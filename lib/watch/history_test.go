@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -47,10 +48,10 @@ func TestAHistoryIsKeptAndAForeignFileIsReplaced(t *testing.T) {
 		sample := HistorySample{At: at, KB: 1000, SoftKB: 2000, HardKB: 3000, Mark: grace.Soft}
 		later := sample
 		later.At, later.Mark = at.Add(10*time.Second), "" // of the same minute: the mark stays
-		if err := errors.Join(h.write(sample), h.write(later)); err != nil {
+		next := mustOpenHistory(t, path)                  // of the next watcher
+		if err := errors.Join(h.write(sample), next.write(later)); err != nil {
 			t.Fatal(err)
 		}
-		mustOpenHistory(t, path) // the next watcher
 		want := sample
 		want.At = at.Truncate(time.Minute)
 		if got := sampleAt(t, path, at); got != want {
@@ -65,9 +66,26 @@ func TestAHistoryIsKeptAndAForeignFileIsReplaced(t *testing.T) {
 func TestTheFirstSampleIsNotThatOfNoProcess(t *testing.T) {
 	w, cfg := newWorld(t, constant(1500)), config(t, 2000, 3000)
 	path := filepath.Join(t.TempDir(), "history")
-	w.history = mustOpenHistory(t, path)
+	w.history = func() (*history, error) { return mustOpenHistory(t, path), nil }
 	watchFor(w, cfg, time.Millisecond)
 	if s := sampleAt(t, path, w.Wall()); s.KB != 1500 || s.SoftKB != 2000 || s.HardKB != 3000 {
 		t.Errorf("%+v", s)
+	}
+}
+
+func TestAHistoryThatIsLostIsBegunAgain(t *testing.T) {
+	w, cfg := newWorld(t, constant(1500)), config(t, 2000, 3000)
+	path := filepath.Join(t.TempDir(), "history")
+	refusal := errors.New("no space left on device")
+	w.history = func() (*history, error) {
+		if refusal != nil {
+			return nil, refusal
+		}
+		return mustOpenHistory(t, path), nil
+	}
+	w.script = []event{at(130, func(*fakeWorld) { refusal = nil }), at(200, func(*fakeWorld) { os.Truncate(path, 0) })}
+	j, _ := watchFor(w, cfg, 241*time.Second)
+	if s := sampleAt(t, path, w.Wall()); s.KB != 1500 || j.watched() != "" || strings.Count(j.full.String(), "cannot keep the history: no space") != 1 {
+		t.Errorf("%+v\n%s", s, j.full.String())
 	}
 }

@@ -34,7 +34,8 @@ func newInstance(id proc.ID, p process, at time.Duration) *instance {
 // check reads the process, and decides what follows, with the back-off of its
 // target. It tells whether something changed that is kept.
 func (d *instance) check(cfg *Config, backoff *grace.Backoff, x grace.Sample) (c grace.Decision, changed bool, err error) {
-	if cfg.hasShares() && x.At-d.limitsAt+cfg.Interval > shareEvery { // the next check would be too late
+	needsMemory := cfg.hasShares() || d.State.OverHard
+	if needsMemory && x.At-d.limitsAt+cfg.Interval > shareEvery { // the next check would be too late
 		changed = d.refreshLimits(cfg, x.At)
 	}
 	noted := d.notes
@@ -106,22 +107,29 @@ func (d *instance) isTitleDue(at, age time.Duration) bool {
 	return d.titleReadAt == 0 || at-d.titleReadAt >= max(titleEvery, age/titleParts)
 }
 
-// shareEvery is how old limits may get that are a share of the memory there is:
-// that of a container can be changed while it runs.
+// shareEvery is how old the memory there is may get, and limits that are a share of
+// it: that of a container can be changed while it runs.
 const shareEvery = 5 * time.Second
 
-// refreshLimits works out limits that are a share. Where that fails, the last
-// ones stay.
+// refreshLimits works out the limits with the memory there is now. Where that is
+// not known, the last ones stay.
 func (d *instance) refreshLimits(cfg *Config, at time.Duration) (changed bool) {
 	d.limitsAt = at
 	available, err := d.process.Available()
 	if err != nil || available == d.memory {
 		return false
 	}
-	maxAgeAt := d.limits.MaxAgeAt
-	d.memory, d.limits = available, cfg.limits(d.id, available)
-	d.limits.MaxAgeAt = maxAgeAt
+	d.memory = available
+	d.setLimits(cfg)
 	return true
+}
+
+// setLimits works out the limits with the memory that is known.
+func (d *instance) setLimits(cfg *Config) {
+	d.limits = cfg.limits(d.id, d.memory)
+	if d.RestartedAt > 0 && cfg.MaxAge > 0 {
+		d.limits.MaxAgeAt = grace.Later(d.RestartedAt, cfg.MaxAge)
+	}
 }
 
 // phase is what the snapshot calls its state.

@@ -25,7 +25,7 @@ type loop struct {
 	cfg      *Config
 	world    world
 	store    *store    // nil: it was not opened yet
-	history  *history  // nil: none is kept
+	history  *history  // nil: none is kept, or it cannot be opened
 	notifier *notifier // nil: nobody is notified
 	turns    *turns    // nil: no other watcher may act in our place
 
@@ -45,12 +45,14 @@ type loop struct {
 	silenceAt   time.Duration         // when it is logged that no command has come
 	wrapperAt   time.Duration         // when it is checked whether the target is a wrapper; never again once that was logged
 	targetErr   string                // why there is no process, if that was logged
+	historyAt   time.Duration         // when the next sample of the history is due; Never: none is kept
+	historyErr  fault
 	listFault   fault
 	onceErr     error // how --once ends
 }
 
 func newLoop(cfg *Config, w world) *loop {
-	l := &loop{cfg: cfg, world: w, instances: map[proc.ID]*instance{}, silenceAt: grace.Never,
+	l := &loop{cfg: cfg, world: w, instances: map[proc.ID]*instance{}, silenceAt: grace.Never, historyAt: grace.Never,
 		kept: Snapshot{Counts: Counts{Done: map[grace.Reason]int64{}}}}
 	if cfg.Interval == 0 && cfg.Control != "" {
 		l.silenceAt = w.Now() + hookSilence
@@ -114,10 +116,7 @@ func (l *loop) waits() waits {
 	case settling:
 		on.process, on.until = l.restart.instance.process, min(l.restart.due, on.until)
 	}
-	on.until = min(on.until, l.silenceAt)
-	if l.history != nil {
-		on.until = min(on.until, l.history.next)
-	}
+	on.until = min(on.until, l.silenceAt, l.historyAt)
 	return on
 }
 

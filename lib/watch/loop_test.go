@@ -61,10 +61,10 @@ func TestWhenAProcessIsRestarted(t *testing.T) {
 		"its cgroup is frozen: postponed": {size: constant(201), most: 62 * time.Second,
 			script: []event{at(0, func(w *fakeWorld) { w.target.frozen = true }), at(30, func(w *fakeWorld) { w.target.frozen = false })},
 			want:   "0s over-soft, 0s over-hard, 0s restart-postponed, 10s grace-over, 1m0s restart-begin, 1m1s restart-done"},
-		"in place: done when it has shrunk, and the timer starts anew": {size: constant(101), most: 45 * time.Second, prog: run{spares: true},
+		"in place: done when it has shrunk, and all starts anew": {size: constant(101), most: 45 * time.Second, prog: run{spares: true},
 			config: func(c *Config) { c.InPlace = true },
-			script: []event{at(15, func(w *fakeWorld) { w.target.size = between(50, 30, 101) })},
-			want:   soft + "15s restart-done, 30s over-soft, 40s grace-over, 40s restart-begin"},
+			script: []event{at(15, func(w *fakeWorld) { w.target.size = between(50, 30, 101) }), at(35, isQuiet)},
+			want:   soft + "15s restart-done, 30s over-soft, 40s grace-over, 40s restart-postponed"},
 		"in place: failed when it has not": {size: constant(101), most: 75 * time.Second, prog: run{spares: true},
 			config: func(c *Config) { c.InPlace = true }, want: soft + "1m11s restart-failed"},
 		"quieted by something else: not for the soft limit, until it has been idle for an hour": {size: constant(101), most: 2 * time.Hour,
@@ -168,6 +168,7 @@ func TestAServiceIsFollowed(t *testing.T) {
 		config     func(*Config)
 		prog       run
 		script     []event
+		refusal    error // of the target
 		want       string
 		logged     string // what is in the log, or in the environment of prog
 	}{
@@ -187,6 +188,9 @@ func TestAServiceIsFollowed(t *testing.T) {
 			want: "0s over-soft, 5s target-gone, 5s target-up, 7s over-soft, 17s grace-over, 17s restart-begin", logged: `stopped="the grace timer"`},
 		"it exits during its restart: one": {size: constant(201), next: constant(1), prog: run{takes: 20 * time.Second, spares: true},
 			script: []event{at(5, dies)}, want: "0s over-hard, 0s restart-begin, 20s restart-done, 20s target-gone, 20s target-up"},
+		"paused while its supervisor is waited for": {size: constant(201), next: constant(1),
+			config: func(c *Config) { c.Control = "fifo" }, script: []event{command(2, "p"),
+				at(5, func(w *fakeWorld) { w.refusal = nil })}, refusal: service.ErrUnsupervised, want: "5s paused"},
 		"a request right after a start is for the new process": {size: constant(1), next: constant(1), most: 8 * time.Second, config: onCommand,
 			script: []event{at(5, dies), command(5, "t")}, logged: "GRACE_TARGET=101:",
 			want: "5s target-gone, 5s target-up, 5s restart-begin, 6s restart-done, 6s target-gone, 6s target-up"},
@@ -199,7 +203,7 @@ func TestAServiceIsFollowed(t *testing.T) {
 		if c.most == 0 {
 			c.most = time.Minute
 		}
-		w.prog, w.script = c.prog, c.script
+		w.prog, w.script, w.refusal = c.prog, c.script, c.refusal
 		j, err := watchFor(w, cfg, c.most)
 		if j.watched() != c.want || err != nil || !strings.Contains(j.full.String()+strings.Join(w.progs, "\n"), c.logged) {
 			t.Errorf("%s: %s, %v\nwant %s\n%s%q", name, j.watched(), err, c.want, j.full.String(), w.progs)
@@ -259,8 +263,14 @@ func TestAKilledWatcherIsResumed(t *testing.T) {
 		progs  int                       // of both
 	}{
 		"the grace timer, whatever the time of day": {constant(101), nil, run{}, nil, func(_ *Config, w *fakeWorld) { w.set = 48 * time.Hour }, timer, 1},
-		"legacy":                     {between(101, 3, 1), legacy, run{}, nil, nil, timer, 1},
-		"legacy, with another limit": {between(101, 3, 1), legacy, run{}, nil, func(c *Config, _ *fakeWorld) { c.Soft = units.KB(110) }, "5s watching", 0},
+		"legacy":                          {between(101, 3, 1), legacy, run{}, nil, nil, timer, 1},
+		"legacy, with another limit":      {between(101, 3, 1), legacy, run{}, nil, func(c *Config, _ *fakeWorld) { c.Soft = units.KB(110) }, "5s watching", 0},
+		"legacy, with another hard limit": {between(101, 3, 1), legacy, run{}, nil, func(c *Config, _ *fakeWorld) { c.Hard = units.KB(210) }, timer, 1},
+		"an age that counts from a restart in place": {constant(1), func(c *Config) { c.InPlace, c.MaxAge = true, 3*time.Second }, run{spares: true},
+			[]event{at(9, dies)}, nil, "5s watching, 7.16s restart-begin, 8.16s restart-done, 9s target-gone", 2},
+		"a restart of a process that is the target no more, and runs": {constant(201), nil, slow, nil, func(_ *Config, w *fakeWorld) {
+			w.children, w.target = []*fakeProcess{w.target}, w.start(101, constant(1))
+		}, "5s WARN, 5s watching", 1},
 		"a restart whose prog runs is waited for": {constant(201), nil, slow, nil, nil, "5s watching, 20s restart-done", 1},
 		"a restart whose prog runs for too long": {constant(201), func(c *Config) { c.ProgTimeout = 20 * time.Second }, run{takes: time.Hour}, nil, nil,
 			"5s watching, 25s ERROR, 25s restart-failed, 26s grace-over", 1},
@@ -291,6 +301,19 @@ func TestABackOffIsResumed(t *testing.T) {
 	watchFor(w, cfg, 30*time.Second) // two restarts, and the third instance waits
 	before := len(w.progs)
 	if j, _ := watchFor(w, cfg, 3*time.Second); before != 2 || len(w.progs) != 2 {
+		t.Errorf("%d progs, and then %d: %s", before, len(w.progs), j)
+	}
+}
+
+// The third instance over the hard limit waits, until there is less memory for it.
+func TestABackOffEndsWhenTheMemoryShrinks(t *testing.T) {
+	w, cfg := newWorld(t, constant(150)), config(t, 0, 100)
+	w.titledAt, w.target.titledAt = 2*time.Second, 2*time.Second
+	w.ofService(t, &cfg, constant(150))
+	w.script = []event{at(30, func(w *fakeWorld) { w.target.available = 150 })}
+	watchFor(w, cfg, 29*time.Second)
+	before := len(w.progs)
+	if j, _ := watchFor(w, cfg, 9*time.Second); before == 0 || len(w.progs) != before+1 {
 		t.Errorf("%d progs, and then %d: %s", before, len(w.progs), j)
 	}
 }

@@ -217,10 +217,7 @@ func (l *loop) finish(r *restart, gone bool, outcome Outcome, at time.Duration) 
 // complete ends a restart that the process did not survive, or shrank in, and logs
 // it.
 func (l *loop) complete(d *instance, gone bool, at time.Duration) error {
-	l.event(RestartDone, d, slog.String("reason", string(d.State.Reason)))
-	if l.history != nil {
-		l.writeHistory(d.State.Reason)
-	}
+	l.logDone(d)
 	if l.turns != nil {
 		l.turns.restarted(l.target, at)
 	}
@@ -228,14 +225,23 @@ func (l *loop) complete(d *instance, gone bool, at time.Duration) error {
 	d.Why, d.failed = "", false
 	if gone {
 		l.kept.Backoff = d.known().Restarted(d.limits, l.kept.Backoff, d.KB, at)
-	} else if d.limits.MaxAgeAt > 0 { // in place: it goes on, from the start
-		d.limits.MaxAgeAt = grace.Later(at, l.cfg.MaxAge)
+	} else { // in place: it goes on, from the start
+		d.RestartBegan, d.RestartedAt = 0, at
+		d.setLimits(l.cfg)
 	}
 	d.State = grace.State{} // it is over: the next gracewatch must not count it again
 	if gone && !l.isService && (d.process == l.target || l.target.Ended()) {
 		return errDone
 	}
 	return nil
+}
+
+// logDone logs a restart that is done, and marks it in the history.
+func (l *loop) logDone(d *instance) {
+	l.event(RestartDone, d, slog.String("reason", string(d.State.Reason)))
+	if l.history != nil {
+		l.writeHistory(d.State.Reason)
+	}
 }
 
 // recordRestart keeps a restart, of an instance that had that size when it began, for

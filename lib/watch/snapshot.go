@@ -72,8 +72,9 @@ type InstanceSnapshot struct {
 	FootprintKB  int64           `json:"footprint_kb,omitempty"` // right after its boot; 0: not known
 	Footprint    grace.Footprint `json:"footprint"`              // how that is known
 	RestartBegan time.Duration   `json:"restart_began,omitempty"`
-	Prog         string          `json:"prog,omitempty"`    // PID:START of the prog that runs
-	TooLow       []grace.Reason  `json:"too_low,omitempty"` // the limits of which limit-too-low was logged: soft, hard
+	RestartedAt  time.Duration   `json:"restarted_at,omitempty"` // in place, if it was: its age counts from there
+	Prog         string          `json:"prog,omitempty"`         // PID:START of the prog that runs
+	TooLow       []grace.Reason  `json:"too_low,omitempty"`      // the limits of which limit-too-low was logged: soft, hard
 	Boot         *BootNotes      `json:"boot_notes,omitempty"`
 }
 

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 
 	"gracekit/lib/grace"
@@ -22,7 +21,7 @@ func (l *loop) openStore() (err error) {
 			return err
 		}
 	}
-	l.history = l.world.History()
+	l.openHistory()
 	return nil
 }
 
@@ -46,7 +45,7 @@ func (l *loop) resumeState() error {
 	l.kept = Snapshot{Version: SnapshotVersion, Boot: s.boot, Target: c.Target.Text, Directory: s.directory, Watcher: s.self,
 		Scope: c.scopeName(), Match: c.Match, Measure: c.Measure, Soft: c.Soft.String(), Hard: c.Hard.String(),
 		Grace: c.Grace, Interval: c.Interval, Retry: c.Retry, Legacy: c.Legacy, Control: s.control,
-		Paused: left.Paused && s.control != "", Backoff: left.Backoff, Restarts: left.Restarts, Counts: left.Counts}
+		Paused: (left.Paused || l.kept.Paused) && s.control != "", Backoff: left.Backoff, Restarts: left.Restarts, Counts: left.Counts}
 	if left.Paused && !l.kept.Paused {
 		c.Messages.Warn("%s: it was paused and is resumed: without a control FIFO nobody could resume it", s.path)
 	}
@@ -62,20 +61,20 @@ func (l *loop) resumeState() error {
 		l.kept.Backoff.Hard = grace.Streak{}
 	}
 	if !sameSoft || !sameHard {
-		s.resetForNewLimits(c.Legacy)
+		s.resetForNewLimits(c.Legacy && !sameSoft)
 	}
 	return nil
 }
 
 // resetForNewLimits ends waits for a limit that was too low, and cancels the timers
-// of a legacy limit, which nothing else cancels.
-func (s *store) resetForNewLimits(legacy bool) {
+// of a legacy limit that has changed, which nothing else cancels.
+func (s *store) resetForNewLimits(legacyChanged bool) {
 	for i := range s.left {
 		d := &s.left[i]
 		if len(d.TooLow) > 0 {
 			d.TooLow, d.Why, d.State.NotBefore = nil, "", 0
 		}
-		if legacy && !d.State.Restarting && !d.State.Committed {
+		if legacyChanged && !d.State.Restarting && !d.State.Committed {
 			d.State = grace.State{}
 		}
 	}
@@ -119,17 +118,19 @@ func (l *loop) reportExited() {
 	var running []InstanceSnapshot
 	for _, n := range l.store.left {
 		id, err := proc.ParseID(n.ID)
-		switch {
-		case err != nil:
-		case l.cfg.hasSeveral() && l.isAlive(id): // a child that could not be held now: it is found later
+		if err != nil {
+			continue
+		}
+		switch isAlive := l.isAlive(id); {
+		case isAlive && l.cfg.hasSeveral(): // a child that could not be held now: it is found later
 			running = append(running, n)
-		case n.State.Restarting:
+		case !isAlive && n.State.Restarting:
 			at := l.world.Now()
 			d := newInstance(id, nil, 0)
 			d.restore(n)
-			d.limits = l.cfg.limits(id, 0)
-			l.event(RestartDone, d, slog.String("reason", string(n.State.Reason)))
+			d.setLimits(l.cfg)
 			l.recordRestart(d, n.KB, Done, at)
+			l.logDone(d)
 			l.kept.Backoff = d.known().Restarted(d.limits, l.kept.Backoff, d.KB, at)
 		case !reported && n.State != (grace.State{}):
 			reported = true

@@ -151,6 +151,6 @@ func (s *Snapshot) isValid() bool {
 // from then would never come.
 func (s *Snapshot) isAhead(now time.Duration) bool {
 	return s.Backoff.Soft.Last > now || s.Backoff.Hard.Last > now || slices.ContainsFunc(s.Instances, func(d InstanceSnapshot) bool {
-		return d.State.Since > now || d.State.HardSince > now
+		return max(d.State.Since, d.State.HardSince, d.RestartBegan, d.RestartedAt) > now
 	})
 }

@@ -25,8 +25,8 @@ type world interface {
 	Start(argv, environ []string) (running, error)
 	Resume(target proc.ID, noted string) running // a prog that an earlier gracewatch started; nil: none runs
 
-	Store() (*store, error) // where the snapshot is kept
-	History() *history      // nil: none is kept
+	Store() (*store, error)     // where the snapshot is kept
+	History() (*history, error) // nil: none is kept
 }
 
 // waits is what the loop waits for, beside the end of the watcher and commands.
