@@ -100,8 +100,7 @@ type wrongSetting struct{ error }
 // supervisor starts it again each second, so it waits before it exits: the message
 // then comes once in ten seconds.
 func refuse(cmd *cli.Command, err error, code int) error {
-	comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", os.Getppid()))
-	if parent := (proc.Ancestor{Name: strings.TrimSpace(string(comm))}); !parent.HasService() {
+	if above := proc.Ancestors(os.Getppid()); len(above) == 0 || !above[0].HasService() {
 		return &cli.Error{Code: code, Err: err}
 	}
 	cmd.Fatal(err)
