@@ -193,7 +193,7 @@ func supervised(t *testing.T, status []byte) string {
 	return dir
 }
 
-//go:embed testdata/runit-2.1.2-run.status
+//go:embed testdata/running/runit-2.1.2-run.status
 var statusOfRunit []byte
 
 // runitStatus is the sample of a running service, with another pid and phase, stamped as its supervisor does.

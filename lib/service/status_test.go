@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// sample is a status that was read from a live service; its name says of which supervisor and in which state.
+// sample is a status that was read from a live service. Its folder is the phase; its name says of which supervisor and what is wanted.
 func sample(t *testing.T, name string) []byte {
 	t.Helper()
 	text, err := os.ReadFile("testdata/" + name + ".status")
@@ -18,49 +18,34 @@ func sample(t *testing.T, name string) []byte {
 }
 
 func TestTheStatusOfEachSupervisorIsRead(t *testing.T) {
-	samples := map[string]phase{}
-	for phase, names := range map[phase]string{
-		running: `runit-2.1.2-after-cont runit-2.1.2-paused-sv-pause runit-2.1.2-restarted runit-2.1.2-run runit-2.1.2-sv-once
-			runit-2.1.2-sv-term-on-a-process-ignoring-term-want-up runit-2.1.2-want-down-process-still-alive-ignores-term
-			s6-2.11.3.2-continued s6-2.11.3.2-o-once-at-most s6-2.11.3.2-paused s6-2.11.3.2-restarted s6-2.11.3.2-up
-			s6-2.11.3.2-up-notification-fd-not-ready-yet s6-2.11.3.2-up-ready s6-2.11.3.2-want-down-process-still-alive
-			s6-2.13.1.0-continued s6-2.13.1.0-up s6-2.13.1.0-up-notification-fd-not-ready-yet s6-2.13.1.0-up-ready`,
-		finishing: `runit-2.1.2-after-runsv-exit runit-2.1.2-in-finish-after-sigkill-want-up runit-2.1.2-in-finish-after-sv-term-want-up
-			runit-2.1.2-in-finish-want-down runit-2.1.2-run-exits-37-repeatedly runit-2.1.2-run-script-missing-cannot-exec
-			runit-2.1.2-sv-exit-in-progress s6-2.11.3.2-exit-37-in-finish s6-2.11.3.2-in-finish-after-sigkill-want-up
-			s6-2.11.3.2-in-finish-want-down s6-2.13.1.0-in-finish-after-sigkill-want-up s6-2.13.1.0-in-finish-want-down`,
-		down: `runit-2.1.2-after-runsv-exit-2 runit-2.1.2-down runit-2.1.2-down-after-finish runit-2.1.2-down-file
-			s6-2.11.3.2-after-s6-supervise-exit s6-2.11.3.2-down s6-2.11.3.2-down-after-exit-37 s6-2.11.3.2-down-file-never-started
-			s6-2.11.3.2-exits-1-again s6-2.11.3.2-finish-exits-125-permanent-failure
-			s6-2.11.3.2-run-exits-1-at-once-between-restarts s6-2.13.1.0-down`,
-	} {
-		for _, name := range strings.Fields(names) {
-			samples[name] = phase
+	for folder, phase := range map[string]phase{"running": running, "finishing": finishing, "down": down} {
+		files, _ := filepath.Glob("testdata/" + folder + "/*.status")
+		if len(files) == 0 {
+			t.Errorf("%s: no samples", folder)
 		}
-	}
-	if files, err := filepath.Glob("testdata/*.status"); err != nil || len(files) != len(samples) {
-		t.Errorf("%d samples of %d are tested, %v", len(samples), len(files), err)
-	}
-	for name, phase := range samples {
-		fifo := "control"
-		if strings.HasPrefix(name, "runit") {
-			fifo = "ok"
-		}
-		s, err := parseStatus(sample(t, name))
-		if err != nil || s.phase != phase || s.fifo != fifo || (s.pid == 0) != (phase == down) {
-			t.Errorf("%s: %+v, %v; want phase %d", name, s, err, phase)
-		}
-		wantsUp, wantsDown := strings.Contains(name, "want-up"), strings.Contains(name, "want-down")
-		if s.wanted.Paused != strings.Contains(name, "paused") || wantsUp && !s.wanted.Up || wantsDown && s.wanted.Up {
-			t.Errorf("%s: %+v is wanted", name, s.wanted)
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			must(t, err)
+			name, fifo := filepath.Base(file), "control"
+			if strings.HasPrefix(name, "runit") {
+				fifo = "ok"
+			}
+			s, err := parseStatus(text)
+			if err != nil || s.phase != phase || s.fifo != fifo || (s.pid == 0) != (phase == down) {
+				t.Errorf("%s: %+v, %v; want phase %d", name, s, err, phase)
+			}
+			wantsUp, wantsDown := strings.Contains(name, "want-up"), strings.Contains(name, "want-down")
+			if s.wanted.Paused != strings.Contains(name, "paused") || wantsUp && !s.wanted.Up || wantsDown && s.wanted.Up {
+				t.Errorf("%s: %+v is wanted", name, s.wanted)
+			}
 		}
 	}
 }
 
 func TestThePIDAndTheTimeOfDayStandWhereEachLayoutHasThem(t *testing.T) {
 	for name, want := range map[string]status{ // both were read on 2026-11-22
-		"runit-2.1.2-run": {running, 17565, "ok", WantedState{Up: true}, time.Unix(0x6b02f72b-10, 0x0f1123bc)},
-		"s6-2.13.1.0-up":  {running, 0x4b9b, "control", WantedState{Up: true}, time.Unix(0x6b02f76d-37, 0x1bbc32a4)},
+		"running/runit-2.1.2-run": {running, 17565, "ok", WantedState{Up: true}, time.Unix(0x6b02f72b-10, 0x0f1123bc)},
+		"running/s6-2.13.1.0-up":  {running, 0x4b9b, "control", WantedState{Up: true}, time.Unix(0x6b02f76d-37, 0x1bbc32a4)},
 	} {
 		if s, err := parseStatus(sample(t, name)); err != nil || s != want || s.stamp.Year() != 2026 {
 			t.Errorf("%s: %+v, %v; want %+v", name, s, err, want)
@@ -72,7 +57,7 @@ func TestThePIDAndTheTimeOfDayStandWhereEachLayoutHasThem(t *testing.T) {
 // and from 2.13.2 on a service that was never started has flag 1, which elsewhere means paused. runit 2.2 and 2.3
 // write what 2.1.2 does.
 func TestTheFlagsOfS6AreRead(t *testing.T) {
-	up, never := sample(t, "s6-2.11.3.2-up"), sample(t, "s6-2.11.3.2-down-file-never-started")
+	up, never := sample(t, "running/s6-2.11.3.2-up"), sample(t, "down/s6-2.11.3.2-down-file-never-started")
 	for _, c := range []struct {
 		text   []byte
 		flags  byte
@@ -118,7 +103,7 @@ func TestAStatusOfAnyOtherFormIsRefused(t *testing.T) {
 }
 
 func FuzzStatus(f *testing.F) {
-	files, _ := filepath.Glob("testdata/*.status")
+	files, _ := filepath.Glob("testdata/*/*.status")
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		if err != nil {

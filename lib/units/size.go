@@ -15,9 +15,6 @@ type Size struct {
 	percent float64 // above 0: a share, and kb is not used
 }
 
-// KB is a Size of that many KB.
-func KB(kb int64) Size { return Size{kb: kb} }
-
 // ParseSize reads a number, in KB unless it has a suffix: B K M G T (powers of
 // 1024, also written KiB or KB, in either case), or a share such as 80%.
 // Less than a KB is rounded up, so that a limit never becomes none.

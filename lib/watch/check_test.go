@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"gracekit/lib/proc"
-	"gracekit/lib/units"
 )
 
 // self is this process, for tests of what the race detector would change: test/run runs them without it too.
@@ -28,7 +27,7 @@ func self(t *testing.T) *proc.Process {
 func TestACheckOfOneProcessAllocatesNothing(t *testing.T) {
 	p := self(t)
 	for _, measure := range []string{"rss", "anon", "rss+swap"} {
-		cfg := &Config{Target: target(t, p.ID.String()), Soft: units.KB(1 << 40), Hard: units.KB(1 << 40), Measure: measure, Interval: time.Second,
+		cfg := &Config{Target: target(t, p.ID.String()), Soft: limitOf(1 << 40), Hard: limitOf(1 << 40), Measure: measure, Interval: time.Second,
 			Log: slog.New(slog.DiscardHandler), Messages: &journal{w: &fakeWorld{}}}
 		h := newHost(cfg, -1)
 		l := newLoop(cfg, h)

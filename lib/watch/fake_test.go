@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -253,8 +254,14 @@ func newWorld(t *testing.T, size sizes) *fakeWorld {
 
 // config is a watch of a pid with a check each second.
 func config(t *testing.T, soft, hard int64) Config {
-	return Config{Target: target(t, "100"), Prog: []string{"prog"}, File: "/prog", Soft: units.KB(soft), Hard: units.KB(hard), Measure: "rss",
+	return Config{Target: target(t, "100"), Prog: []string{"prog"}, File: "/prog", Soft: limitOf(soft), Hard: limitOf(hard), Measure: "rss",
 		Grace: 10 * time.Second, Interval: time.Second, Retry: time.Minute, ControlGID: -1}
+}
+
+// limitOf is a limit of that many KB.
+func limitOf(kb int64) (size units.Size) {
+	size.Set(strconv.FormatInt(kb, 10))
+	return size
 }
 
 func target(t *testing.T, text string) service.Target {

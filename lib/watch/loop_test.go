@@ -184,7 +184,7 @@ func TestAServiceIsFollowed(t *testing.T) {
 			want: "0s over-hard, 0s restart-begin, 1s restart-failed, 1m1s restart-postponed, 2m1s restart-begin, 2m2s restart-done, " +
 				"2m2s target-gone, 2m2s target-up"},
 		"the grace timer of a process that exits is cancelled": {size: constant(101), next: between(1, 2, 101), most: 18 * time.Second,
-			config: func(c *Config) { c.Soft = units.KB(100) }, script: []event{at(5, dies)},
+			config: func(c *Config) { c.Soft = limitOf(100) }, script: []event{at(5, dies)},
 			want: "0s over-soft, 5s target-gone, 5s target-up, 7s over-soft, 17s grace-over, 17s restart-begin", logged: `stopped="the grace timer"`},
 		"it exits during its restart: one": {size: constant(201), next: constant(1), prog: run{takes: 20 * time.Second, spares: true},
 			script: []event{at(5, dies)}, want: "0s over-hard, 0s restart-begin, 20s restart-done, 20s target-gone, 20s target-up"},
@@ -264,8 +264,8 @@ func TestAKilledWatcherIsResumed(t *testing.T) {
 	}{
 		"the grace timer, whatever the time of day": {constant(101), nil, run{}, nil, func(_ *Config, w *fakeWorld) { w.set = 48 * time.Hour }, timer, 1},
 		"legacy":                          {between(101, 3, 1), legacy, run{}, nil, nil, timer, 1},
-		"legacy, with another limit":      {between(101, 3, 1), legacy, run{}, nil, func(c *Config, _ *fakeWorld) { c.Soft = units.KB(110) }, "5s watching", 0},
-		"legacy, with another hard limit": {between(101, 3, 1), legacy, run{}, nil, func(c *Config, _ *fakeWorld) { c.Hard = units.KB(210) }, timer, 1},
+		"legacy, with another limit":      {between(101, 3, 1), legacy, run{}, nil, func(c *Config, _ *fakeWorld) { c.Soft = limitOf(110) }, "5s watching", 0},
+		"legacy, with another hard limit": {between(101, 3, 1), legacy, run{}, nil, func(c *Config, _ *fakeWorld) { c.Hard = limitOf(210) }, timer, 1},
 		"an age that counts from a restart in place": {constant(1), func(c *Config) { c.InPlace, c.MaxAge = true, 3*time.Second }, run{spares: true},
 			[]event{at(9, dies)}, nil, "5s watching, 7.16s restart-begin, 8.16s restart-done, 9s target-gone", 2},
 		"a restart of a process that is the target no more, and runs": {constant(201), nil, slow, nil, func(_ *Config, w *fakeWorld) {
