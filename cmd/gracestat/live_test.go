@@ -97,27 +97,21 @@ func must(t *testing.T, errs ...error) {
 	}
 }
 
-// startWatcher starts a process with the name of gracewatch: it has that of a link.
-func startWatcher(t *testing.T) proc.ID {
-	t.Helper()
-	link := t.TempDir() + "/gracewatch"
+func TestKeysWriteToTheFIFOOfTheWatcher(t *testing.T) {
+	link := t.TempDir() + "/gracewatch" // a process has the name of the link
 	watcher := exec.CommandContext(t.Context(), link, "1000")
 	must(t, os.Symlink("/bin/sleep", link), watcher.Start())
 	t.Cleanup(func() { watcher.Wait() })
 	p, err := proc.Open(watcher.Process.Pid)
 	must(t, err)
 	defer p.Close()
-	return p.ID
-}
-
-func TestKeysWriteToTheFIFOOfTheWatcher(t *testing.T) {
 	control := t.TempDir() + "/control"
 	must(t, unix.Mkfifo(control, 0o600))
 	fifo, err := os.OpenFile(control, os.O_RDWR, 0)
 	must(t, err)
 	defer fifo.Close()
 	s := watched("a", 1)
-	s.Watcher, s.Snapshot.Control = startWatcher(t), control
+	s.Watcher, s.Snapshot.Control = p.ID, control
 	l := &live{services: []Service{s}}
 	press := func(keys string) {
 		for _, key := range keys {

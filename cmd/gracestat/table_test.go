@@ -48,16 +48,21 @@ func TestTheTableHasTheColumnsOfTheContract(t *testing.T) {
 	}
 }
 
+func checkWidth(t *testing.T, text string, width int) {
+	t.Helper()
+	for line := range strings.Lines(text) {
+		if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > width {
+			t.Errorf("%d columns in %d: %q", n, width, line)
+		}
+	}
+}
+
 func TestTheTableFitsAnyTerminal(t *testing.T) {
 	s := watched("a-service-with-a-long-name", 812, 900)
 	s.Workers[0].State, s.Workers[0].Detail = Postponed, "postponed: 0 of 1 peers can do its work (claimed: 1, quiet: 0)"
 	for _, width := range []int{60, 80, 100, 200} {
 		got := table([]Service{s, watched("b", 5)}, width, false)
-		for line := range strings.Lines(got) {
-			if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > width {
-				t.Errorf("%d columns in %d: %q", n, width, line)
-			}
-		}
+		checkWidth(t, got, width)
 		if !strings.Contains(got, "STATE") || !strings.Contains(got, "RSS") || width >= 80 && !strings.Contains(got, "SOFT") {
 			t.Errorf("width %d: what matters most is left out:\n%s", width, got)
 		}
@@ -137,13 +142,11 @@ func TestAHistoryIsReadBackAsItWasWritten(t *testing.T) {
 	}
 	now := time.Now()
 	got := decodeHistory(text, now.Add(-7*24*time.Hour), now)
-	if len(got) != len(want) {
-		t.Fatalf("%d samples, want %d", len(got), len(want))
+	same := func(a, b watch.HistorySample) bool {
+		return a.At.Equal(b.At) && a.KB == b.KB && a.SoftKB == b.SoftKB && a.HardKB == b.HardKB && a.Mark == b.Mark
 	}
-	for i := range got {
-		if !got[i].At.Equal(want[i].At) || got[i].KB != want[i].KB || got[i].Mark != want[i].Mark || got[i].HardKB != want[i].HardKB {
-			t.Fatalf("%d: %+v, want %+v", i, got[i], want[i])
-		}
+	if !slices.EqualFunc(got, want, same) {
+		t.Errorf("%d samples %.300v\nwant %d %.300v", len(got), got, len(want), want)
 	}
 	if later := decodeHistory(text, now.Add(-time.Hour), now.Add(8*24*time.Hour)); len(later) != 0 {
 		t.Errorf("%d samples of last week in this one", len(later))
@@ -159,11 +162,7 @@ func TestThePlotHasSizeLimitsAndRestarts(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, got)
 		}
 	}
-	for line := range strings.Lines(got) {
-		if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > 80 {
-			t.Errorf("%d columns: %q", n, line)
-		}
-	}
+	checkWidth(t, got, 80)
 	picture, err := drawSVG("sidekiq", all)
 	if err != nil || !strings.Contains(string(picture), "prefers-color-scheme: dark") || !strings.Contains(string(picture), `class="soft stroke fill"`) {
 		t.Errorf("%v: %.300s", err, picture)
