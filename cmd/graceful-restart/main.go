@@ -58,12 +58,9 @@ func main() {
 }
 
 func run(cmd *cli.Command) error {
-	var own own
+	own := &values{from: map[string]string{}}
 	dryRun, up := cmd.Bool("dry-run", "n"), cmd.Bool("up", "u")
-	waitSetting.flag(cmd, &own.wait, "DURATION")
-	timeoutSetting.flag(cmd, &own.timeout, "DURATION")
-	quietSetting.flag(cmd, &own.quiet, "SIGNAL")
-	stopSetting.flag(cmd, &own.stop, "SIGNAL")
+	own.addOptions(cmd)
 	words, err := cmd.Args(1, 1)
 	if err != nil {
 		return err
@@ -95,7 +92,7 @@ func run(cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	f := finder{cmd: cmd, verbose: verbose, own: own, place: findPlace(cmd, target, p, own.restart.value == "worker")}
+	f := finder{cmd: cmd, verbose: verbose, own: own, place: findPlace(cmd, target, p, own.Restart == "worker")}
 	return f.restart(ctx, limit, *dryRun, *up)
 }
 

@@ -26,7 +26,7 @@ func readLimit() (l restart.Limit, err error) {
 // the sizes are compared with its limit: by what it noted in its state file, else
 // by what memory-killer passed to it.
 func (f *finder) measure() func(*proc.Process) (int64, error) {
-	text, scope := f.own.measure.value, f.own.scope.value
+	text, scope := f.own.Measure, f.own.Scope
 	if s := f.snapshot(); s != nil {
 		text, scope = s.Measure, s.Scope
 	}
