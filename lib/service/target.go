@@ -68,6 +68,10 @@ func findService(word string) string {
 	return word
 }
 
+// Path is the path of the service directory or the pidfile that was given, or that
+// a service name was found at; "" if the target is a process.
+func (t Target) Path() string { return t.path }
+
 // Service is the path of the service directory that the target is; "" if it is
 // something else.
 func (t Target) Service() string {

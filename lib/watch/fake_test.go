@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -272,9 +273,15 @@ func target(t *testing.T, text string) service.Target {
 	return target
 }
 
-// ofService makes the target a service, whose next process has that size.
+// ofService makes the target a service, which is given by its name, and whose next
+// process has that size.
 func (w *fakeWorld) ofService(t *testing.T, cfg *Config, next sizes) {
-	cfg.Target, w.next = target(t, t.TempDir()), next
+	services := t.TempDir()
+	if err := os.Mkdir(filepath.Join(services, "app"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("SVDIR", services)
+	cfg.Target, w.next = target(t, "app"), next
 }
 
 // journal is what was logged: the name of each event, or the level of each other message, with its time since the start.

@@ -173,7 +173,7 @@ func TestAServiceIsFollowed(t *testing.T) {
 		logged     string // what is in the log, or in the environment of prog
 	}{
 		"its next process is watched": {size: constant(201), next: constant(50),
-			want: "0s over-hard, 0s restart-begin, 1s restart-done, 1s target-gone, 1s target-up", logged: " GRACE_SERVICE=/"},
+			want: "0s over-hard, 0s restart-begin, 1s restart-done, 1s target-gone, 1s target-up", logged: "/app GRACE_REASON=hard"},
 		"wanted down": {size: between(1, 10, 201), next: constant(1), most: 71 * time.Second, script: []event{isDown},
 			want: "10s over-hard, 10s restart-postponed, 1m10s restart-postponed", logged: `why="the service is wanted down"`},
 		"paused": {size: between(1, 10, 201), next: constant(1), most: 20 * time.Second,
@@ -188,6 +188,8 @@ func TestAServiceIsFollowed(t *testing.T) {
 			want: "0s over-soft, 5s target-gone, 5s target-up, 7s over-soft, 17s grace-over, 17s restart-begin", logged: `stopped="the grace timer"`},
 		"it exits during its restart: one": {size: constant(201), next: constant(1), prog: run{takes: 20 * time.Second, spares: true},
 			script: []event{at(5, dies)}, want: "0s over-hard, 0s restart-begin, 20s restart-done, 20s target-gone, 20s target-up"},
+		"prog exits 75": {size: constant(201), next: constant(1), prog: run{code: 75, spares: true},
+			want: "0s over-hard, 0s restart-begin, 1s restart-postponed", logged: `why="the program exited 75: not now"`},
 		"paused while its supervisor is waited for": {size: constant(201), next: constant(1),
 			config: func(c *Config) { c.Control = "fifo" }, script: []event{command(2, "p"),
 				at(5, func(w *fakeWorld) { w.refusal = nil })}, refusal: service.ErrUnsupervised, want: "5s paused"},
@@ -271,6 +273,9 @@ func TestAKilledWatcherIsResumed(t *testing.T) {
 		"a restart of a process that is the target no more, and runs": {constant(201), nil, slow, nil, func(_ *Config, w *fakeWorld) {
 			w.children, w.target = []*fakeProcess{w.target}, w.start(101, constant(1))
 		}, "5s WARN, 5s watching", 1},
+		"postponed, and the retry time is shorter now": {constant(201), nil, run{code: 75, spares: true}, nil, func(c *Config, w *fakeWorld) {
+			c.Retry, w.prog = 3*time.Second, run{}
+		}, "5s watching, 8s restart-begin, 9s restart-done", 2},
 		"a restart whose prog runs is waited for": {constant(201), nil, slow, nil, nil, "5s watching, 20s restart-done", 1},
 		"a restart whose prog runs for too long": {constant(201), func(c *Config) { c.ProgTimeout = 20 * time.Second }, run{takes: time.Hour}, nil, nil,
 			"5s watching, 25s ERROR, 25s restart-failed, 26s grace-over", 1},

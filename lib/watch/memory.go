@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 	"math"
@@ -72,7 +73,11 @@ func lockMemory(cfg *Config) {
 	}
 	lockFile(cfg.File)
 	const onFault = 4 // MCL_ONFAULT, mlock2(2): what is used, not all that is mapped
-	if err := unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE | onFault); err != nil {
+	err := unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE | onFault)
+	if err == unix.ENOMEM { // not that there is no memory
+		err = errors.New("it maps more than is allowed (ulimit -l)")
+	}
+	if err != nil {
 		cfg.Messages.Note("cannot lock the memory: %v", err)
 	}
 }

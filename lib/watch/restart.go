@@ -37,7 +37,7 @@ func (l *loop) carryOut(d *instance, c grace.Decision, at time.Duration) error {
 	case !c.Begin:
 		return nil
 	case why != "":
-		l.postpone(d, why, at, slog.String("why", why))
+		l.postpone(d, why, at)
 		return nil
 	case l.cfg.DryRun:
 		d.State = d.State.Postponed(d.limits, at)
@@ -128,7 +128,7 @@ func (l *loop) environ(d *instance, at time.Duration) []string {
 	}
 	service, limit := l.target.ID().String(), d.limits.Soft
 	if l.isService {
-		service = l.cfg.Target.Text
+		service = l.cfg.Target.Path()
 	}
 	if d.State.Reason == grace.Hard {
 		limit = d.limits.Hard
@@ -258,10 +258,10 @@ func (l *loop) recordRestart(d *instance, kb int64, outcome Outcome, at time.Dur
 const mostRestarts = 10
 
 // postpone ends a restart that cannot be now, and logs it.
-func (l *loop) postpone(d *instance, why string, at time.Duration, attrs ...slog.Attr) {
+func (l *loop) postpone(d *instance, why string, at time.Duration) {
 	d.Why = why
-	attrs = append([]slog.Attr{slog.String("reason", string(d.State.Reason))}, attrs...)
-	l.event(RestartPostponed, d, append(attrs, slog.Any("retry_s", seconds(d.limits.Retry)))...)
+	l.event(RestartPostponed, d, slog.String("reason", string(d.State.Reason)), slog.String("why", why),
+		slog.Any("retry_s", seconds(d.limits.Retry)))
 	d.State = d.State.Postponed(d.limits, at)
 	l.kept.Counts.Postponed++
 	l.onceErr = ErrPostponed

@@ -89,6 +89,7 @@ func (l *loop) resumeInstance(d *instance) {
 		return
 	}
 	d.restore(left[i])
+	d.State.NotBefore = min(d.State.NotBefore, grace.Later(l.world.Now(), l.cfg.Retry)) // the retry time may be shorter now
 	l.store.left = slices.Delete(left, i, i+1)
 	if !d.State.Restarting {
 		return
