@@ -7,24 +7,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"gracekit/test/harness"
 )
 
 const (
 	smallPages = "9000 2000 500 300 0 5000 0\n                     \n"
 	largePages = "29000 20000 500 300 0 5000 0\n                   \n"
 )
-
-// lies starts a gracewatch that sees a file of the process as what is mounted over it.
-func (s *stage) lies(p harness.Process, from, name, options string, prog ...string) *harness.Log {
-	s.Helper()
-	s.NeedThat("unshare", "-m", "true")
-	argv := []string{"unshare", "-m", "sh", "-c", fmt.Sprintf("mount --bind %s /proc/%d/%s && exec gracewatch \"$@\"", from, p.PID, name),
-		"sh", "-s", fmt.Sprint(soft)}
-	argv = append(append(argv, strings.Fields(options)...), p.ID())
-	return s.Watch(s.Command(argv[0], append(argv[1:], prog...)...))
-}
 
 // A reading of /proc that is nonsense, as lxcfs has shown, is logged once and skipped: it stops no grace timer and starts no
 // restart; when it makes sense again, all goes on.
@@ -40,7 +28,7 @@ func TestAReadingThatIsNonsense(t *testing.T) {
 		s.Check(err)
 	}
 	shows(smallPages)
-	l := s.lies(p, s.Path("statm"), "statm", "-g 1h -i 20ms -H 2000000", "touch", s.Path("restarted"))
+	l := s.mounted(fmt.Sprintf("mount --bind statm /proc/%d/statm", p.PID), p, "-g 1h -i 20ms -H 2000000", "touch restarted")
 	want := []string{"watching"}
 	l.Line("msg=watching", 1)
 	for i, nonsense := range []string{
@@ -75,11 +63,11 @@ func TestAReadingThatFails(t *testing.T) {
 			s.grow(p, j)
 			measure, file, _ := strings.Cut(measure, " ")
 			// At its address 0, where it has nothing, a process's mem says EIO.
-			l := s.lies(p, fmt.Sprintf("/proc/%d/mem", p.PID), file, "-g 100ms -i 20ms -m "+measure, "worker", "restart", j.file)
+			l := s.mounted(fmt.Sprintf("mount --bind /proc/%d/mem /proc/%[1]d/%s", p.PID, file), p, "-g 100ms -i 20ms -m "+measure, j.restarter())
 			l.Line("msg=read-failed .*input/output error", 1)
 			l.Reads(15)
 			l.WantLines("msg=", 2)
-			s.Run("nsenter", "-t", fmt.Sprint(l.PID), "-m", "umount", "-l", fmt.Sprintf("/proc/%d/%s", p.PID, file))
+			s.inMountsOf(l, fmt.Sprintf("umount -l /proc/%d/%s", p.PID, file))
 			l.Line("msg=restart-done", 1)
 			s.Exits(l.Child, 0)
 			l.WantLines("msg=read-failed", 1)

@@ -147,6 +147,20 @@ func (s *stage) watch(target, options, restarter string) *harness.Log {
 	return s.Gracewatch(slices.Concat([]string{"-s", fmt.Sprint(soft)}, strings.Fields(options), []string{target}, strings.Fields(restarter))...)
 }
 
+// mounted is a gracewatch over a process, in a mount namespace of its own in which a script has mounted something.
+func (s *stage) mounted(script string, target harness.Process, options, restarter string) *harness.Log {
+	s.Helper()
+	s.NeedThat("unshare", "-m", "true")
+	argv := []string{"-m", "sh", "-c", script + `; exec gracewatch "$@"`, "sh", "-s", fmt.Sprint(soft)}
+	return s.Watch(s.Command("unshare", slices.Concat(argv, strings.Fields(options), []string{target.ID()}, strings.Fields(restarter))...))
+}
+
+// inMountsOf runs a script in the mount namespace of a gracewatch, and returns what it prints.
+func (s *stage) inMountsOf(l *harness.Log, script string) string {
+	s.Helper()
+	return s.Run("nsenter", "-t", fmt.Sprint(l.PID), "-m", "sh", "-c", "cd "+s.Dir+"; "+script).Stdout
+}
+
 // grow makes a worker large, or is on its way to that: it may be killed before.
 func (s *stage) grow(p harness.Process, j journal) {
 	s.Helper()

@@ -52,14 +52,8 @@ func TestAStateFileFromAnotherTimeNamespace(t *testing.T) {
 func TestADiskThatIsFull(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	s.NeedThat("unshare", "-m", "true")
-	s.Check(os.Mkdir(s.Path("disk"), 0o755))
 	p, j := s.alone()
-	l := s.Watch(s.Command("unshare", "-m", "sh", "-c", `mount -t tmpfs -o size=16k x disk; head -c 20000 /dev/zero >disk/fill; exec gracewatch "$@"`,
-		"sh", "-s", fmt.Sprint(soft), "-g", "1h", "-i", "50ms", "-f", "disk/state", p.ID(), "false"))
-	inside := func(command string) string {
-		return s.Run("nsenter", "-t", fmt.Sprint(l.PID), "-m", "sh", "-c", "cd "+s.Dir+" && "+command).Stdout
-	}
+	l := s.mounted("mkdir disk; mount -t tmpfs -o size=16k x disk; head -c 20000 /dev/zero >disk/fill", p, "-g 1h -i 50ms -f disk/state", "false")
 	l.Line("msg=watching", 1)
 	l.Line("cannot keep the state", 1)
 	s.grow(p, j)
@@ -67,10 +61,10 @@ func TestADiskThatIsFull(t *testing.T) {
 	s.Check(p.Signal(unix.SIGUSR1))
 	l.Line("msg=under-soft", 1)
 	s.Polls(l.Process)
-	inside("rm disk/fill")
+	s.inMountsOf(l, "rm disk/fill")
 	s.grow(p, j)
 	l.Line("msg=over-soft", 2)
-	s.Eventually("the state is kept", func() bool { return strings.Contains(inside("cat disk/state"), `"over": true`) })
+	s.Eventually("the state is kept", func() bool { return strings.Contains(s.inMountsOf(l, "cat disk/state"), `"over": true`) })
 	l.WantLines("cannot keep the state", 1)
 }
 
@@ -106,11 +100,9 @@ func (s *stage) restarting(file string, p harness.Process, prog string) {
 func TestAStateThatCanBeReadAlone(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	s.NeedThat("unshare", "-m", "true")
 	p, j := s.alone()
 	s.restarting("disk/state", p, "")
-	l := s.Watch(s.Command("unshare", "-m", "sh", "-c", `mount --bind disk disk; mount -o remount,ro,bind disk; exec gracewatch "$@"`,
-		"sh", "-s", fmt.Sprint(soft), "-g", "1h", "-f", "disk/state", p.ID(), "worker", "restart", j.file))
+	l := s.mounted("mount --bind disk disk; mount -o remount,ro,bind disk", p, "-g 1h -f disk/state", j.restarter())
 	s.Exits(l.Child, 0)
 	l.Line("msg=restart-done", 1)
 	l.WantLines("cannot keep the state", 1)
