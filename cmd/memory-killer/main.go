@@ -144,7 +144,7 @@ func full(path string) string {
 func (k *killer) watch(word string) error {
 	target, err := service.Parse(word)
 	if err != nil {
-		return cli.Misuse(err)
+		return &wrongSetting{fmt.Errorf("--target: %w", err)}
 	}
 	if isMissingName(word) && target.Service() == "" {
 		return &wrongSetting{fmt.Errorf("--target: no service %q (want a name of /etc/service, /run/service or /service, or a path)", word)}
