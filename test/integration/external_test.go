@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"strings"
 	"testing"
 
 	"gracekit/test/harness"
@@ -14,40 +13,31 @@ func TestExternalProcessesEndWithSidekiq(t *testing.T) {
 	k := s.sidekiq(nil)
 	first := k.working()
 	logger, _ := harness.FindProcess(harness.PIDOf(harness.FirstLine(k.Dir + "/log/supervise/pid")))
-
-	starts := func(leader harness.Process, job string, n int) (started []harness.Process) {
-		k.enqueue(1, job, s.Path(job))
-		s.Eventually(job+" has started processes", func() bool {
-			started = nil
-			for pid := range strings.Lines(s.Read(job)) {
-				if p, alive := harness.FindProcess(harness.PIDOf(pid)); alive {
-					started = append(started, p)
-				}
-			}
-			return len(started) == n
+	starts := func(leader harness.Process, file string) (started harness.Process) {
+		k.enqueue(1, "StubbornJob", s.Path(file))
+		s.Eventually("the job has started a process", func() (alive bool) {
+			started, alive = harness.FindProcess(harness.PIDOf(s.Read(file)))
+			return alive
 		})
-		for _, p := range started {
-			if p.PGID != leader.PID {
-				s.Fatalf("want a process of group %d: %v", leader.PID, p)
-			}
+		if started.PGID != leader.PID {
+			s.Fatalf("want a process of group %d: %v", leader.PID, started)
 		}
 		return started
 	}
-	left := starts(first, "OrphanJob", 2)
+	left := starts(first, "first")
 	first.Kill()
-	second := k.working(first)
-	s.haveEnded(left...)
+	hung := k.working(first)
+	s.haveEnded(left)
 
 	leak := k.enqueue(1, "LeakJob", beyondLimit, 0)[0]
 	k.await("done "+leak, 1)
-	left = starts(second, "StubbornJob", 1)
+	left = starts(hung, "second")
 	events := k.watched(map[string]string{"SIDEKIQ_MEMORY_KILLER_SHUTDOWN_WAIT": "1"})
 	events.Event("restart-done", 1)
 	events.Line("got TERM: waiting up to 6s", 1)
-	s.haveEnded(append(left, second)...)
-	third := k.working(second)
-	events.Line("msg=target-up .*id="+third.ID(), 1)
-
+	s.haveEnded(hung, left)
+	next := k.working(hung)
+	events.Line("msg=target-up .*id="+next.ID(), 1)
 	for _, p := range []harness.Process{k.Runsv.Process, logger} {
 		if !p.Alive() {
 			s.Errorf("ended, though it was not to be signalled: %s", p.ID())

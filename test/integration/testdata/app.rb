@@ -1,4 +1,4 @@
-# The application of the tests: jobs that leak, last, leave processes behind, or refuse to end.
+# The application of the tests: jobs that leak, last, fail, or refuse to end and leave a process behind.
 # Each notes its start and its end in $LEDGER, one appended line, so that "exactly once" is counted from a file.
 require "sidekiq"
 
@@ -37,19 +37,8 @@ class WaitJob
   end
 end
 
-# Leaves two processes in its group whose parents are gone: one that ends by TERM, one that ignores it.
-class OrphanJob
-  include Sidekiq::Worker
-
-  def perform(pids)
-    note("start", jid)
-    system("sleep 1000 & echo $! >>'#{pids}'")
-    system("trap '' HUP TERM; sleep 1000 & echo $! >>'#{pids}'")
-    note("done", jid)
-  end
-end
-
-# Lets nothing through, neither Sidekiq's Shutdown nor the kill at Ruby's own exit: Sidekiq hangs beyond its timeout.
+# Leaves a process that ignores TERM. Lets nothing through, neither Sidekiq's Shutdown nor the kill at Ruby's own exit:
+# Sidekiq hangs beyond its timeout.
 class StubbornJob
   include Sidekiq::Worker
 
