@@ -104,7 +104,8 @@ var Table = []Setting{
 		"How long a soft restart waits for running jobs after the quiet signal; it ends early when the jobs have. 0: the stop signal at once.",
 		func(v *Values, text string) error { return v.ShutdownWait.Set(text) })),
 	other("SIDEKIQ_TIMEOUT", durationKind, "",
-		"The worker's own -t; KILL comes at twice that after TERM. Default: what the worker was started with, else 25.",
+		"The worker's own -t; KILL comes at twice that after TERM. Whole seconds where sidekiq-run or background_jobs starts Sidekiq, which takes no other. "+
+			"Default: what the worker was started with, else 25.",
 		func(v *Values, text string) error { return positive(&v.Timeout, text) }),
 	gitlab("MIN_PEERS", countKind, "0", "How many other instances must be available before a restart. 0: any number.",
 		func(v *Values, text string) error { return count(&v.MinPeers, text) }),
