@@ -32,7 +32,7 @@ func (l *loop) resumeState() error {
 	if !c.DryRun { // a dry run only reads it, and leaves it to the one that restarts
 		err := s.acquireLock()
 		if errors.Is(err, ErrLocked) {
-			return fmt.Errorf("%s: %w", s.path, err)
+			return fmt.Errorf("%s: %w%s", s.path, err, l.holder())
 		}
 		if s.fault.begins(err) { // its disk may be full, for now
 			c.Messages.Error("cannot keep the state: %v", err)
@@ -64,6 +64,16 @@ func (l *loop) resumeState() error {
 		s.resetForNewLimits(c.Legacy && !sameSoft)
 	}
 	return nil
+}
+
+// holder names the gracewatch that has locked the state file, if that is known.
+func (l *loop) holder() string {
+	left, _ := l.store.load(l.world.Now())
+	id, err := proc.ParseID(left.Watcher)
+	if err != nil || !l.isAlive(id) {
+		return ""
+	}
+	return fmt.Sprintf(" (%v)", id)
 }
 
 // resetForNewLimits ends waits for a limit that was too low, and cancels the timers
