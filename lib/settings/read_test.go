@@ -56,6 +56,7 @@ func TestEachSettingTakesGitLabsNumberAndOurForms(t *testing.T) {
 		"POISON_AFTER=3":                                 func(v *Values) bool { return v.PoisonAfter == 3 },
 		"QUIET_SIGNAL=":                                  func(v *Values) bool { return v.Quiet == 0 },
 		"QUIET_SIGNAL=sigquit":                           func(v *Values) bool { return v.Quiet == unix.SIGQUIT },
+		"STOP_SIGNAL=3":                                  func(v *Values) bool { return v.Stop == unix.SIGQUIT },
 		"STOP_SIGNAL=":                                   func(v *Values) bool { return v.Stop == unix.SIGTERM },
 		"MEMORY_KILLER_SCOPE=cgroup":                     func(v *Values) bool { return v.Scope == "cgroup" },
 		"MEMORY_KILLER_MATCH=puma: cluster worker*":      func(v *Values) bool { return v.Match == "puma: cluster worker*" },

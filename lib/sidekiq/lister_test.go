@@ -118,7 +118,10 @@ func TestATargetThatHasEndedIsNotListed(t *testing.T) {
 	}
 	target.Signal(syscall.SIGKILL)
 	proc.Poll([]unix.PollFd{target.PollFd()}, time.Minute)
-	if found, err := lister.List(target); !errors.Is(err, proc.ErrGone) {
-		t.Errorf("%v, %v", found, err)
+	_, errZombie := lister.List(target)
+	unix.Wait4(target.ID.PID, nil, 0, nil)
+	_, errReaped := lister.List(target)
+	if !errors.Is(errZombie, proc.ErrGone) || !errors.Is(errReaped, proc.ErrGone) {
+		t.Errorf("as a zombie: %v; reaped: %v", errZombie, errReaped)
 	}
 }
