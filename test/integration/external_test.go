@@ -25,9 +25,11 @@ func TestExternalProcessesEndWithSidekiq(t *testing.T) {
 		return started
 	}
 	left := starts(first, "first")
+	k.Runsv.Control("o") // so that only finish can end it: the next run would as well
 	first.Kill()
+	s.Eventually("finish has ended it", func() bool { return !left.Alive() })
+	k.Runsv.Control("u")
 	hung := k.working(first)
-	s.haveEnded(left)
 
 	leak := k.enqueue(1, "LeakJob", beyondLimit, 0)[0]
 	k.await("done "+leak, 1)
