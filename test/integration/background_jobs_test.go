@@ -266,6 +266,13 @@ func TestRootInTheAppOfAnOrdinaryUser(t *testing.T) {
 		}
 		a.stop()
 	}
+
+	s.Must("chown", "root", a.path("tmp"), a.path("tmp/pids"), a.path("log"))
+	s.Must("chmod", "777", a.path("tmp/pids"))
+	if r := a.wants(111, "start"); !strings.Contains(r.Stderr, "tmp/pids: others than root can write to it") {
+		s.Errorf("others could have root start anything: %s", r.Stderr)
+	}
+	a.nothingLeft()
 }
 
 // In the foreground it becomes Sidekiq, and start does not start a second one beside it.
