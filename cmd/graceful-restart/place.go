@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strconv"
@@ -123,7 +124,7 @@ func (pl *place) awaitNew(cmd *cli.Command, old proc.ID) error {
 				cmd.Info("%s: the new process is %v", pl.service.Text, id)
 				return nil
 			}
-		} else if !errors.Is(err, proc.ErrGone) && pl.follows() { // a pidfile may be removed by the old process
+		} else if !errors.Is(err, proc.ErrGone) && !errors.Is(err, fs.ErrNotExist) { // the old process may remove its pidfile
 			return err
 		} else if pl.isWantedDown() {
 			cmd.Warn("%s is wanted down: nothing will start a new process", pl.service.Text)

@@ -143,7 +143,7 @@ func openID(id proc.ID) (*proc.Process, error) {
 func openPath(path string) (*proc.Process, error) {
 	at, err := walk(unix.AT_FDCWD, path)
 	if err == unix.ENOENT {
-		return nil, errors.New("no such file or directory, nor a service, a pid or PID:STARTTIME")
+		return nil, fmt.Errorf("%w, nor a service, a pid or PID:STARTTIME", err)
 	}
 	if err != nil {
 		return nil, err
